@@ -1,0 +1,97 @@
+import { z } from 'zod';
+import { duration, size } from './units.js';
+
+/*
+ * What each policy may be told. The schemas are here, apart from the policies, because both proxies
+ * and the control plane validate the same documents.
+ */
+
+/** Signature algorithms of RFC 7518 and RFC 8037 that prove who signed; never `none`, never a shared secret. */
+const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
+
+export const jwtSchema = z
+  .strictObject({
+    issuer: z.string().min(1).describe('The `iss` claim that a token must carry.'),
+    audience: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe('`aud` must contain one of these.'),
+    jwksUri: z.url({ protocol: /^https?$/ }).optional().describe('Where the issuer publishes its keys (RFC 7517).'),
+    jwks: z
+      .union([z.string().min(1), z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })) })])
+      .optional()
+      .describe('The key set itself, or the path of a file that holds it.'),
+    algorithms: z.array(z.enum(algorithms)).min(1).default(['RS256', 'ES256', 'EdDSA']),
+    requiredScopes: z.array(z.string().min(1)).default([]).describe('All must be in `scope` or `scp`.'),
+    clockTolerance: duration.default(5_000).describe('Tolerated difference of clocks for `exp` and `nbf`.'),
+    cooldown: duration.default(30_000).describe('Least time between two fetches for an unknown `kid`.'),
+    cacheMaxAge: duration.default(600_000).describe('Age at which a key set is fetched anew; old keys serve while that fails.'),
+    fetchTimeout: duration.default(5_000).describe('How long one fetch of the key set may take.'),
+  })
+  .refine((jwt) => (jwt.jwksUri === undefined) !== (jwt.jwks === undefined), {
+    message: 'exactly one of jwksUri and jwks is needed',
+  });
+export type JwtConfig = z.output<typeof jwtSchema>;
+
+export const rateLimitSchema = z.strictObject({
+  max: z.int().positive().describe('Requests that one key may make in a window.'),
+  timeWindow: duration.default(60_000).describe('Length of the window.'),
+  key: z
+    .string()
+    .regex(/^(ip|sub|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$/, 'expected ip, sub or header:NAME')
+    .default('ip')
+    .describe('What shares a quota: `ip` (client address), `sub` (subject of the token) or `header:NAME`.'),
+  headers: z
+    .enum(['draft', 'legacy', 'both', 'none'])
+    .default('draft')
+    .describe('`draft`: RateLimit and RateLimit-Policy; `legacy`: RateLimit-Limit, -Remaining and -Reset.'),
+  maxKeys: z.int().positive().default(10_000).describe('Keys that are remembered; the least recently used is forgotten first.'),
+  failOpen: z.boolean().default(false).describe('Whether requests pass when the counter cannot be asked.'),
+});
+export type RateLimitConfig = z.output<typeof rateLimitSchema>;
+
+export const retrySchema = z.strictObject({
+  attempts: z.int().min(1).max(10).default(2).describe('Attempts in all, the first included.'),
+  on: z
+    .array(z.union([z.enum(['connect-failure', 'reset', 'timeout', '5xx', 'gateway-error']), z.int().min(400).max(599)]))
+    .default(['connect-failure', 'reset', 'gateway-error'])
+    .describe('`gateway-error` is 502, 503 and 504; a number is that status.'),
+  methods: z.array(z.string()).default(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']),
+  backoff: z
+    .strictObject({ base: duration.default(25), max: duration.default(250) })
+    .prefault({})
+    .describe('Full jitter: before attempt n+1 a random wait of 0 to min(max, base × 2^n).'),
+  budget: z
+    .strictObject({
+      ratio: z.number().min(0).max(1).default(0.2).describe('Retries allowed as a share of requests.'),
+      minPerSecond: z.number().min(0).default(10).describe('Retries a second that are allowed in any case.'),
+      window: duration.default(10_000).describe('How long a request counts.'),
+    })
+    .prefault({}),
+  maxBodyBytes: size.default(65_536).describe('A request body is kept up to this size so that it can be sent again.'),
+});
+export type RetryConfig = z.output<typeof retrySchema>;
+
+export const breakerSchema = z.strictObject({
+  errorThreshold: z.number().min(1).max(100).default(50).describe('Percentage of failures at which it opens.'),
+  volumeThreshold: z.int().min(1).default(5).describe('Requests in the window before it may open.'),
+  window: duration.default(10_000).describe('The rolling window that failures are counted in.'),
+  resetTimeout: duration.default(5_000).describe('How long it stays open before it lets one probe through.'),
+});
+export type BreakerConfig = z.output<typeof breakerSchema>;
+
+export const balanceSchema = z.strictObject({
+  algorithm: z.enum(['peak-ewma', 'round-robin', 'least-request', 'random']).default('peak-ewma'),
+});
+export type BalanceConfig = z.output<typeof balanceSchema>;
+
+/** The policies that decide whether a request is let in; where a route or an inbound listener has them. */
+export const admissionPolicies = {
+  jwt: jwtSchema.optional(),
+  rateLimit: rateLimitSchema.optional(),
+};
+
+/** The policies that govern how a request is sent to an upstream. */
+export const upstreamPolicies = {
+  timeout: duration.optional().describe('Time for the response to start, over all attempts; default 15s.'),
+  attemptTimeout: duration.optional().describe('Time for the response of one attempt to start; default: the timeout.'),
+  retry: retrySchema.optional(),
+  breaker: breakerSchema.optional(),
+};

@@ -1,0 +1,70 @@
+import { z } from 'zod';
+import { balanceSchema, upstreamPolicies } from './policies.js';
+import { address, duration, size } from './units.js';
+
+const host = z.string().min(1).default('127.0.0.1');
+
+/** What a listener accepts. Defaults are safe for the open Internet. */
+export const limitsSchema = z.strictObject({
+  maxHeadBytes: size.default(32_768).describe('Request line and fields together; beyond it 431.'),
+  maxHeaders: z.int().positive().default(100).describe('Number of fields; beyond it 431.'),
+  maxTargetBytes: size.default(8_192).describe('Length of the request target; beyond it 414.'),
+  maxBodyBytes: size.default(1_073_741_824).describe('Length of a request body; beyond it 413.'),
+  headTimeout: duration.default(10_000).describe('From the first byte of a request to the end of its head; beyond it 408.'),
+  bodyIdleTimeout: duration.default(30_000).describe('Longest pause within a request body; beyond it 408.'),
+  idleTimeout: duration.default(65_000).describe('Longest pause between two requests of a connection.'),
+  maxConnections: z.int().positive().default(16_384),
+  maxConnectionsPerClient: z.int().positive().default(16_384).describe('Connections of one client address.'),
+  maxInFlight: z.int().positive().default(8_192).describe('Requests at a time in all; beyond it 503.'),
+});
+export type LimitsConfig = z.output<typeof limitsSchema>;
+
+/** Where a listener listens. Port 0 takes a free one, which the log names. */
+export const listenSchema = z.strictObject({ host, port: z.int().min(0).max(65535) });
+
+export const tlsListenSchema = listenSchema.extend({
+  tls: z
+    .strictObject({
+      cert: z.string().min(1).describe('Path of a PEM file: the certificate, then its intermediates.'),
+      key: z.string().min(1).describe('Path of a PEM file: the private key.'),
+    })
+    .optional(),
+});
+export type ListenConfig = z.output<typeof tlsListenSchema>;
+
+export const upstreamSchema = z.strictObject({
+  endpoints: z.array(address).describe('Addresses, each host:port.'),
+  ...upstreamPolicies,
+  balance: balanceSchema.prefault({}),
+  connectTimeout: duration.default(1_000).describe('Time to make a connection.'),
+  idleTimeout: duration.default(4_000).describe('Age at which an unused connection is closed; keep it below the peer’s.'),
+  bodyIdleTimeout: duration.default(60_000).describe('Longest pause within a response body.'),
+  maxConnections: z.int().positive().default(1_024).describe('Connections to one endpoint.'),
+  maxPending: z.int().min(0).default(1_024).describe('Requests that wait for a connection to one endpoint; beyond it 503.'),
+  maxHeadBytes: size.default(65_536).describe('Length of a response head; beyond it 502.'),
+});
+export type UpstreamConfig = z.output<typeof upstreamSchema>;
+
+const upstreamName = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, 'expected a lower-case DNS name');
+export const upstreamsSchema = z.record(upstreamName, upstreamSchema);
+
+/** The stream of snapshots that overrides the policies, routes and upstreams of the file. */
+export const controlPlaneSchema = z.strictObject({
+  url: z.url({ protocol: /^https?$/ }).describe('Base address of the control plane.'),
+  tokenFile: z.string().optional().describe('File with the bearer token that this proxy shows.'),
+  node: z.string().regex(/^[A-Za-z0-9._-]{1,128}$/).describe('The name by which the control plane knows this proxy.'),
+  snapshotFile: z.string().optional().describe('Where the last good snapshot is kept; the proxy starts from it.'),
+  advertise: address.optional().describe('Sidecar: the inbound address that is registered for the service.'),
+  leaseTtl: duration.default(5_000).describe('Sidecar: the registration lapses this long after its last renewal.'),
+});
+export type ControlPlaneConfig = z.output<typeof controlPlaneSchema>;
+
+/** What both proxies have in common. */
+export const processSections = {
+  admin: listenSchema.prefault({ port: 0 }).describe('The admin server; keep it on loopback.'),
+  controlPlane: controlPlaneSchema.optional(),
+  accessLog: z.boolean().default(true).describe('One JSON line for each exchange, on stdout.'),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
+  drainTimeout: duration.default(30_000).describe('How long requests in flight may take after SIGTERM.'),
+  drainDelay: duration.default(0).describe('Time between "not ready" and closing the listeners, for balancers to notice.'),
+};

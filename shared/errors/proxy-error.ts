@@ -1,0 +1,31 @@
+import { describe, type ErrorCode, type ErrorEntry } from './catalogue.js';
+
+export interface ProxyErrorOptions {
+  /** What happened underneath, for the log; never shown to a client. */
+  readonly cause?: unknown;
+  /** Fields for the answer, such as `WWW-Authenticate` or `Retry-After`. */
+  readonly fields?: Readonly<Record<string, string>>;
+}
+
+/** The one kind of error that layers throw; anything else that is thrown is a defect (`internal`). */
+export class ProxyError extends Error {
+  override readonly name = 'ProxyError';
+  readonly fields: Readonly<Record<string, string>>;
+
+  constructor(
+    readonly code: ErrorCode,
+    { cause, fields = {} }: ProxyErrorOptions = {},
+  ) {
+    super(`${code}: ${describe(code).detail}`, cause === undefined ? undefined : { cause });
+    this.fields = fields;
+  }
+
+  get entry(): ErrorEntry {
+    return describe(this.code);
+  }
+}
+
+/** Any thrown value as a `ProxyError`. */
+export function toProxyError(thrown: unknown): ProxyError {
+  return thrown instanceof ProxyError ? thrown : new ProxyError('internal', { cause: thrown });
+}

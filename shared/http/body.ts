@@ -1,0 +1,144 @@
+import type { Headers } from './headers.js';
+
+/** Where a body goes. Exactly one of `end` and `fail` is called, and nothing after it. */
+export interface BodySink {
+  /** Takes a chunk. `false` asks the source to wait until `resume` is called on the body. */
+  chunk(data: Buffer): boolean;
+  end(trailers?: Headers): void;
+  /** The source broke off: what was received is incomplete and must not look complete. */
+  fail(reason: Error): void;
+}
+
+/**
+ * A message body that is pushed into one sink.
+ *
+ * Push instead of a Node stream: a stream costs more per message than everything else on the path,
+ * and pause, resume, end and failure are all that forwarding needs.
+ */
+export interface Body {
+  /** Bytes in all, when they are known before the first one; otherwise the body goes out chunked. */
+  readonly length: number | undefined;
+  /** The whole body, when it is already in memory. */
+  readonly bytes: Buffer | undefined;
+  /** Starts delivery. A body has one sink, once. */
+  pipe(sink: BodySink): void;
+  /** Goes on after the sink said `false`. */
+  resume(): void;
+  /** Nobody will read what is left: the source may stop producing and free what it holds. */
+  cancel(reason: Error): void;
+}
+
+/** A body that is whole in memory. */
+export class BytesBody implements Body {
+  readonly length: number;
+  readonly #trailers: Headers | undefined;
+  constructor(
+    readonly bytes: Buffer,
+    trailers?: Headers,
+  ) {
+    this.length = bytes.length;
+    this.#trailers = trailers;
+  }
+  pipe(sink: BodySink): void {
+    if (this.bytes.length > 0) sink.chunk(this.bytes);
+    sink.end(this.#trailers);
+  }
+  resume(): void {}
+  cancel(): void {}
+}
+
+/** No body at all; shared, since it has no state. */
+export const emptyBody: Body = new BytesBody(Buffer.alloc(0));
+
+/** What a `StreamBody` asks of whoever fills it. */
+export interface BodySource {
+  pause(): void;
+  resume(): void;
+  cancel(reason: Error): void;
+}
+
+/**
+ * A body that arrives piece by piece.
+ *
+ * Pieces that come before a sink is attached are held, and the source is paused as soon as the first
+ * one is; so at most one read of the socket is ever held here.
+ */
+export class StreamBody implements Body {
+  readonly bytes = undefined;
+  #sink: BodySink | undefined;
+  #held: Buffer[] = [];
+  #outcome: { trailers?: Headers | undefined; failure?: Error } | undefined;
+  #cancelled = false;
+
+  constructor(
+    readonly length: number | undefined,
+    readonly source: BodySource,
+  ) {}
+
+  push(data: Buffer): void {
+    if (this.#cancelled) return;
+    if (this.#sink === undefined) {
+      this.#held.push(data);
+      this.source.pause();
+    } else if (!this.#sink.chunk(data)) {
+      this.source.pause();
+    }
+  }
+
+  end(trailers?: Headers): void {
+    if (this.#sink !== undefined && !this.#cancelled) this.#sink.end(trailers);
+    else this.#outcome ??= { trailers };
+  }
+
+  fail(reason: Error): void {
+    if (this.#sink !== undefined && !this.#cancelled) this.#sink.fail(reason);
+    else this.#outcome ??= { failure: reason };
+  }
+
+  pipe(sink: BodySink): void {
+    if (this.#sink !== undefined) throw new Error('a body has one sink');
+    this.#sink = sink;
+    const held = this.#held;
+    this.#held = [];
+    let wantsMore = true;
+    for (const data of held) wantsMore = sink.chunk(data);
+    if (this.#outcome?.failure !== undefined) sink.fail(this.#outcome.failure);
+    else if (this.#outcome !== undefined) sink.end(this.#outcome.trailers);
+    else if (wantsMore) this.source.resume();
+  }
+
+  resume(): void {
+    this.source.resume();
+  }
+
+  cancel(reason: Error): void {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    this.#held = [];
+    this.source.cancel(reason);
+  }
+}
+
+/** Reads a body into memory; rejects with `onTooLarge()` and cancels the source past `maxBytes`. */
+export function collect(body: Body, maxBytes: number, onTooLarge: () => Error): Promise<Buffer> {
+  if (body.bytes !== undefined && body.bytes.length <= maxBytes) return Promise.resolve(body.bytes);
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    body.pipe({
+      chunk(data) {
+        size += data.length;
+        if (size > maxBytes) {
+          const error = onTooLarge();
+          body.cancel(error);
+          reject(error);
+          return false;
+        }
+        chunks.push(data);
+        return true;
+      },
+      end: () => resolve(Buffer.concat(chunks, size)),
+      fail: reject,
+    });
+  });
+}

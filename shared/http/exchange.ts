@@ -1,0 +1,68 @@
+import type { ErrorCode } from '../errors/catalogue.js';
+import type { TraceContext } from '../telemetry/trace-context.js';
+import { Cancellation } from './cancellation.js';
+
+/** Who sent the request, once a policy has established it. */
+export interface Caller {
+  readonly subject: string;
+  readonly scopes: ReadonlySet<string>;
+  readonly claims: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * One request and its response: everything about the pair that is not in the messages themselves.
+ * Layers note here what the access log, the metrics and the layers around them need to know.
+ */
+export class Exchange {
+  readonly cancellation = new Cancellation();
+
+  /** Unique id, from the client where it is trusted, otherwise made here; also sent upstream. */
+  requestId = '';
+  trace: TraceContext | undefined;
+  caller: Caller | undefined;
+
+  /** Name of the matched route and upstream, and `host:port` of the last endpoint that was tried. */
+  route: string | undefined;
+  upstream: string | undefined;
+  endpoint: string | undefined;
+  /** Endpoints that were tried, so that a retry can choose another. */
+  readonly tried: string[] = [];
+  /** Attempts that were sent upstream; 0 when the proxy answered by itself. */
+  attempts = 0;
+
+  /** Code of the error that this proxy answered with, or that broke the response off. */
+  errorCode: ErrorCode | undefined;
+  /** Status the client got; 0 when it left before the answer. */
+  status = 0;
+  requestBytes = 0;
+  responseBytes = 0;
+  /** Clock readings (ms): response head received from upstream, last byte handed to the client. */
+  respondedAt: number | undefined;
+  finishedAt: number | undefined;
+
+  /** Fields that policies add to the answer, whoever makes it, also to an error (`RateLimit`, say). */
+  readonly responseFields: [name: string, value: string][] = [];
+
+  #finishCallbacks: ((exchange: Exchange) => void)[] = [];
+
+  constructor(
+    /** Which of the process's listeners took it: `edge`, `inbound`, `outbound`. */
+    readonly listener: string,
+    /** Address of the client, after trusted forwarding fields were applied. */
+    readonly clientAddress: string,
+    /** Clock reading (ms) when the first byte of the request was seen. */
+    readonly startedAt: number,
+  ) {}
+
+  /** Runs when the response was sent whole or broken off; once. */
+  onFinish(callback: (exchange: Exchange) => void): void {
+    this.#finishCallbacks.push(callback);
+  }
+
+  /** Called by the listener, and by nobody else. */
+  finish(now: number): void {
+    if (this.finishedAt !== undefined) return;
+    this.finishedAt = now;
+    for (const callback of this.#finishCallbacks) callback(this);
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * The fields of one message, in the order and spelling in which they came.
+ *
+ * A proxy forwards most fields untouched, so each is kept as its original line; `names` holds the
+ * lower-case name beside it for matching. Lower-case names are interned while parsing, which makes
+ * a lookup a walk over a handful of pointer comparisons. Duplicates are kept.
+ */
+export class Headers {
+  readonly #names: string[];
+  readonly #lines: string[];
+
+  /** `names` are lower-case; `lines` start with that name in any case, then a colon. */
+  constructor(names: string[] = [], lines: string[] = []) {
+    this.#names = names;
+    this.#lines = lines;
+  }
+
+  static of(fields: Readonly<Record<string, string>>): Headers {
+    const headers = new Headers();
+    for (const [name, value] of Object.entries(fields)) headers.append(name, value);
+    return headers;
+  }
+
+  get size(): number {
+    return this.#names.length;
+  }
+
+  has(name: string): boolean {
+    return this.#names.includes(name);
+  }
+
+  /** The first value of the field, without surrounding whitespace. `name` is lower-case. */
+  get(name: string): string | undefined {
+    const index = this.#names.indexOf(name);
+    return index === -1 ? undefined : this.#valueAt(index);
+  }
+
+  getAll(name: string): string[] {
+    const values: string[] = [];
+    this.#names.forEach((other, index) => {
+      if (other === name) values.push(this.#valueAt(index));
+    });
+    return values;
+  }
+
+  /** All values of a list-valued field as one, or undefined (RFC 9110 section 5.3). */
+  getCombined(name: string): string | undefined {
+    const values = this.getAll(name);
+    return values.length === 0 ? undefined : values.join(', ');
+  }
+
+  /** Adds a field after those that are there. The caller vouches for name and value. */
+  append(name: string, value: string): void {
+    this.#names.push(name.toLowerCase());
+    this.#lines.push(`${name}: ${value}`);
+  }
+
+  /** Replaces every occurrence of the field by one, in the place of the first. */
+  set(name: string, value: string): void {
+    const lower = name.toLowerCase();
+    const index = this.#names.indexOf(lower);
+    if (index === -1) {
+      this.#names.push(lower);
+      this.#lines.push(`${name}: ${value}`);
+      return;
+    }
+    this.#lines[index] = `${name}: ${value}`;
+    this.#deleteFrom(lower, index + 1);
+  }
+
+  /** Removes every occurrence. `name` is lower-case. */
+  delete(name: string): void {
+    this.#deleteFrom(name, 0);
+  }
+
+  /** Removes every field whose lower-case name the predicate accepts. */
+  deleteWhere(predicate: (name: string) => boolean): void {
+    for (let index = this.#names.length - 1; index >= 0; index--) {
+      if (predicate(this.#names[index]!)) this.#remove(index);
+    }
+  }
+
+  clone(): Headers {
+    return new Headers(this.#names.slice(), this.#lines.slice());
+  }
+
+  /** The fields as they go on the wire, each line with its CRLF. */
+  toWire(): string {
+    const lines = this.#lines;
+    let wire = '';
+    for (let index = 0; index < lines.length; index++) wire += lines[index]! + '\r\n';
+    return wire;
+  }
+
+  /** Lower-case name and value of each field, in order. */
+  *[Symbol.iterator](): IterableIterator<[name: string, value: string]> {
+    for (let index = 0; index < this.#names.length; index++) yield [this.#names[index]!, this.#valueAt(index)];
+  }
+
+  toObject(): Record<string, string> {
+    const object: Record<string, string> = {};
+    for (const [name] of this) object[name] ??= this.getCombined(name)!;
+    return object;
+  }
+
+  #valueAt(index: number): string {
+    return this.#lines[index]!.slice(this.#names[index]!.length + 1).trim();
+  }
+
+  #deleteFrom(name: string, start: number): void {
+    for (let index = this.#names.indexOf(name, start); index !== -1; index = this.#names.indexOf(name, index)) {
+      this.#remove(index);
+    }
+  }
+
+  #remove(index: number): void {
+    this.#names.splice(index, 1);
+    this.#lines.splice(index, 1);
+  }
+}

@@ -1,0 +1,33 @@
+import type { Body } from './body.js';
+import type { Cancellation } from './cancellation.js';
+import type { Headers } from './headers.js';
+
+/** A request on its way through the layers. A layer that changes one makes a copy (`{ ...request, … }`). */
+export interface HttpRequest {
+  /** Upper-case token. */
+  readonly method: string;
+  /** Path and query in origin form, as they go upstream: already normalised. */
+  readonly target: string;
+  /** The normalised path alone, which routes are matched against. */
+  readonly path: string;
+  /** Host and optional port the client asked for, lower-case: the `Host` field or an absolute target. */
+  readonly authority: string;
+  readonly scheme: 'http' | 'https';
+  readonly headers: Headers;
+  readonly body: Body;
+  /** Cancelled when nobody waits for the answer any more, or an enclosing timeout struck. */
+  readonly cancellation: Cancellation;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Body;
+}
+
+/** Whether a failed request may be sent again without asking anyone (RFC 9110 section 9.2.2). */
+export function isIdempotent(method: string): boolean {
+  return idempotentMethods.has(method);
+}
+
+const idempotentMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);

@@ -1,0 +1,40 @@
+import { z } from 'zod';
+import { admissionPolicies } from '../shared/config/policies.js';
+import { limitsSchema, listenSchema, processSections, upstreamSchema, upstreamsSchema } from '../shared/config/sections.js';
+import { address, duration } from '../shared/config/units.js';
+
+const { timeout, attemptTimeout, connectTimeout, idleTimeout } = upstreamSchema.shape;
+
+/** The policies that stand between callers and the application. */
+export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, timeout, attemptTimeout });
+
+/** What a snapshot of the control plane may replace while the sidecar runs. */
+export const sidecarDynamicSchema = z.strictObject({
+  inbound: inboundPoliciesSchema.prefault({}),
+  upstreams: upstreamsSchema.default({}),
+});
+export type SidecarDynamicConfig = z.output<typeof sidecarDynamicSchema>;
+
+export const sidecarSchema = z.strictObject({
+  service: z.string().regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/).describe('The service that this sidecar stands beside.'),
+  inbound: z
+    .strictObject({
+      listen: listenSchema,
+      app: address.describe('Where the application listens.'),
+      ...inboundPoliciesSchema.shape,
+      connectTimeout,
+      idleTimeout,
+      health: z
+        .strictObject({
+          path: z.string().startsWith('/').optional().describe('Answers below 400 mean healthy; without it a connection does.'),
+          interval: duration.default(1_000),
+        })
+        .prefault({}),
+    })
+    .optional(),
+  outbound: z.strictObject({ listen: listenSchema }).optional(),
+  upstreams: sidecarDynamicSchema.shape.upstreams,
+  limits: limitsSchema.prefault({}),
+  ...processSections,
+});
+export type SidecarConfig = z.output<typeof sidecarSchema>;
