@@ -43,7 +43,7 @@ class RandomPool {
     }
     const from = this.#used;
     this.#used += bytes;
-    return this.#pool.hexSlice(from, this.#used);
+    return this.#pool.toString('hex', from, this.#used);
   }
 }
 
