@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../errors/catalogue.js';
 import type { TraceContext } from '../telemetry/trace-context.js';
 import { Cancellation } from './cancellation.js';
+import type { Headers } from './headers.js';
 
 /** Who sent the request, once a policy has established it. */
 export interface Caller {
@@ -43,13 +44,16 @@ export class Exchange {
   /** Fields that policies add to the answer, whoever makes it, also to an error (`RateLimit`, say). */
   readonly responseFields: [name: string, value: string][] = [];
 
+  /** Passes an interim response (1xx) of the upstream on to the client; set by listeners that can. */
+  inform: ((status: number, headers: Headers) => void) | undefined;
+
   #finishCallbacks: ((exchange: Exchange) => void)[] = [];
 
   constructor(
     /** Which of the process's listeners took it: `edge`, `inbound`, `outbound`. */
     readonly listener: string,
-    /** Address of the client, after trusted forwarding fields were applied. */
-    readonly clientAddress: string,
+    /** Address of the client: the connection's, or what a trusted proxy in front says. */
+    public clientAddress: string,
     /** Clock reading (ms) when the first byte of the request was seen. */
     readonly startedAt: number,
   ) {}

@@ -1,0 +1,98 @@
+import { Http1Error } from './http1-error.js';
+
+/** A request target, taken apart (RFC 9112 section 3.2). */
+export interface Target {
+  /** Path and query, normalised: what goes upstream. */
+  readonly target: string;
+  /** The normalised path without path parameters: what routes are matched against. */
+  readonly path: string;
+  /** Authority of an absolute-form target, lower-case; it then takes precedence over `Host`. */
+  readonly authority: string | undefined;
+  readonly scheme: 'http' | 'https' | undefined;
+}
+
+/**
+ * One path, one meaning. A policy that guards `/admin` must see `/admin` however a client spells it,
+ * and the upstream must see what the policy saw. So the path is normalised (RFC 3986 section 6.2.2) and the
+ * normalised form goes upstream: percent-encoded unreserved characters are decoded, dot segments
+ * removed, repeated slashes made one. What servers are known to disagree about is refused: an encoded slash,
+ * backslash or NUL, a raw backslash, a malformed percent sign, a fragment. Path parameters (`;x=1`) go
+ * upstream but are not matched, since many servers drop them before they route.
+ */
+export function parseTarget(raw: string, method: string): Target {
+  if (raw.startsWith('/')) return originForm(raw, undefined, undefined);
+  if (raw === '*' && method === 'OPTIONS') return { target: '*', path: '*', authority: undefined, scheme: undefined };
+  const absolute = absoluteForm.exec(raw);
+  if (absolute === null) throw new Http1Error('syntax', 'a request target in no known form');
+  const scheme = absolute[1]!.toLowerCase() as 'http' | 'https';
+  const authority = parseAuthority(absolute[2]!);
+  if (authority === '') throw new Http1Error('syntax', 'an absolute target without a host');
+  const rest = absolute[3]!;
+  return originForm(rest.startsWith('/') ? rest : `/${rest}`, authority, scheme);
+}
+
+const absoluteForm = /^(https?):\/\/([^/?#]*)(.*)$/i;
+
+function originForm(raw: string, authority: string | undefined, scheme: Target['scheme']): Target {
+  if (raw.includes('#')) throw new Http1Error('syntax', 'a fragment in a request target');
+  const question = raw.indexOf('?');
+  const rawPath = question === -1 ? raw : raw.slice(0, question);
+  if (isPlain(rawPath)) return { target: raw, path: rawPath, authority, scheme };
+  const path = normalisePath(rawPath);
+  return {
+    target: question === -1 ? path : path + raw.slice(question),
+    path: path.includes(';') ? removeDotSegments(path.replace(/;[^/]*/g, '')) : path,
+    authority,
+    scheme,
+  };
+}
+
+/** Most paths need nothing: no escape, no parameter, no backslash, no `//`, no segment that starts with a dot. */
+function isPlain(path: string): boolean {
+  return !special.test(path);
+}
+const special = /[%;\\]|\/[/.]/;
+
+function normalisePath(raw: string): string {
+  if (raw.includes('\\')) throw new Http1Error('syntax', 'a backslash in a path');
+  const decoded = raw.replace(/%(.{0,2})/g, (_, digits: string) => {
+    if (!/^[0-9A-Fa-f]{2}$/.test(digits)) throw new Http1Error('syntax', 'a malformed percent-encoding');
+    const code = parseInt(digits, 16);
+    if (code === 0x2f || code === 0x5c || code === 0) throw new Http1Error('syntax', 'an encoded slash, backslash or NUL in a path');
+    const character = String.fromCharCode(code);
+    return /[\w~.-]/.test(character) ? character : `%${digits.toUpperCase()}`;
+  });
+  return removeDotSegments(decoded.replace(/\/{2,}/g, '/'));
+}
+
+function removeDotSegments(path: string): string {
+  const kept: string[] = [];
+  const segments = path.split('/').slice(1);
+  segments.forEach((segment, index) => {
+    const isLast = index === segments.length - 1;
+    // `..;x` and `.;x` are dot segments to servers that drop parameters first.
+    const bare = segment.split(';', 1)[0]!;
+    if (bare === '..') {
+      kept.pop();
+      if (isLast) kept.push('');
+    } else if (bare === '.') {
+      if (isLast) kept.push('');
+    } else {
+      kept.push(segment);
+    }
+  });
+  return `/${kept.join('/')}`;
+}
+
+/** Validates `host[:port]` (RFC 3986 section 3.2, without user information) and lower-cases it. */
+export function parseAuthority(raw: string): string {
+  const known = knownAuthorities.get(raw);
+  if (known !== undefined) return known;
+  if (!authorityForm.test(raw)) throw new Http1Error('syntax', 'a host that is not a host');
+  const authority = raw.toLowerCase();
+  if (knownAuthorities.size < 1_000 && raw.length <= 255) knownAuthorities.set(raw, authority);
+  return authority;
+}
+
+const knownAuthorities = new Map<string, string>();
+const authorityForm = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?$/;

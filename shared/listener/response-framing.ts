@@ -1,0 +1,23 @@
+import type { HttpResponse } from '../http/message.js';
+import type { WireFraming } from '../http1/message-writer.js';
+
+export interface ResponseFraming {
+  readonly kind: WireFraming;
+  /** The field line that announces it, when the response does not carry one already. */
+  readonly field: string;
+}
+
+const none: ResponseFraming = { kind: 'none', field: '' };
+const emptyLength: ResponseFraming = { kind: 'length', field: 'Content-Length: 0\r\n' };
+const declaredLength: ResponseFraming = { kind: 'length', field: '' };
+const chunked: ResponseFraming = { kind: 'chunked', field: 'Transfer-Encoding: chunked\r\n' };
+const close: ResponseFraming = { kind: 'close', field: '' };
+
+/** How the body of `response` is framed towards a client of HTTP/1.`minorVersion`. */
+export function responseFramingFor(method: string, response: HttpResponse, minorVersion: number): ResponseFraming {
+  const { status, headers, body } = response;
+  if (method === 'HEAD' || status === 204 || status === 304) return none;
+  if (body.length === undefined) return minorVersion === 1 ? chunked : close;
+  if (headers.has('content-length')) return declaredLength;
+  return body.length === 0 ? emptyLength : { kind: 'length', field: `Content-Length: ${body.length}\r\n` };
+}

@@ -1,0 +1,164 @@
+import { connect as connectTcp, type Socket } from 'node:net';
+import type { Clock } from '../clock/clock.js';
+import type { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { Address } from '../config/units.js';
+import { ProxyError } from '../errors/proxy-error.js';
+import type { Cancellation } from '../http/cancellation.js';
+import { Http1UpstreamConnection } from './http1-upstream-connection.js';
+
+export interface PoolLimits {
+  readonly connectTimeout: number;
+  readonly idleTimeout: number;
+  readonly bodyIdleTimeout: number;
+  readonly maxConnections: number;
+  readonly maxPending: number;
+  readonly maxHeadBytes: number;
+}
+
+interface Waiting {
+  readonly resolve: (connection: Http1UpstreamConnection) => void;
+  readonly reject: (reason: Error) => void;
+}
+
+/**
+ * The connections to one endpoint.
+ *
+ * Last in, first out: the connection used most recently is the one least likely to have been closed by
+ * the peer, and the ones that a quieter time does not need grow old and are closed. At `maxConnections`
+ * requests wait in line, at most `maxPending` of them.
+ */
+export class ConnectionPool {
+  readonly #idle: Http1UpstreamConnection[] = [];
+  readonly #all = new Set<Http1UpstreamConnection>();
+  readonly #waiting: Waiting[] = [];
+  #connecting = 0;
+  #closed = false;
+
+  constructor(
+    readonly address: Address,
+    readonly limits: PoolLimits,
+    readonly clock: Clock,
+    private readonly sweep: DeadlineSweep,
+  ) {}
+
+  /** Connections that carry an exchange now. */
+  get active(): number {
+    return this.#all.size - this.#idle.length;
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  get pending(): number {
+    return this.#waiting.length + this.#connecting;
+  }
+
+  /** An idle connection, or undefined. */
+  takeIdle(): Http1UpstreamConnection | undefined {
+    for (let connection = this.#idle.pop(); connection !== undefined; connection = this.#idle.pop()) {
+      if (connection.isUsable) return connection;
+      connection.close();
+    }
+    return undefined;
+  }
+
+  /** A new connection, or the next one that becomes free when there may be no more. */
+  acquire(cancellation: Cancellation): Promise<Http1UpstreamConnection> {
+    if (this.#all.size + this.#connecting < this.limits.maxConnections) return this.#connect(cancellation);
+    if (this.#waiting.length >= this.limits.maxPending) return Promise.reject(new ProxyError('upstream_queue_full'));
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = {
+        resolve: (connection) => {
+          unsubscribe();
+          resolve(connection);
+        },
+        reject,
+      };
+      this.#waiting.push(waiting);
+      const unsubscribe = cancellation.onCancel((reason) => {
+        const index = this.#waiting.indexOf(waiting);
+        if (index !== -1) this.#waiting.splice(index, 1);
+        reject(reason);
+      });
+    });
+  }
+
+  giveBack(connection: Http1UpstreamConnection): void {
+    if (this.#closed) {
+      connection.close();
+      return;
+    }
+    const next = this.#waiting.shift();
+    if (next !== undefined) {
+      next.resolve(connection);
+      return;
+    }
+    connection.deadline = this.clock.now() + this.limits.idleTimeout;
+    this.#idle.push(connection);
+  }
+
+  remove(connection: Http1UpstreamConnection): void {
+    this.#all.delete(connection);
+    this.sweep.delete(connection);
+    const index = this.#idle.indexOf(connection);
+    if (index !== -1) this.#idle.splice(index, 1);
+    this.#serveWaiting();
+  }
+
+  /** Closes idle connections now and the others when their exchange is over. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of this.#idle.splice(0)) connection.close();
+  }
+
+  /** Closes every connection, whatever it carries. */
+  destroy(): void {
+    this.close();
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(new ProxyError('upstream_reset'));
+    for (const connection of [...this.#all]) connection.close();
+  }
+
+  /** A place became free: whoever waits longest gets a connection of their own. */
+  #serveWaiting(): void {
+    if (this.#waiting.length === 0 || this.#all.size + this.#connecting >= this.limits.maxConnections) return;
+    const { resolve, reject } = this.#waiting.shift()!;
+    this.#connect(undefined).then(resolve, reject);
+  }
+
+  #connect(cancellation: Cancellation | undefined): Promise<Http1UpstreamConnection> {
+    this.#connecting++;
+    return new Promise((resolve, reject) => {
+      const { host, port } = this.address;
+      const socket: Socket = connectTcp({ host, port, noDelay: true, keepAlive: true, autoSelectFamily: true });
+      const attempt = {
+        deadline: this.clock.now() + this.limits.connectTimeout,
+        onDeadline: () => fail(new ProxyError('upstream_connect_failed', { cause: new Error('the connection took too long') })),
+      };
+      const settle = (): void => {
+        this.#connecting--;
+        this.sweep.delete(attempt);
+        unsubscribe?.();
+        socket.removeAllListeners('error');
+        socket.removeAllListeners('connect');
+      };
+      const fail = (reason: Error): void => {
+        settle();
+        socket.on('error', () => {});
+        socket.destroy();
+        reject(reason);
+        this.#serveWaiting();
+      };
+      socket.once('error', (error) => fail(new ProxyError('upstream_connect_failed', { cause: error })));
+      socket.once('connect', () => {
+        settle();
+        const connection = new Http1UpstreamConnection(socket, this);
+        this.#all.add(connection);
+        this.sweep.add(connection);
+        resolve(connection);
+      });
+      this.sweep.add(attempt);
+      const unsubscribe = cancellation?.onCancel(fail);
+    });
+  }
+}

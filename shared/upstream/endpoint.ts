@@ -1,0 +1,93 @@
+import type { Clock } from '../clock/clock.js';
+import type { DeadlineSweep } from '../clock/deadline-sweep.js';
+import { formatAddress, type Address } from '../config/units.js';
+import { ProxyError } from '../errors/proxy-error.js';
+import type { Exchange } from '../http/exchange.js';
+import { isIdempotent, type HttpRequest, type HttpResponse } from '../http/message.js';
+import type { Service } from '../http/service.js';
+import { ConnectionPool, type PoolLimits } from './connection-pool.js';
+import { PeakEwma } from './peak-ewma.js';
+
+/** Whether requests may be sent to an endpoint, as its breaker sees it. */
+export interface Gate {
+  accepts(): boolean;
+  state(): 'closed' | 'open' | 'half-open';
+}
+
+const alwaysOpen: Gate = { accepts: () => true, state: () => 'closed' };
+
+/** Latency that a failed attempt counts as, so that failing fast does not look like being fast. */
+const failurePenaltyMs = 1_000;
+
+/** One address of an upstream: its connections, its latency, and the layers that guard it. */
+export class Endpoint {
+  readonly name: string;
+  readonly pool: ConnectionPool;
+  readonly latency: PeakEwma;
+  /** Answers a request at this endpoint: its layers, then `connect`. Set by whoever knows the layers. */
+  service: Service;
+  gate: Gate = alwaysOpen;
+  onClose: (() => void) | undefined;
+  readonly #clock: Clock;
+
+  constructor(
+    readonly address: Address,
+    limits: PoolLimits,
+    { clock, sweep }: { clock: Clock; sweep: DeadlineSweep },
+  ) {
+    this.name = formatAddress(address);
+    this.#clock = clock;
+    this.pool = new ConnectionPool(address, limits, clock, sweep);
+    this.latency = new PeakEwma(clock.now());
+    this.service = this.connect;
+  }
+
+  get inFlight(): number {
+    return this.pool.active + this.pool.pending;
+  }
+
+  /** The innermost service: sends the request over a connection of the pool. */
+  readonly connect: Service = async (request, exchange) => {
+    const startedAt = this.#clock.now();
+    exchange.attempts++;
+    exchange.endpoint = this.name;
+    try {
+      const response = await this.#send(request, exchange);
+      const now = this.#clock.now();
+      this.latency.observe(now - startedAt, now);
+      return response;
+    } catch (error) {
+      if (error instanceof ProxyError && error.entry.blamesUpstream) this.latency.observe(failurePenaltyMs, this.#clock.now());
+      throw error;
+    }
+  };
+
+  async #send(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    const idle = this.pool.takeIdle();
+    if (idle === undefined) return (await this.pool.acquire(request.cancellation)).send(request, exchange);
+    try {
+      return await idle.send(request, exchange);
+    } catch (error) {
+      if (!isKeepAliveRace(error, request, idle.nothingReceived)) throw error;
+      // The peer closed the idle connection while the request was on its way: that is nobody's failure.
+      return (await this.pool.acquire(request.cancellation)).send(request, exchange);
+    }
+  }
+
+  close(): void {
+    this.pool.close();
+    this.onClose?.();
+  }
+}
+
+/** RFC 9110 section 9.2.2: a request that may have been processed is sent again only if that is harmless. */
+function isKeepAliveRace(error: unknown, request: HttpRequest, nothingReceived: boolean): boolean {
+  return (
+    error instanceof ProxyError &&
+    error.code === 'upstream_reset' &&
+    nothingReceived &&
+    !request.cancellation.isCancelled &&
+    request.body.bytes !== undefined &&
+    isIdempotent(request.method)
+  );
+}

@@ -1,0 +1,253 @@
+import type { Socket } from 'node:net';
+import { ProxyError } from '../errors/proxy-error.js';
+import { BytesBody, emptyBody, StreamBody, type Body } from '../http/body.js';
+import type { Exchange } from '../http/exchange.js';
+import type { HttpRequest, HttpResponse } from '../http/message.js';
+import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
+import { checkHeadBytes, findHeadEnd } from '../http1/head.js';
+import { removeHopByHop } from '../http1/hop-by-hop.js';
+import { MessageWriter, type WireFraming } from '../http1/message-writer.js';
+import { parseResponseHead, type ResponseHead } from '../http1/response-head.js';
+import type { ConnectionPool } from './connection-pool.js';
+
+/**
+ * One connection to an endpoint, carrying one exchange at a time.
+ *
+ * `idle` in the pool; `head` while the response's head is awaited; `body` while its body comes. It goes back
+ * to the pool only when the response ended within its framing, the request was sent whole, and both
+ * sides want to keep it; in every other case it is closed, so that no byte of one exchange can ever be taken
+ * for part of another.
+ */
+export class Http1UpstreamConnection {
+  deadline = Infinity;
+  /** Whether it carried an exchange before: such a connection may have been closed by the peer meanwhile. */
+  isReused = false;
+  readonly #socket: Socket;
+  readonly #pool: ConnectionPool;
+  #state: 'idle' | 'head' | 'body' | 'closed' = 'idle';
+  #held: Buffer | undefined;
+  #request: HttpRequest | undefined;
+  #exchange: Exchange | undefined;
+  #requestSent = false;
+  #writer: MessageWriter | undefined;
+  #decoder: BodyDecoder | undefined;
+  #body: StreamBody | undefined;
+  #keepAlive = false;
+  /** The body ends when the peer closes, and only then. */
+  #endsWithConnection = false;
+  #resolve: ((response: HttpResponse) => void) | undefined;
+  #reject: ((reason: Error) => void) | undefined;
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(socket: Socket, pool: ConnectionPool) {
+    this.#socket = socket;
+    this.#pool = pool;
+    socket.on('data', this.#onData);
+    socket.on('drain', () => this.#writer?.resume());
+    socket.on('end', this.#onEnd);
+    socket.on('error', (error) => this.#break(new ProxyError('upstream_reset', { cause: error })));
+    socket.on('close', () => this.#break(new ProxyError('upstream_reset')));
+  }
+
+  get isUsable(): boolean {
+    return this.#state === 'idle' && !this.#socket.destroyed && this.#socket.writable;
+  }
+
+  /** True while nothing of the response was received: a failure then may be the keep-alive race. */
+  get nothingReceived(): boolean {
+    return this.#held === undefined;
+  }
+
+  send(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    return new Promise((resolve, reject) => {
+      this.#state = 'head';
+      this.#request = request;
+      this.#exchange = exchange;
+      this.#requestSent = false;
+      this.#keepAlive = true;
+      this.#resolve = resolve;
+      this.#reject = reject;
+      this.deadline = Infinity;
+      this.#unsubscribe = request.cancellation.onCancel((reason) => this.#break(reason));
+      if (this.#state === 'head') this.#write(request);
+    });
+  }
+
+  close(): void {
+    this.#break(new ProxyError('upstream_reset'));
+  }
+
+  onDeadline(): void {
+    if (this.#state === 'idle') this.close();
+    else if (this.#state === 'body' && !this.#socket.isPaused()) this.#break(new ProxyError('upstream_timeout'));
+  }
+
+  #write(request: HttpRequest): void {
+    const { method, target, headers, body } = request;
+    let framing: WireFraming = 'length';
+    let field = '';
+    if (body.length === undefined) {
+      framing = 'chunked';
+      field = 'Transfer-Encoding: chunked\r\n';
+      headers.delete('content-length');
+    } else if (body.length === 0 && !headers.has('content-length')) {
+      framing = 'none';
+    } else if (!headers.has('content-length')) {
+      field = `Content-Length: ${body.length}\r\n`;
+    }
+    const head = `${method} ${target} HTTP/1.1\r\n${headers.toWire()}${field}\r\n`;
+    this.#writer = new MessageWriter(this.#socket, head, framing, body, (failure) => {
+      if (this.#request !== request) return;
+      if (failure !== undefined) this.#break(failure);
+      else this.#requestSent = true;
+    });
+    this.#writer.start();
+  }
+
+  readonly #onData = (data: Buffer): void => {
+    if (this.#state === 'body') {
+      this.#readBody(data, 0);
+      return;
+    }
+    if (this.#state !== 'head') {
+      // Bytes that nobody asked for: whose answer they would become is not to be found out.
+      this.close();
+      return;
+    }
+    const all = this.#held === undefined ? data : Buffer.concat([this.#held, data]);
+    this.#held = all;
+    try {
+      this.#readHead(all);
+    } catch (error) {
+      this.#break(new ProxyError('upstream_protocol', { cause: error }));
+    }
+  };
+
+  #readHead(data: Buffer): void {
+    const { maxHeadBytes } = this.#pool.limits;
+    let start = 0;
+    for (;;) {
+      const end = findHeadEnd(data, start);
+      if ((end === -1 ? data.length : end) - start > maxHeadBytes) throw new Error(`a response head of more than ${maxHeadBytes} bytes`);
+      if (end === -1) {
+        checkHeadBytes(data, start, data.length);
+        if (start > 0) this.#held = data.subarray(start);
+        return;
+      }
+      const head = parseResponseHead(data, start, end, this.#request!.method);
+      if (head.status >= 200) {
+        this.#begin(head, data, end);
+        return;
+      }
+      if (head.status === 101) throw new Error('a switch of protocols that was not asked for');
+      this.#exchange!.inform?.(head.status, head.headers);
+      start = end;
+    }
+  }
+
+  #begin(head: ResponseHead, data: Buffer, end: number): void {
+    const { framing } = head;
+    this.#keepAlive = head.keepAlive;
+    this.#endsWithConnection = framing.kind === 'close';
+    removeHopByHop(head.headers);
+    let body: Body = emptyBody;
+    if (framing.kind === 'length' && data.length - end >= framing.length) {
+      body = new BytesBody(data.subarray(end, end + framing.length));
+      end += framing.length;
+    } else if (framing.kind !== 'none') {
+      body = this.#openBody(framing.kind === 'length' ? framing.length : undefined);
+      this.#decoder = bodyDecoder(framing)!;
+    }
+    this.#exchange!.respondedAt = this.#pool.clock.now();
+    const resolve = this.#resolve!;
+    this.#resolve = undefined;
+    this.#reject = undefined;
+    this.#state = 'body';
+    if (this.#decoder === undefined) this.#complete(end < data.length);
+    else if (end < data.length) this.#readBody(data, end);
+    resolve({ status: head.status, headers: head.headers, body });
+  }
+
+  #openBody(length: number | undefined): StreamBody {
+    this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
+    this.#body = new StreamBody(length, {
+      pause: () => this.#socket.pause(),
+      resume: () => {
+        this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
+        this.#socket.resume();
+      },
+      cancel: (reason) => this.#break(reason),
+    });
+    return this.#body;
+  }
+
+  #readBody(data: Buffer, offset: number): void {
+    const decoder = this.#decoder!;
+    const body = this.#body!;
+    this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
+    try {
+      offset = decoder.decode(data, offset, (chunk) => body.push(chunk));
+    } catch (error) {
+      this.#break(new ProxyError('upstream_protocol', { cause: error }));
+      return;
+    }
+    if (!decoder.done || this.#decoder !== decoder) return;
+    this.#body = undefined;
+    this.#complete(offset < data.length);
+    body.end(decoder.trailers);
+  }
+
+  /** The response is whole. Bytes beyond it make the connection suspect: it is closed. */
+  #complete(hasExtraBytes: boolean): void {
+    const mayBeKept = this.#keepAlive && this.#requestSent && !hasExtraBytes;
+    this.#release();
+    if (!mayBeKept) {
+      this.#state = 'closed';
+      this.#socket.destroy();
+      this.#pool.remove(this);
+      return;
+    }
+    this.#state = 'idle';
+    this.isReused = true;
+    if (this.#socket.isPaused()) this.#socket.resume();
+    this.#pool.giveBack(this);
+  }
+
+  readonly #onEnd = (): void => {
+    const body = this.#body;
+    if (body !== undefined && this.#endsWithConnection) {
+      this.#body = undefined;
+      this.#complete(false);
+      body.end();
+      return;
+    }
+    this.#break(new ProxyError('upstream_reset'));
+  };
+
+  /** Ends the connection, and with `reason` whatever it carries. */
+  #break(reason: Error): void {
+    if (this.#state === 'closed') return;
+    const reject = this.#reject;
+    const body = this.#body;
+    this.#body = undefined;
+    this.#state = 'closed';
+    this.#release();
+    this.#socket.destroy();
+    this.#pool.remove(this);
+    if (reject !== undefined) reject(reason);
+    else body?.fail(reason instanceof ProxyError && reason.code === 'upstream_reset' ? new ProxyError('upstream_truncated', { cause: reason.cause }) : reason);
+  }
+
+  #release(): void {
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+    this.#held = this.#state === 'closed' ? this.#held : undefined;
+    this.#request = undefined;
+    this.#exchange = undefined;
+    this.#writer = undefined;
+    this.#decoder = undefined;
+    this.#reject = undefined;
+    this.#resolve = undefined;
+    this.deadline = Infinity;
+  }
+}
