@@ -13,7 +13,7 @@ export interface Closable {
 export class Generation {
   readonly #parts = new Map<string, Closable>();
 
-  readonly #previous: Generation | undefined;
+  #previous: Generation | undefined;
 
   constructor(previous?: Generation) {
     this.#previous = previous;
@@ -21,14 +21,19 @@ export class Generation {
 
   /** The part with this key: from this version, from the one before, or made now. */
   async keep<T extends Closable>(key: string, make: () => T | Promise<T>): Promise<T> {
-    const existing = this.#parts.get(key) ?? (this.#previous === undefined ? undefined : this.#previous.#parts.get(key));
+    const inherited = this.#previous === undefined ? undefined : this.#previous.#parts.get(key);
+    const existing = this.#parts.get(key) ?? inherited;
     const part = existing ?? (await make());
     this.#parts.set(key, part);
     return part as T;
   }
 
-  /** Closes the parts that `successor` does not share; all of them without one. */
+  /**
+   * Closes the parts that `successor` does not share; all of them without one. A version that failed to
+   * build is retired in favour of the one before it.
+   */
   retire(successor?: Generation): void {
+    if (successor !== undefined && successor.#previous === this) successor.#previous = undefined;
     for (const [key, part] of this.#parts) {
       if (successor === undefined || successor.#parts.get(key) !== part) part.close?.();
     }

@@ -1,7 +1,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
-import type { Address } from '../config/units.js';
+import { formatAddress, type Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
@@ -31,6 +31,7 @@ export class ConnectionPool {
   readonly #idle: Http1UpstreamConnection[] = [];
   readonly #all = new Set<Http1UpstreamConnection>();
   readonly #waiting: Waiting[] = [];
+  readonly name: string;
   #connecting = 0;
   #closed = false;
 
@@ -39,7 +40,9 @@ export class ConnectionPool {
     readonly limits: PoolLimits,
     readonly clock: Clock,
     private readonly sweep: DeadlineSweep,
-  ) {}
+  ) {
+    this.name = formatAddress(address);
+  }
 
   /** Connections that carry an exchange now. */
   get active(): number {

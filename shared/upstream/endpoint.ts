@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
-import { formatAddress, type Address } from '../config/units.js';
+import type { Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Exchange } from '../http/exchange.js';
 import { isIdempotent, type HttpRequest, type HttpResponse } from '../http/message.js';
@@ -35,9 +35,9 @@ export class Endpoint {
     limits: PoolLimits,
     { clock, sweep }: { clock: Clock; sweep: DeadlineSweep },
   ) {
-    this.name = formatAddress(address);
     this.#clock = clock;
     this.pool = new ConnectionPool(address, limits, clock, sweep);
+    this.name = this.pool.name;
     this.latency = new PeakEwma(clock.now());
     this.service = this.connect;
   }

@@ -95,6 +95,8 @@ export class Http1UpstreamConnection {
     } else if (!headers.has('content-length')) {
       field = `Content-Length: ${body.length}\r\n`;
     }
+    // HTTP/1.0 clients may leave Host out; HTTP/1.1 upstreams must get one.
+    if (!headers.has('host')) headers.set('Host', this.#pool.name);
     const head = `${method} ${target} HTTP/1.1\r\n${headers.toWire()}${field}\r\n`;
     this.#writer = new MessageWriter(this.#socket, head, framing, body, (failure) => {
       if (this.#request !== request) return;

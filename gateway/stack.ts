@@ -1,0 +1,50 @@
+import { stack, type Layer, type Service } from '../shared/http/service.js';
+
+/*
+ * The order in which a request meets the gateway's layers. The last part of the way, from the choice of an
+ * endpoint to its connection, is the same in both proxies: shared/upstream/endpoint-stack.ts.
+ */
+
+export interface ListenerLayers {
+  readonly accessLog: Layer | undefined;
+  readonly metrics: Layer;
+  readonly tracing: Layer;
+  readonly rescue: Layer;
+  readonly overload: Layer;
+  readonly forwarded: Layer;
+}
+
+/** What every request passes, up to the choice of its route. */
+export function listenerStack(layers: ListenerLayers, route: Service): Service {
+  return stack(
+    [
+      layers.accessLog, // outermost: the log sees every outcome, also what the layers below refuse
+      layers.metrics, // likewise
+      layers.forwarded, // before anything reads the client's address or an identity field
+      layers.tracing, // before anything can fail, so that a refusal has a request id too
+      layers.rescue, // turns what is thrown below into an answer
+      layers.overload, // a full proxy says so before it spends anything on the request
+    ],
+    route,
+  );
+}
+
+export interface RouteLayers {
+  readonly jwt: Layer | undefined;
+  readonly rateLimit: Layer | undefined;
+  readonly deadline: Layer;
+  readonly retry: Layer | undefined;
+}
+
+/** What a request of one route passes, up to the choice of its endpoint. */
+export function routeStack(layers: RouteLayers, balance: Service): Service {
+  return stack(
+    [
+      layers.jwt, // who is it? before the quota, which may be counted by subject
+      layers.rateLimit, // a refused request must not cost the upstream anything
+      layers.deadline, // covers all attempts and the waiting between them
+      layers.retry, // each attempt below is a new choice of endpoint
+    ],
+    balance,
+  );
+}

@@ -1,0 +1,28 @@
+import type { Layer } from '../http/service.js';
+import { continueTrace, formatTraceparent, randomHex } from './trace-context.js';
+
+export interface TracingOptions {
+  /** Whether a request id that comes with the request is kept: inside the mesh, not at the edge. */
+  readonly trustRequestId: boolean;
+}
+
+const acceptableId = /^[\w.:/+=-]{1,128}$/;
+
+/** Gives each exchange a request id and a place in a W3C trace, and passes both upstream. */
+export function tracing({ trustRequestId }: TracingOptions): Layer {
+  return (next) =>
+    function tracing(request, exchange) {
+      const { headers } = request;
+      const offered = trustRequestId ? headers.get('x-request-id') : undefined;
+      if (offered !== undefined && acceptableId.test(offered)) {
+        exchange.requestId = offered;
+      } else {
+        exchange.requestId = randomHex(16);
+        headers.set('X-Request-Id', exchange.requestId);
+      }
+      exchange.trace = continueTrace(headers.get('traceparent'));
+      headers.set('traceparent', formatTraceparent(exchange.trace));
+      if (exchange.trace.parentSpanId === undefined) headers.delete('tracestate');
+      return next(request, exchange);
+    };
+}

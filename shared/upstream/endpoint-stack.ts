@@ -1,0 +1,31 @@
+import type { Clock } from '../clock/clock.js';
+import type { UpstreamConfig } from '../config/sections.js';
+import { stack } from '../http/service.js';
+import { attemptTimeout } from '../policy/attempt-timeout/attempt-timeout.js';
+import { breaker } from '../policy/breaker/breaker.js';
+import type { Endpoint } from './endpoint.js';
+
+export interface EndpointStackDependencies {
+  readonly clock: Clock;
+  readonly onTransition: (upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open') => void;
+}
+
+/** Puts in front of an endpoint's connection what an attempt passes, in this order, in both proxies. */
+export function guardEndpoint(endpoint: Endpoint, upstream: string, config: UpstreamConfig, { clock, onTransition }: EndpointStackDependencies): void {
+  const gate =
+    config.breaker &&
+    breaker(config.breaker, {
+      name: `${upstream}/${endpoint.name}`,
+      onTransition: (state) => onTransition(upstream, endpoint.name, state),
+    });
+  endpoint.service = stack(
+    [
+      gate?.layer, // sees each attempt, and one that timed out is a failed one
+      config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // innermost: times the connection alone
+    ],
+    endpoint.connect,
+  );
+  if (gate === undefined) return;
+  endpoint.gate = gate;
+  endpoint.onClose = () => gate.close();
+}

@@ -1,0 +1,44 @@
+import { stack, type Layer, type Service } from '../../shared/http/service.js';
+
+/*
+ * What a request from a caller passes on its way to the application. The last part of the way, from the
+ * choice of an endpoint to its connection, is shared/upstream/endpoint-stack.ts.
+ */
+
+export interface ListenerLayers {
+  readonly accessLog: Layer | undefined;
+  readonly metrics: Layer;
+  readonly tracing: Layer;
+  readonly rescue: Layer;
+  readonly overload: Layer;
+}
+
+export function listenerStack(layers: ListenerLayers, route: Service): Service {
+  return stack(
+    [
+      layers.accessLog, // outermost: the log sees every outcome, also what the layers below refuse
+      layers.metrics, // likewise
+      layers.tracing, // before anything can fail, so that a refusal has a request id too
+      layers.rescue, // turns what is thrown below into an answer
+      layers.overload, // a full proxy says so before it spends anything on the request
+    ],
+    route,
+  );
+}
+
+export interface RouteLayers {
+  readonly jwt: Layer | undefined;
+  readonly rateLimit: Layer | undefined;
+  readonly deadline: Layer;
+}
+
+export function routeStack(layers: RouteLayers, app: Service): Service {
+  return stack(
+    [
+      layers.jwt, // who is it? before the quota, which may be counted by subject
+      layers.rateLimit, // a refused request must not cost the application anything
+      layers.deadline, // the application gets no longer than its callers were told
+    ],
+    app,
+  );
+}

@@ -1,0 +1,42 @@
+import { stack, type Layer, type Service } from '../../shared/http/service.js';
+
+/*
+ * What a call of the application passes on its way to another service. The last part of the way, from the
+ * choice of an endpoint to its connection, is shared/upstream/endpoint-stack.ts.
+ */
+
+export interface ListenerLayers {
+  readonly accessLog: Layer | undefined;
+  readonly metrics: Layer;
+  readonly tracing: Layer;
+  readonly rescue: Layer;
+  readonly overload: Layer;
+}
+
+export function listenerStack(layers: ListenerLayers, route: Service): Service {
+  return stack(
+    [
+      layers.accessLog, // outermost: the log sees every outcome, also what the layers below refuse
+      layers.metrics, // likewise
+      layers.tracing, // before anything can fail, so that a refusal has a request id too
+      layers.rescue, // turns what is thrown below into an answer
+      layers.overload, // a full proxy says so before it spends anything on the request
+    ],
+    route,
+  );
+}
+
+export interface RouteLayers {
+  readonly deadline: Layer;
+  readonly retry: Layer | undefined;
+}
+
+export function routeStack(layers: RouteLayers, balance: Service): Service {
+  return stack(
+    [
+      layers.deadline, // covers all attempts and the waiting between them
+      layers.retry, // each attempt below is a new choice of endpoint
+    ],
+    balance,
+  );
+}

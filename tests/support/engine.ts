@@ -1,0 +1,79 @@
+import { systemClock } from '../../shared/clock/clock.js';
+import { DeadlineSweep } from '../../shared/clock/deadline-sweep.js';
+import { limitsSchema, upstreamSchema, type LimitsConfig, type UpstreamConfig } from '../../shared/config/sections.js';
+import { formatAddress, type Address } from '../../shared/config/units.js';
+import { BytesBody } from '../../shared/http/body.js';
+import type { Exchange } from '../../shared/http/exchange.js';
+import { Headers } from '../../shared/http/headers.js';
+import type { Layer, Service } from '../../shared/http/service.js';
+import { toProxyError } from '../../shared/errors/proxy-error.js';
+import { Http1Listener } from '../../shared/listener/http1-listener.js';
+import { Upstream } from '../../shared/upstream/upstream.js';
+
+export interface TestEngine {
+  readonly port: number;
+  readonly listener: Http1Listener;
+  readonly upstream: Upstream;
+  /** Exchanges that are over, oldest first. */
+  readonly finished: Exchange[];
+  /** Resolves once `count` exchanges are over. */
+  untilFinished(count: number): Promise<Exchange[]>;
+  close(): Promise<void>;
+}
+
+export interface TestEngineOptions {
+  readonly limits?: Partial<LimitsConfig>;
+  readonly upstream?: Partial<UpstreamConfig>;
+  /** Stands in front of the upstream. */
+  readonly layer?: Layer;
+}
+
+/** The engine alone: a listener, an upstream, and errors as plain answers whose body is the code. */
+export async function startEngine(endpoints: readonly Address[], options: TestEngineOptions = {}): Promise<TestEngine> {
+  const limits = { ...limitsSchema.parse({}), ...options.limits };
+  const config = { ...upstreamSchema.parse({ endpoints: endpoints.map(formatAddress) }), ...options.upstream };
+  const sweep = new DeadlineSweep(systemClock, [config.connectTimeout, config.idleTimeout, config.bodyIdleTimeout]);
+  const upstream = new Upstream('origin', config, { clock: systemClock, sweep, random: Math.random, guard: () => {} });
+  const finished: Exchange[] = [];
+  let wake: (() => void) | undefined;
+  const observed = (service: Service): Service =>
+    async function observed(request, exchange) {
+      exchange.onFinish((over) => {
+        finished.push(over);
+        wake?.();
+      });
+      try {
+        return await service(request, exchange);
+      } catch (thrown) {
+        const error = toProxyError(thrown);
+        exchange.errorCode = error.code;
+        return { status: error.entry.status, headers: Headers.of({ 'X-Detail': String(error.cause ?? '').replace(/[^ -~]/g, '?') }), body: new BytesBody(Buffer.from(error.code)) };
+      }
+    };
+  const inner: Service = (request, exchange) => upstream.balance(request, exchange);
+  const listener = new Http1Listener({
+    name: 'test',
+    host: '127.0.0.1',
+    port: 0,
+    limits,
+    clock: systemClock,
+    service: observed(options.layer === undefined ? inner : options.layer(inner)),
+    refuse: observed((request) => Promise.reject(request.cancellation.reason)),
+  });
+  const { port } = await listener.listen();
+  return {
+    port,
+    listener,
+    upstream,
+    finished,
+    async untilFinished(count) {
+      while (finished.length < count) await new Promise<void>((resolve) => (wake = resolve));
+      return finished;
+    },
+    async close() {
+      await listener.close();
+      for (const endpoint of upstream.endpoints) endpoint.pool.destroy();
+      sweep.close();
+    },
+  };
+}

@@ -1,0 +1,57 @@
+import { createServer as createHttpServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer as createTcpServer, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net';
+
+export interface Origin {
+  readonly port: number;
+  readonly address: { readonly host: string; readonly port: number };
+  close(): Promise<void>;
+}
+
+/** A real HTTP server on a free port of loopback. */
+export function httpOrigin(handler: RequestListener): Promise<Origin & { readonly server: Server }> {
+  const server = createHttpServer({ keepAliveTimeout: 60_000 }, handler);
+  return listen(server, () => server.closeAllConnections()).then((origin) => ({ ...origin, server }));
+}
+
+/** A TCP server that does with each connection what the test says: broken upstreams are made of this. */
+export function tcpOrigin(handler: (socket: Socket) => void): Promise<Origin> {
+  const sockets = new Set<Socket>();
+  const server = createTcpServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => sockets.delete(socket));
+    handler(socket);
+  });
+  return listen(server, () => sockets.forEach((socket) => socket.destroy()));
+}
+
+/** A port on which nobody listens. */
+export async function refusedPort(): Promise<number> {
+  const origin = await tcpOrigin(() => {});
+  await origin.close();
+  return origin.port;
+}
+
+/** Reads a whole request body. */
+export async function readBody(message: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of message) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+function listen(server: TcpServer | Server, closeConnections: () => void): Promise<Origin> {
+  return new Promise((resolve) => {
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      resolve({
+        port,
+        address: { host: '127.0.0.1', port },
+        close: () =>
+          new Promise((done) => {
+            server.close(() => done());
+            closeConnections();
+          }),
+      });
+    });
+  });
+}
