@@ -1,7 +1,5 @@
-/** Something that a configuration brought to life. */
-export interface Closable {
-  close?(): void;
-}
+/** Something that a configuration brought to life, and that may have something to close. */
+type Part = object & { readonly close?: () => void };
 
 /**
  * The living parts of one version of a configuration.
@@ -11,7 +9,7 @@ export interface Closable {
  * old one. A key is the part's own configuration, and its place where state must not be shared.
  */
 export class Generation {
-  readonly #parts = new Map<string, Closable>();
+  readonly #parts = new Map<string, Part>();
 
   #previous: Generation | undefined;
 
@@ -20,7 +18,7 @@ export class Generation {
   }
 
   /** The part with this key: from this version, from the one before, or made now. */
-  async keep<T extends Closable>(key: string, make: () => T | Promise<T>): Promise<T> {
+  async keep<T extends object>(key: string, make: () => T | Promise<T>): Promise<T> {
     const inherited = this.#previous === undefined ? undefined : this.#previous.#parts.get(key);
     const existing = this.#parts.get(key) ?? inherited;
     const part = existing ?? (await make());

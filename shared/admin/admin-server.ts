@@ -1,0 +1,74 @@
+import Fastify, { type FastifyInstance } from 'fastify';
+import { isIP, type AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
+import { redact } from '../config/redact.js';
+import type { Logger } from '../telemetry/logger.js';
+
+export interface AdminOptions {
+  readonly host: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+  readonly registry: Registry;
+  readonly logger: Logger;
+  readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] };
+  /** The configuration in force; secrets are redacted here. */
+  readonly config: () => unknown;
+  readonly upstreams: () => unknown;
+  readonly drain: () => void;
+  readonly schema: () => unknown;
+  readonly version: string;
+}
+
+export interface AdminServer {
+  listen(): Promise<AddressInfo>;
+  close(): Promise<void>;
+}
+
+/** The server that operators and orchestrators talk to. It has no authentication: it belongs on loopback. */
+export function createAdminServer(options: AdminOptions): AdminServer {
+  const { host, logger, registry } = options;
+  const server: FastifyInstance = Fastify({ bodyLimit: 16_384, requestTimeout: 10_000, forceCloseConnections: true });
+  if (!isLoopback(host)) logger.warn({ host }, 'the admin server is reachable from other machines, and anyone who reaches it may drain this process');
+
+  // A web page can make a browser send requests here under a name of its own (DNS rebinding): only names that
+  // cannot be rebound are answered.
+  server.addHook('onRequest', async (request, reply) => {
+    const name = request.hostname.replace(/^\[|\]$/g, '');
+    if (isIP(name) === 0 && name !== 'localhost' && name !== host && !/^[\w-]+$/.test(name)) {
+      await reply.code(421).type('application/problem+json').send({ type: 'about:blank', title: 'Misdirected Request', status: 421, code: 'admin_host_refused' });
+    }
+  });
+  server.setNotFoundHandler((_request, reply) => reply.code(404).type('application/problem+json').send({ type: 'about:blank', title: 'Not Found', status: 404, code: 'admin_not_found' }));
+  server.setErrorHandler((error, _request, reply) => {
+    logger.error({ err: error }, 'an admin request failed');
+    return reply.code(500).type('application/problem+json').send({ type: 'about:blank', title: 'Internal Server Error', status: 500, code: 'internal' });
+  });
+
+  server.get('/', async () => ({ endpoints: ['/healthz', '/readyz', '/metrics', '/config', '/config/schema', '/upstreams', '/version', 'POST /drain'] }));
+  server.get('/healthz', async () => ({ status: 'ok' }));
+  server.get('/readyz', async (_request, reply) => {
+    const { ready, reasons } = options.readiness();
+    return reply.code(ready ? 200 : 503).send({ ready, reasons });
+  });
+  server.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()));
+  server.get('/config', async () => redact(options.config()));
+  server.get('/config/schema', async () => options.schema());
+  server.get('/upstreams', async () => options.upstreams());
+  server.get('/version', async () => ({ version: options.version, node: process.version }));
+  server.post('/drain', async (_request, reply) => {
+    options.drain();
+    return reply.code(202).send({ draining: true });
+  });
+
+  return {
+    async listen() {
+      await server.listen({ host, port: options.port });
+      return server.server.address() as AddressInfo;
+    },
+    close: () => server.close(),
+  };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\./.test(host);
+}

@@ -1,0 +1,30 @@
+import type { Cancellation } from '../http/cancellation.js';
+import type { HttpRequest, HttpResponse } from '../http/message.js';
+import type { Clock } from './clock.js';
+import { TimeoutQueue } from './timeout-queue.js';
+
+/**
+ * Limits the time until a promise of a response settles: at the limit what is in flight below is cancelled with
+ * the error, and rejects with it. The response's body is not limited. Cancelling the request above
+ * cancels what is below also later, while the body is being sent.
+ */
+export class TimeLimit {
+  readonly #queue: TimeoutQueue;
+  readonly #error: () => Error;
+
+  constructor(clock: Clock, limitMs: number, error: () => Error) {
+    this.#queue = new TimeoutQueue(clock, limitMs);
+    this.#error = error;
+  }
+
+  /** Calls `start` with the request under a cancellation of its own. */
+  async run(request: HttpRequest, start: (request: HttpRequest) => Promise<HttpResponse>): Promise<HttpResponse> {
+    const cancellation: Cancellation = request.cancellation.child().cancellation;
+    const timer = this.#queue.add(() => cancellation.cancel(this.#error()));
+    try {
+      return await start({ ...request, cancellation });
+    } finally {
+      timer.cancel();
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import { open } from 'node:fs/promises';
+import { isMap, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
+import type { z } from 'zod';
+
+/** One thing that is wrong with a configuration. */
+export interface Problem {
+  /** Where in the document: `routes[0].match.path`; empty for the document as a whole. */
+  readonly path: string;
+  /** What is wrong, and what would be right. */
+  readonly message: string;
+  readonly line?: number;
+  readonly column?: number;
+}
+
+/** A configuration that cannot be used, with everything that is wrong with it. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  constructor(
+    readonly problems: readonly Problem[],
+    readonly source = 'configuration',
+  ) {
+    super(problems.map((problem) => formatProblem(source, problem)).join('\n'));
+  }
+}
+
+/** `FILE:LINE:COLUMN: path: message`, which editors and terminals make a link of. */
+export function formatProblem(source: string, { path, message, line, column }: Problem): string {
+  const position = line === undefined ? source : `${source}:${line}:${column ?? 1}`;
+  return path === '' ? `${position}: ${message}` : `${position}: ${path}: ${message}`;
+}
+
+/** Finds what a schema of single values cannot: references between parts. Must take any document, also a wrong one. */
+export type CrossCheck = (document: unknown) => Problem[];
+
+const maxFileBytes = 1_048_576;
+
+/** Reads a YAML or JSON file, validates and freezes it. Rejects with a `ConfigError` that names every problem. */
+export async function loadConfig<T>(file: string, schema: z.ZodType<T>, crossCheck?: CrossCheck): Promise<T> {
+  const text = await readText(file);
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true, stringKeys: true });
+  const document = Array.isArray(documents) ? documents[0] : undefined;
+  if (document === undefined) throw new ConfigError([{ path: '', message: 'the file is empty; a configuration was expected' }], file);
+  if (documents.length > 1) throw new ConfigError([{ path: '', message: 'the file holds several documents; one was expected' }], file);
+  if (document.errors.length > 0) {
+    throw new ConfigError(document.errors.map(({ message, pos }) => ({ path: '', message: message.split('\n', 1)[0]!.replace(/ at line \d+, column \d+:?$/, ''), ...position(lines, pos[0]) })), file);
+  }
+  if (!isMap(document.contents)) throw new ConfigError([{ path: '', message: 'the file does not hold a mapping of names to values' }], file);
+  const { value, problems } = check(toJs(document, file), schema, crossCheck);
+  if (problems.length > 0) throw new ConfigError(problems.map((problem) => locate(document, lines, problem)), file);
+  return deepFreeze(value as T);
+}
+
+/** Validates and freezes a document that is already in memory. Throws a `ConfigError` that names every problem. */
+export function parseConfig<T>(document: unknown, schema: z.ZodType<T>, crossCheck?: CrossCheck): T {
+  const { value, problems } = check(document, schema, crossCheck);
+  if (problems.length > 0) throw new ConfigError(problems);
+  return deepFreeze(value as T);
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    const handle = await open(file, 'r');
+    try {
+      const { size } = await handle.stat();
+      if (size > maxFileBytes) throw new ConfigError([{ path: '', message: `the file has ${size} bytes; at most ${maxFileBytes} are read` }], file);
+      return await handle.readFile('utf8');
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    const reasons: Readonly<Record<string, string>> = { ENOENT: 'there is no such file', EACCES: 'the file may not be read', EISDIR: 'this is a directory; a file was expected' };
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    throw new ConfigError([{ path: '', message: reasons[code] ?? `the file cannot be read (${code})` }], file);
+  }
+}
+
+function toJs(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    throw new ConfigError([{ path: '', message: (error as Error).message }], file);
+  }
+}
+
+function check(document: unknown, schema: z.ZodType, crossCheck: CrossCheck | undefined): { value: unknown; problems: Problem[] } {
+  const result = schema.safeParse(document);
+  const problems = [...(result.error?.issues ?? []).flatMap((issue) => explain(issue)), ...(crossCheck?.(document) ?? [])];
+  return { value: result.data, problems };
+}
+
+type Issue = z.core.$ZodIssue;
+
+function explain(issue: Issue, at: readonly PropertyKey[] = []): Problem[] {
+  const path = [...at, ...issue.path];
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => ({ path: formatPath([...path, key]), message: 'unknown key' }));
+  if (issue.code === 'invalid_union') {
+    // The branch that got furthest is the one that was meant.
+    const branches = issue.errors.filter((branch) => branch.length > 0).map((branch) => branch.flatMap((inner) => explain(inner, path)));
+    const deepest = branches.sort((a, b) => depth(b) - depth(a))[0];
+    if (deepest !== undefined && depth(deepest) > formatPath(path).length) return deepest;
+    return [{ path: formatPath(path), message: branches.map((branch) => branch[0]!.message).filter((message, index, all) => all.indexOf(message) === index).join(', or ') || issue.message }];
+  }
+  if (issue.code === 'invalid_key') return [{ path: formatPath(path), message: issue.issues.map((inner) => inner.message).join(', ') }];
+  const message = issue.code === 'invalid_type' && issue.input === undefined && /received undefined/.test(issue.message) ? 'is missing' : lowerFirst(issue.message);
+  return [{ path: formatPath(path), message }];
+}
+
+function depth(problems: readonly Problem[]): number {
+  return Math.max(...problems.map(({ path }) => path.length));
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, key) => {
+    if (typeof key === 'number') return `${text}[${key}]`;
+    const name = String(key);
+    if (!/^[\w-]+$/.test(name)) return `${text}[${JSON.stringify(name)}]`;
+    return text === '' ? name : `${text}.${name}`;
+  }, '');
+}
+
+/** Adds the position of the deepest part of the path that exists in the text. */
+function locate(document: Document, lines: LineCounter, problem: Problem): Problem {
+  const positions = new Map<string, number>();
+  visit(document, {
+    Pair(_, pair, parents) {
+      const key = pair.key as { range?: [number, number, number]; value?: unknown };
+      const trail = [...parents, pair];
+      if (key.range !== undefined) positions.set(trailPath(trail), key.range[0]);
+    },
+  });
+  for (let path = problem.path; path !== ''; path = path.replace(/(?:\.?[\w-]+|\[[^\]]*\])$/, '')) {
+    const offset = positions.get(path.replace(/(\[\d+\])+$/, ''));
+    if (offset !== undefined) return { ...problem, ...position(lines, offset) };
+  }
+  return problem;
+}
+
+function trailPath(trail: readonly unknown[]): string {
+  const keys: PropertyKey[] = [];
+  trail.forEach((node, index) => {
+    const parent = trail[index - 1] as { items?: unknown[] } | undefined;
+    if (isPairNode(node)) keys.push(String(node.key.value));
+    else if (parent?.items !== undefined && !isMap(parent)) keys.push(parent.items.indexOf(node));
+  });
+  return formatPath(keys);
+}
+
+function isPairNode(node: unknown): node is { key: { value: unknown } } {
+  return typeof node === 'object' && node !== null && 'key' in node && 'value' in node;
+}
+
+function position(lines: LineCounter, offset: number): { line: number; column: number } {
+  const { line, col } = lines.linePos(offset);
+  return { line, column: col };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    Object.values(value).forEach(deepFreeze);
+  }
+  return value;
+}

@@ -1,0 +1,119 @@
+import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
+import { readFile } from 'node:fs/promises';
+import type { Clock } from '../../clock/clock.js';
+import type { JwtConfig } from '../../config/policies.js';
+
+/** The keys that tokens are verified with. */
+export interface KeySet {
+  /** Resolves a token's key; rejects with jose's `JWKSNoMatchingKey` or, when no keys were ever had, `KeysUnavailable`. */
+  readonly getKey: JWTVerifyGetKey;
+  /** Changes whenever the keys do: what was verified under another version must be verified again. */
+  readonly version: number;
+}
+
+export class KeysUnavailable extends Error {
+  override readonly name = 'KeysUnavailable';
+}
+
+export type KeySetEvent = { readonly kind: 'fetched' } | { readonly kind: 'stale' | 'unavailable'; readonly error: unknown };
+
+/** A key set that is given: the set itself, or the path of a file with it, read once. */
+export async function localKeySet(jwks: string | object): Promise<KeySet> {
+  const set = typeof jwks === 'string' ? (JSON.parse(await readFile(jwks, 'utf8')) as JSONWebKeySet) : (jwks as JSONWebKeySet);
+  return { getKey: createLocalJWKSet(set), version: 0 };
+}
+
+export interface RemoteKeySetDependencies {
+  readonly clock: Clock;
+  readonly fetchJson: (url: string, timeoutMs: number) => Promise<unknown>;
+  readonly onEvent: ((event: KeySetEvent) => void) | undefined;
+}
+
+/**
+ * The keys that an issuer publishes.
+ *
+ * Fetched on first use, again when they are older than `cacheMaxAge`, and again for a `kid` that they do not
+ * have, which is what a rotated key looks like. However many tokens ask, one fetch runs at a time, and after
+ * one, successful or not, none for an unknown `kid` for `cooldown`: made-up kids cannot be turned into load on the
+ * issuer. While it cannot be reached the last keys go on serving.
+ */
+export class RemoteKeySet implements KeySet {
+  version = 0;
+  #keys: JWTVerifyGetKey | undefined;
+  #text = '';
+  #fetchedAt = -Infinity;
+  #triedAt = -Infinity;
+  #fetching: Promise<void> | undefined;
+
+  constructor(
+    private readonly config: JwtConfig & { jwksUri: string },
+    private readonly dependencies: RemoteKeySetDependencies,
+  ) {}
+
+  readonly getKey: JWTVerifyGetKey = async (header, token) => {
+    const now = this.dependencies.clock.now();
+    if (this.#keys === undefined) {
+      await this.#refresh(now - this.#triedAt >= unreachableRetryMs);
+    } else if (now - this.#fetchedAt >= this.config.cacheMaxAge && now - this.#triedAt >= unreachableRetryMs) {
+      // Old keys still serve: nobody waits for the new ones.
+      void this.#refresh(true);
+    }
+    if (this.#keys === undefined) throw new KeysUnavailable('the issuer’s keys could not be fetched yet');
+    try {
+      return await this.#keys(header, token);
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'ERR_JWKS_NO_MATCHING_KEY') throw error;
+      if (this.#fetching === undefined && this.dependencies.clock.now() - this.#triedAt < this.config.cooldown) throw error;
+      await this.#refresh(true);
+      return this.#keys(header, token);
+    }
+  };
+
+  /** Joins the fetch that runs, or starts one if `mayStart`. Never rejects: keys that are there stay. */
+  #refresh(mayStart: boolean): Promise<void> {
+    if (this.#fetching === undefined && mayStart) {
+      this.#triedAt = this.dependencies.clock.now();
+      this.#fetching = this.#fetch().finally(() => {
+        this.#fetching = undefined;
+      });
+    }
+    return this.#fetching ?? Promise.resolve();
+  }
+
+  async #fetch(): Promise<void> {
+    const { onEvent, fetchJson, clock } = this.dependencies;
+    try {
+      const set = await fetchJson(this.config.jwksUri, this.config.fetchTimeout);
+      const keys = createLocalJWKSet(set as JSONWebKeySet);
+      const text = JSON.stringify(set);
+      if (text !== this.#text) this.version++;
+      this.#text = text;
+      this.#keys = keys;
+      this.#fetchedAt = clock.now();
+      onEvent?.({ kind: 'fetched' });
+    } catch (error) {
+      onEvent?.({ kind: this.#keys === undefined ? 'unavailable' : 'stale', error });
+    }
+  }
+}
+
+/** While the issuer is away it is asked again this often (ms). */
+const unreachableRetryMs = 1_000;
+const maxJwksBytes = 1_048_576;
+
+/** Fetches a JSON document of at most 1 MiB; redirects are refused. */
+export async function fetchJson(url: string, timeoutMs: number): Promise<unknown> {
+  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs), headers: { accept: 'application/json' } });
+  if (!response.ok) {
+    await response.body?.cancel();
+    throw new Error(`${url} answered ${response.status}`);
+  }
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+    size += chunk.length;
+    if (size > maxJwksBytes) throw new Error(`${url} sent more than ${maxJwksBytes} bytes`);
+    chunks.push(chunk);
+  }
+  return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+}

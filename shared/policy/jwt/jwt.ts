@@ -1,0 +1,121 @@
+import { jwtVerify, type JWTPayload } from 'jose';
+import type { Clock } from '../../clock/clock.js';
+import type { JwtConfig } from '../../config/policies.js';
+import type { ErrorCode } from '../../errors/catalogue.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import type { Caller } from '../../http/exchange.js';
+import type { Headers } from '../../http/headers.js';
+import type { Layer } from '../../http/service.js';
+import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, type KeySet, type KeySetEvent } from './jwks.js';
+import { TokenCache } from './token-cache.js';
+
+export interface JwtDependencies {
+  readonly clock: Clock;
+  readonly fetchJson?: (url: string, timeoutMs: number) => Promise<unknown>;
+  readonly onEvent?: (event: KeySetEvent) => void;
+}
+
+/** Fields by which a proxy tells the application who calls. No request from outside may carry them. */
+export const identityFields: readonly string[] = [
+  'x-auth-subject', 'x-auth-scope', 'x-auth-user', 'x-auth-request-user', 'x-forwarded-user', 'x-remote-user', 'remote-user',
+  'x-authenticated-user', 'x-user-id', 'x-forwarded-client-cert', 'x-client-cert', 'x-ssl-client-cert', 'x-spiffe-id',
+];
+
+const maxTokenLength = 8_192;
+const maxCachedTokens = 10_000;
+
+/**
+ * Lets only requests with a valid bearer token pass (RFC 6750, RFC 7519; checks as RFC 8725 advises).
+ *
+ * Signature by an allowed algorithm and a key of the issuer, `iss`, `aud`, `exp`, `nbf`, and all `requiredScopes`. A verified
+ * token is remembered until it expires or the issuer's keys change. The caller is noted on the exchange, and told
+ * to the upstream in `X-Auth-Subject` and `X-Auth-Scope`. Rejects if a key file cannot be read.
+ */
+export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Promise<{ layer: Layer; close: () => void }> {
+  const { clock, onEvent } = dependencies;
+  const keys: KeySet =
+    config.jwksUri === undefined
+      ? await localKeySet(config.jwks!)
+      : new RemoteKeySet({ ...config, jwksUri: config.jwksUri }, { clock, fetchJson: dependencies.fetchJson ?? fetchJson, onEvent });
+  const verified = new TokenCache<Caller>(maxCachedTokens);
+  const verifying = new Map<string, Promise<Caller>>();
+  let version = keys.version;
+
+  async function verify(token: string, digest: string): Promise<Caller> {
+    try {
+      const { payload } = await jwtVerify(token, keys.getKey, {
+        issuer: config.issuer,
+        audience: config.audience,
+        algorithms: config.algorithms,
+        clockTolerance: config.clockTolerance / 1_000,
+        currentDate: new Date(clock.wallNow()),
+        requiredClaims: ['exp', 'sub'],
+      });
+      const caller = callerOf(payload);
+      verified.set(digest, caller, payload.exp! * 1_000 + config.clockTolerance);
+      return caller;
+    } catch (cause) {
+      throw toTokenError(cause);
+    }
+  }
+
+  function callerFor(token: string): Caller | Promise<Caller> {
+    if (keys.version !== version) {
+      verified.clear();
+      version = keys.version;
+    }
+    const digest = TokenCache.digest(token);
+    const known = verified.get(digest, clock.wallNow());
+    if (known !== undefined) return known;
+    let pending = verifying.get(digest);
+    if (pending === undefined) {
+      pending = verify(token, digest).finally(() => verifying.delete(digest));
+      verifying.set(digest, pending);
+    }
+    return pending;
+  }
+
+  const layer: Layer = (next) =>
+    async function jwt(request, exchange) {
+      const caller = await callerFor(bearerToken(request.headers));
+      for (const scope of config.requiredScopes) {
+        if (!caller.scopes.has(scope)) throw refusal('scope_missing', `error="insufficient_scope", scope="${config.requiredScopes.join(' ')}"`);
+      }
+      exchange.caller = caller;
+      tellUpstream(request.headers, caller);
+      return next(request, exchange);
+    };
+  return { layer, close: () => verified.clear() };
+}
+
+function bearerToken(headers: Headers): string {
+  const fields = headers.getAll('authorization');
+  if (fields.length === 0) throw new ProxyError('token_missing', { fields: { 'WWW-Authenticate': 'Bearer' } });
+  const token = fields.length === 1 ? /^bearer +([\w~+/.=-]+)$/i.exec(fields[0]!)?.[1] : undefined;
+  if (token === undefined || token.length > maxTokenLength) throw refusal('token_invalid', 'error="invalid_token"');
+  return token;
+}
+
+function toTokenError(cause: unknown): ProxyError {
+  if (cause instanceof KeysUnavailable) return new ProxyError('keys_unavailable', { cause, fields: { 'Retry-After': '1' } });
+  const expired = (cause as { code?: unknown }).code === 'ERR_JWT_EXPIRED';
+  return refusal(expired ? 'token_expired' : 'token_invalid', 'error="invalid_token"', cause);
+}
+
+function refusal(code: ErrorCode, parameters: string, cause?: unknown): ProxyError {
+  return new ProxyError(code, { cause, fields: { 'WWW-Authenticate': `Bearer ${parameters}` } });
+}
+
+function callerOf(payload: JWTPayload): Caller {
+  const { scope, scp } = payload;
+  const scopes = Array.isArray(scp) ? scp : typeof scope === 'string' ? scope.split(' ') : typeof scp === 'string' ? scp.split(' ') : [];
+  return { subject: payload.sub!, scopes: new Set(scopes.filter((name): name is string => typeof name === 'string' && name !== '')), claims: payload };
+}
+
+/** A value that is not plain text could break out of its field, so it is left out. */
+function tellUpstream(headers: Headers, { subject, scopes }: Caller): void {
+  for (const [name, value] of [['X-Auth-Subject', subject], ['X-Auth-Scope', [...scopes].join(' ')]] as const) {
+    if (/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value) && value.length <= 1_024) headers.set(name, value);
+    else headers.delete(name.toLowerCase());
+  }
+}

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import fastifyRateLimit from '@fastify/rate-limit';
+import Fastify, { type FastifyRequest } from 'fastify';
+import type { RateLimitConfig } from '../../config/policies.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import type { Exchange } from '../../http/exchange.js';
+import type { HttpRequest } from '../../http/message.js';
+import type { Layer } from '../../http/service.js';
+
+export interface RateLimitDependencies {
+  /** `store_failed`: the counter could not be asked; `failOpen` says what became of the request. */
+  readonly onEvent?: (event: 'limited' | 'store_failed') => void;
+}
+
+/**
+ * Admits `max` requests of one key in each window of `timeWindow`, on @fastify/rate-limit's limiter.
+ *
+ * Every answer carries what is left of the quota (draft-ietf-httpapi-ratelimit-headers-10); the one beyond it is
+ * `rate_limited` with `Retry-After`. The counter is this process's own: N proxies admit N times as much.
+ */
+export async function rateLimit(config: RateLimitConfig, { onEvent }: RateLimitDependencies = {}): Promise<{ layer: Layer; close: () => void }> {
+  // The limiter comes as a Fastify plugin; this instance never listens.
+  const fastify = Fastify();
+  await fastify.register(fastifyRateLimit, {
+    global: false,
+    max: config.max,
+    timeWindow: config.timeWindow,
+    cache: config.maxKeys,
+    keyGenerator: (request) => (request as unknown as Keyed).key,
+  });
+  const check = fastify.createRateLimit();
+  const keyOf = keySelector(config.key);
+  const writeFields = fieldWriter(config);
+
+  const layer: Layer = (next) =>
+    async function rateLimit(request, exchange) {
+      const keyed: Keyed = { key: keyOf(request, exchange), routeOptions: {} };
+      let outcome: Awaited<ReturnType<typeof check>>;
+      try {
+        outcome = await check(keyed as unknown as FastifyRequest);
+      } catch (cause) {
+        onEvent?.('store_failed');
+        if (!config.failOpen) throw new ProxyError('rate_limit_unavailable', { cause });
+        return next(request, exchange);
+      }
+      if (outcome.isAllowed) return next(request, exchange);
+      writeFields(exchange, outcome.remaining, outcome.ttlInSeconds);
+      if (outcome.isExceeded) {
+        onEvent?.('limited');
+        throw new ProxyError('rate_limited', { fields: { 'Retry-After': String(Math.max(1, outcome.ttlInSeconds)) } });
+      }
+      return next(request, exchange);
+    };
+  return { layer, close: () => void fastify.close() };
+}
+
+/** As much of a Fastify request as the limiter reads. */
+interface Keyed {
+  readonly key: string;
+  readonly routeOptions: object;
+}
+
+/** The kinds are prefixed, so that a subject that looks like an address does not share the address's quota. */
+function keySelector(key: string): (request: HttpRequest, exchange: Exchange) => string {
+  const byAddress = (exchange: Exchange): string => `ip:${addressKey(exchange.clientAddress)}`;
+  if (key === 'ip') return (_request, exchange) => byAddress(exchange);
+  if (key === 'sub') return (_request, exchange) => (exchange.caller === undefined ? byAddress(exchange) : `sub:${exchange.caller.subject}`);
+  const field = key.slice('header:'.length).toLowerCase();
+  return (request, exchange) => {
+    const value = request.headers.get(field);
+    return value === undefined ? byAddress(exchange) : `${field}:${bounded(value)}`;
+  };
+}
+
+/** A client chooses the value, and ten thousand of them are remembered: long ones are kept as a digest. */
+function bounded(value: string): string {
+  return value.length <= 128 ? value : createHash('sha256').update(value).digest('base64url');
+}
+
+/** One client of IPv6 has a whole /64 to itself (RFC 6177), so that is what counts as one address. */
+function addressKey(address: string): string {
+  if (address.startsWith('::ffff:')) return address.slice(7);
+  if (!isIPv6(address)) return address;
+  const [head = '', tail] = address.split('::', 2);
+  const left = head === '' ? [] : head.split(':');
+  const right = tail === undefined || tail === '' ? [] : tail.split(':');
+  const groups = tail === undefined ? left : [...left, ...Array<string>(Math.max(0, 8 - left.length - right.length)).fill('0'), ...right];
+  return groups.slice(0, 4).map((group) => parseInt(group, 16).toString(16)).join(':');
+}
+
+function fieldWriter({ max, timeWindow, headers }: RateLimitConfig): (exchange: Exchange, remaining: number, resetSeconds: number) => void {
+  const policy = `"default";q=${max};w=${Math.max(1, Math.ceil(timeWindow / 1_000))}`;
+  const limit = String(max);
+  const draft = headers === 'draft' || headers === 'both';
+  const legacy = headers === 'legacy' || headers === 'both';
+  return ({ responseFields }, remaining, resetSeconds) => {
+    if (draft) responseFields.push(['RateLimit-Policy', policy], ['RateLimit', `"default";r=${remaining};t=${resetSeconds}`]);
+    if (legacy) responseFields.push(['RateLimit-Limit', limit], ['RateLimit-Remaining', String(remaining)], ['RateLimit-Reset', String(resetSeconds)]);
+  };
+}

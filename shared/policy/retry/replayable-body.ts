@@ -1,0 +1,84 @@
+import { BytesBody, type Body, type BodySink } from '../../http/body.js';
+import type { Headers } from '../../http/headers.js';
+
+/**
+ * A request body that can be sent more than once.
+ *
+ * While the first attempt streams it, its chunks are kept, up to `maxBytes`. Another attempt first gets what
+ * was kept and then whatever is still to come. Past the cap nothing is kept and the body cannot be replayed.
+ */
+export class ReplayableBody {
+  readonly #source: Body;
+  readonly #maxBytes: number;
+  #kept: Buffer[] = [];
+  #keptBytes = 0;
+  #overflowed = false;
+  #started = false;
+  #end: { trailers?: Headers | undefined; failure?: Error } | undefined;
+  #sink: BodySink | undefined;
+
+  constructor(source: Body, maxBytes: number) {
+    this.#source = source;
+    this.#maxBytes = maxBytes;
+  }
+
+  get canReplay(): boolean {
+    return !this.#overflowed && this.#end?.failure === undefined;
+  }
+
+  /** The body for one attempt. An attempt before it that is still reading stops getting anything. */
+  forAttempt(): Body {
+    const { bytes } = this.#source;
+    if (bytes !== undefined) return this.#source instanceof BytesBody ? this.#source : new BytesBody(bytes);
+    return {
+      length: this.#source.length,
+      bytes: undefined,
+      pipe: (sink) => this.#attach(sink),
+      resume: () => this.#source.resume(),
+      // One attempt's end is not the end of the body: the next may want the rest.
+      cancel: () => {
+        this.#sink = undefined;
+      },
+    };
+  }
+
+  #attach(sink: BodySink): void {
+    this.#sink = sink;
+    let wantsMore = true;
+    for (const chunk of this.#kept) wantsMore = sink.chunk(chunk);
+    if (this.#end?.failure !== undefined) sink.fail(this.#end.failure);
+    else if (this.#end !== undefined) sink.end(this.#end.trailers);
+    else if (!this.#started) this.#start();
+    else if (wantsMore) this.#source.resume();
+  }
+
+  #start(): void {
+    this.#started = true;
+    this.#source.pipe({
+      chunk: (data) => {
+        this.#keep(data);
+        // Between two attempts nobody reads: the client waits.
+        return this.#sink === undefined ? false : this.#sink.chunk(data);
+      },
+      end: (trailers) => {
+        this.#end = { trailers };
+        this.#sink?.end(trailers);
+      },
+      fail: (failure) => {
+        this.#end = { failure };
+        this.#sink?.fail(failure);
+      },
+    });
+  }
+
+  #keep(data: Buffer): void {
+    if (this.#overflowed) return;
+    this.#keptBytes += data.length;
+    if (this.#keptBytes > this.#maxBytes) {
+      this.#overflowed = true;
+      this.#kept = [];
+      return;
+    }
+    this.#kept.push(data);
+  }
+}

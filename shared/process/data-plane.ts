@@ -1,0 +1,80 @@
+import type { Clock } from '../clock/clock.js';
+import { DeadlineSweep } from '../clock/deadline-sweep.js';
+import { rescue } from '../errors/rescue.js';
+import type { Layer } from '../http/service.js';
+import { Policies } from '../policy/policies.js';
+import { accessLog } from '../telemetry/access-log.js';
+import { lineWriter } from '../telemetry/line-writer.js';
+import type { Logger } from '../telemetry/logger.js';
+import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { guardEndpoint } from '../upstream/endpoint-stack.js';
+import type { UpstreamDependencies } from '../upstream/upstream.js';
+
+/** How often upstream connections are looked at for idleness and lateness (ms, before the sweep divides it). */
+const shortestUpstreamTimeoutMs = 200;
+
+/** The outermost layers, the same for every listener of both proxies. */
+export interface CommonLayers {
+  readonly accessLog: Layer | undefined;
+  readonly metrics: Layer;
+  readonly rescue: Layer;
+}
+
+/** What both proxies stand on: clocks, metrics, logs, and how policies and endpoints are made from them. */
+export class DataPlane {
+  readonly metrics = new ProxyMetrics();
+  readonly dependencies: UpstreamDependencies & { readonly policies: Policies };
+  readonly #sweep: DeadlineSweep;
+  readonly #accessLog: Layer | undefined;
+  readonly #logger: Logger;
+  readonly #close: () => void;
+
+  constructor(
+    readonly clock: Clock,
+    logger: Logger,
+    options: { readonly accessLog: boolean },
+  ) {
+    const random = Math.random; // eslint-disable-line no-restricted-properties -- this is where chance enters
+    const { metrics } = this;
+    const onTransition = (upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open'): void => {
+      metrics.breakerTransition(upstream, endpoint, state);
+      logger.info({ upstream, endpoint, state }, 'breaker');
+    };
+    const sweep = new DeadlineSweep(clock, [shortestUpstreamTimeoutMs]);
+    this.#sweep = sweep;
+    this.#logger = logger;
+    this.dependencies = {
+      clock,
+      sweep,
+      random,
+      guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition }),
+      policies: new Policies({ clock, random, logger, metrics }),
+    };
+    const writer = options.accessLog ? lineWriter(1, clock) : undefined;
+    this.#accessLog = writer && accessLog(writer, { clock });
+    this.#close = () => writer?.close();
+  }
+
+  layers(listener: string): CommonLayers {
+    return {
+      accessLog: this.#accessLog,
+      metrics: this.metrics.requests(listener),
+      rescue: rescue({
+        onError: (error, exchange) => {
+          // Refusals and upstream failures are in the access log; here go the defects, and why.
+          if (error.code === 'internal') this.#logger.error({ err: error.cause, requestId: exchange.requestId }, 'a request failed for a reason of our own');
+          else this.#logger.debug({ code: error.code, cause: error.cause, requestId: exchange.requestId }, 'a request failed');
+        },
+      }),
+    };
+  }
+
+  connectionGauge(listener: string): (delta: 1 | -1) => void {
+    return this.metrics.connectionGauge(listener);
+  }
+
+  close(): void {
+    this.#sweep.close();
+    this.#close();
+  }
+}

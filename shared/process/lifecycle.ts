@@ -1,0 +1,82 @@
+import { delay, type Clock } from '../clock/clock.js';
+import type { Logger } from '../telemetry/logger.js';
+
+export interface LifecycleOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Time between "not ready" and closing the listeners (ms). */
+  readonly drainDelayMs: number;
+  /** How long what is in flight may take (ms). */
+  readonly drainTimeoutMs: number;
+}
+
+/**
+ * From start to exit: `starting`, `ready`, `draining`, `stopped`.
+ *
+ * Draining makes the process not ready at once, gives balancers `drainDelay` to notice, then lets what is in flight
+ * finish for `drainTimeout`, and breaks off what is left.
+ */
+export class Lifecycle {
+  #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
+  #draining: Promise<void> | undefined;
+  readonly #drainSteps: (() => Promise<void>)[] = [];
+  readonly #closeSteps: (() => Promise<void> | void)[] = [];
+  readonly #conditions: { readonly name: string; readonly holds: () => boolean }[] = [];
+
+  constructor(private readonly options: LifecycleOptions) {}
+
+  get isDraining(): boolean {
+    return this.#state === 'draining' || this.#state === 'stopped';
+  }
+
+  /** Something that must hold for the process to be ready. */
+  require(name: string, holds: () => boolean): void {
+    this.#conditions.push({ name, holds });
+  }
+
+  /** Something that finishes by itself when it is told to take no more. All are told at once. */
+  onDrain(step: () => Promise<void>): void {
+    this.#drainSteps.push(step);
+  }
+
+  /** Something to close at the end, in the reverse order of registration. */
+  onClose(step: () => Promise<void> | void): void {
+    this.#closeSteps.push(step);
+  }
+
+  started(): void {
+    this.#state = 'ready';
+  }
+
+  readiness(): { ready: boolean; reasons: string[] } {
+    const reasons = this.#conditions.filter(({ holds }) => !holds()).map(({ name }) => name);
+    if (this.#state !== 'ready') reasons.unshift(this.#state);
+    return { ready: reasons.length === 0, reasons };
+  }
+
+  /** Drains and closes, once. Resolves when nothing is left open. */
+  drain(): Promise<void> {
+    this.#draining ??= this.#drain();
+    return this.#draining;
+  }
+
+  async #drain(): Promise<void> {
+    const { clock, logger, drainDelayMs, drainTimeoutMs } = this.options;
+    this.#state = 'draining';
+    logger.info({ drainDelayMs, drainTimeoutMs }, 'draining');
+    if (drainDelayMs > 0) await delay(clock, drainDelayMs);
+    const finished = Promise.all(this.#drainSteps.map((step) => step())).then(() => true);
+    const timedOut = new Promise<false>((resolve) => {
+      const timer = clock.after(drainTimeoutMs, () => resolve(false));
+      void finished.finally(() => timer.cancel());
+    });
+    if (!(await Promise.race([finished, timedOut]))) logger.warn({ drainTimeoutMs }, 'requests in flight were broken off at the end of the drain timeout');
+    await this.close();
+  }
+
+  /** Closes everything now. */
+  async close(): Promise<void> {
+    for (const step of this.#closeSteps.splice(0).reverse()) await step();
+    this.#state = 'stopped';
+  }
+}

@@ -1,0 +1,119 @@
+import { Command, CommanderError } from 'commander';
+import { readFileSync } from 'node:fs';
+import type { z } from 'zod';
+import { systemClock, type Clock } from '../clock/clock.js';
+import { jsonSchemaOf } from '../config/json-schema.js';
+import { ConfigError, loadConfig, type CrossCheck } from '../config/load.js';
+import { createLogger, type Logger } from '../telemetry/logger.js';
+import { Lifecycle } from './lifecycle.js';
+
+/** Exit codes, after sysexits.h. */
+export const exitCodes = { ok: 0, usage: 64, software: 70, unavailable: 69 } as const;
+
+/** What every process configures. */
+export interface ProcessConfig {
+  readonly logLevel: string;
+  readonly drainTimeout: number;
+  readonly drainDelay: number;
+}
+
+export interface ProcessContext {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly lifecycle: Lifecycle;
+  /** The configuration's JSON Schema. */
+  readonly schema: () => unknown;
+  readonly version: string;
+}
+
+export interface ProcessDefinition<T extends ProcessConfig> {
+  readonly name: string;
+  readonly description: string;
+  readonly schema: z.ZodType<T>;
+  readonly crossCheck?: CrossCheck;
+  /** Opens everything. What was registered for closing is closed if it rejects. */
+  readonly start: (config: T, context: ProcessContext) => Promise<void>;
+}
+
+/**
+ * The life of a process, the same for all of ours: reads `--config`, names every problem and exits 64 before any port
+ * opens; starts; on SIGTERM or SIGINT drains and exits 0; on a second signal exits at once; on a defect that
+ * nobody caught logs it and exits 70, since what state it left behind is unknown.
+ */
+export async function runProcess<T extends ProcessConfig>(definition: ProcessDefinition<T>, argv: readonly string[] = process.argv): Promise<void> {
+  const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+  const command = new Command(definition.name)
+    .description(definition.description)
+    .version(version)
+    .option('--config <file>', 'configuration, YAML or JSON')
+    .option('--check', 'validate the configuration and exit')
+    .option('--print-schema', 'print the JSON Schema of the configuration and exit')
+    .allowExcessArguments(false)
+    .exitOverride();
+  const schema = (): unknown => jsonSchemaOf(definition.schema, definition.name);
+  try {
+    command.parse(argv);
+  } catch (error) {
+    process.exitCode = error instanceof CommanderError && error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    return;
+  }
+  const options = command.opts<{ config?: string; check?: boolean; printSchema?: boolean }>();
+  if (options.printSchema === true) {
+    process.stdout.write(`${JSON.stringify(schema(), null, 2)}\n`);
+    return;
+  }
+  const config = await readConfig(definition, options.config);
+  if (config === undefined || options.check === true) return;
+  await live(definition, config, schema, version);
+}
+
+async function readConfig<T extends ProcessConfig>({ name, schema, crossCheck }: ProcessDefinition<T>, file: string | undefined): Promise<T | undefined> {
+  try {
+    if (file === undefined) throw new ConfigError([{ path: '', message: 'no configuration was given; use --config FILE' }], name);
+    return await loadConfig(file, schema, crossCheck);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = exitCodes.usage;
+    return undefined;
+  }
+}
+
+async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, config: T, schema: () => unknown, version: string): Promise<void> {
+  const logger = createLogger({ name: definition.name, level: config.logLevel });
+  const clock = systemClock;
+  const lifecycle = new Lifecycle({ clock, logger, drainDelayMs: config.drainDelay, drainTimeoutMs: config.drainTimeout });
+
+  const die = (kind: string) => (error: unknown) => {
+    logger.fatal({ err: error }, kind);
+    process.exit(exitCodes.software);
+  };
+  process.on('uncaughtException', die('uncaught exception'));
+  process.on('unhandledRejection', die('unhandled rejection'));
+  process.on('SIGHUP', () => logger.info('SIGHUP is ignored: configuration is exchanged through the control plane'));
+  // Whoever read our output went away: that ends the output, not the process.
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
+  for (const [signal, number] of [['SIGTERM', 15], ['SIGINT', 2]] as const) {
+    process.on(signal, () => {
+      if (lifecycle.isDraining) process.exit(128 + number);
+      lifecycle.drain().then(() => process.exit(exitCodes.ok), die('draining failed'));
+    });
+  }
+  try {
+    await definition.start(config, { clock, logger, lifecycle, schema, version });
+    lifecycle.started();
+  } catch (error) {
+    await lifecycle.close();
+    const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+    if (code === undefined || port === undefined) logger.fatal({ err: error }, 'could not start');
+    else logger.fatal({ code }, `could not listen on ${address ?? ''}:${port}: ${listenFailures[code] ?? code}`);
+    process.exit(exitCodes.unavailable);
+  }
+}
+
+const listenFailures: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'the port is taken by another process',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  EACCES: 'this user may not take that port',
+};

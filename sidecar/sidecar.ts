@@ -1,0 +1,111 @@
+import type { AddressInfo } from 'node:net';
+import type { SidecarConfig, SidecarDynamicConfig } from './config.js';
+import { OutboundPlan } from './outbound/plan.js';
+import { InboundPlan, type InboundConfig } from './inbound/plan.js';
+import { listenerStack as inboundStack } from './inbound/stack.js';
+import { listenerStack as outboundStack } from './outbound/stack.js';
+import type { Service } from '../shared/http/service.js';
+import { Http1Listener } from '../shared/listener/http1-listener.js';
+import { overload } from '../shared/policy/overload/overload.js';
+import type { DataPlane } from '../shared/process/data-plane.js';
+import { tracing } from '../shared/telemetry/tracing.js';
+import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
+
+interface Side<P> {
+  readonly listener: Http1Listener;
+  plan: P;
+}
+
+/** The helper beside one application: what comes in for it, and what it sends out. */
+export class Sidecar {
+  #inbound: Side<InboundPlan> | undefined;
+  #outbound: Side<OutboundPlan> | undefined;
+
+  private constructor(
+    private readonly config: SidecarConfig,
+    private readonly dataPlane: DataPlane,
+  ) {}
+
+  static async create(config: SidecarConfig, dataPlane: DataPlane): Promise<Sidecar> {
+    const sidecar = new Sidecar(config, dataPlane);
+    const { inbound, outbound } = config;
+    if (inbound !== undefined) {
+      const plan = await InboundPlan.build(sidecar.#inboundConfig(inbound), dataPlane.dependencies);
+      sidecar.#inbound = sidecar.#side('inbound', inbound.listen, plan, inboundStack);
+    }
+    if (outbound !== undefined) {
+      const plan = await OutboundPlan.build(config.upstreams, dataPlane.dependencies);
+      sidecar.#outbound = sidecar.#side('outbound', outbound.listen, plan, outboundStack);
+    }
+    return sidecar;
+  }
+
+  async listen(): Promise<{ inbound?: AddressInfo; outbound?: AddressInfo }> {
+    return {
+      ...(this.#inbound && { inbound: await this.#inbound.listener.listen() }),
+      ...(this.#outbound && { outbound: await this.#outbound.listener.listen() }),
+    };
+  }
+
+  upstreams(): UpstreamDescription[] {
+    return [...(this.#inbound?.plan.upstreams.describe() ?? []), ...(this.#outbound?.plan.upstreams.describe() ?? [])];
+  }
+
+  /** Exchanges policies and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */
+  async apply({ inbound: policies, upstreams }: SidecarDynamicConfig): Promise<void> {
+    const { dependencies } = this.dataPlane;
+    const [inbound, outbound] = [this.#inbound, this.#outbound];
+    const inboundPlan = inbound && (await InboundPlan.build({ ...this.#inboundConfig(this.config.inbound!), policies }, dependencies, inbound.plan));
+    let outboundPlan: OutboundPlan | undefined;
+    try {
+      outboundPlan = outbound && (await OutboundPlan.build(upstreams, dependencies, outbound.plan));
+    } catch (error) {
+      inboundPlan?.retire(inbound?.plan);
+      throw error;
+    }
+    replace(inbound, inboundPlan);
+    replace(outbound, outboundPlan);
+  }
+
+  /** Takes no more calls from outside, finishes those in flight, and only then stops serving the application's own. */
+  async drain(): Promise<void> {
+    await this.#inbound?.listener.drain();
+    await this.#outbound?.listener.drain();
+  }
+
+  async close(): Promise<void> {
+    await this.#inbound?.listener.close();
+    await this.#outbound?.listener.close();
+    this.#inbound?.plan.retire();
+    this.#outbound?.plan.retire();
+  }
+
+  #inboundConfig({ app, connectTimeout, idleTimeout, jwt, rateLimit, timeout, attemptTimeout }: NonNullable<SidecarConfig['inbound']>): InboundConfig {
+    return { service: this.config.service, app, connectTimeout, idleTimeout, policies: { jwt, rateLimit, timeout, attemptTimeout } };
+  }
+
+  #side<P extends { readonly route: Service }>(name: string, listen: { host: string; port: number }, plan: P, listenerStack: typeof inboundStack): Side<P> {
+    const { config, dataPlane } = this;
+    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight) };
+    const side: Side<P> = {
+      plan,
+      listener: new Http1Listener({
+        name,
+        ...listen,
+        limits: config.limits,
+        clock: dataPlane.clock,
+        service: listenerStack(layers, (request, exchange) => side.plan.route(request, exchange)),
+        refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)),
+        onConnection: dataPlane.connectionGauge(name),
+      }),
+    };
+    return side;
+  }
+}
+
+function replace<P extends { retire(successor: P): void }>(side: Side<P> | undefined, plan: P | undefined): void {
+  if (side === undefined || plan === undefined) return;
+  const previous = side.plan;
+  side.plan = plan;
+  previous.retire(plan);
+}
