@@ -1,19 +1,11 @@
 import { z } from 'zod';
 import { admissionPolicies, upstreamPolicies } from '../shared/config/policies.js';
+import { matchSchema } from '../shared/config/routes.js';
 import { limitsSchema, processSections, tlsListenSchema, upstreamsSchema } from '../shared/config/sections.js';
-
-const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 export const routeSchema = z.strictObject({
   name: z.string().min(1).optional().describe('Name in logs and metrics; default: its host and path.'),
-  match: z
-    .strictObject({
-      path: z.string().startsWith('/').default('/').describe('Path prefix, on a segment boundary; the longest match wins.'),
-      host: z.string().min(1).optional().describe('Host name, or *.suffix; without it any.'),
-      method: z.union([z.string().regex(token), z.array(z.string().regex(token)).min(1)]).optional(),
-      headers: z.record(z.string().regex(token), z.string()).optional().describe('Fields and the exact values they must have.'),
-    })
-    .prefault({}),
+  match: matchSchema.prefault({}),
   upstream: z.string().min(1).describe('Name of one of `upstreams`.'),
   ...admissionPolicies,
   timeout: upstreamPolicies.timeout,

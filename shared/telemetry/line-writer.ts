@@ -3,7 +3,7 @@ import type { Clock } from '../clock/clock.js';
 import type { LineSink } from './access-log.js';
 
 /** Lines are written in batches of this size, or when they are this old: one write for each would cost more than the line. */
-const batchBytes = 16_384;
+const batchBytes = 8_192;
 const maxAgeMs = 200;
 
 export interface LineWriter extends LineSink {
