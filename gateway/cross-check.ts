@@ -3,7 +3,7 @@ import { trustedPeers } from './forwarded.js';
 
 /** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { routes, upstreams, trustedProxies, controlPlane } = (isObject(document) ? document : {}) as Record<string, unknown>;
+  const { listen, routes, upstreams, trustedProxies, controlPlane } = (isObject(document) ? document : {}) as Record<string, unknown>;
   const problems: Problem[] = [];
   const known = isObject(upstreams) ? Object.keys(upstreams) : [];
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
@@ -21,7 +21,8 @@ export function crossCheck(document: unknown): Problem[] {
       problems.push({ path: `trustedProxies[${index}]`, message: `expected an address or a CIDR such as 10.0.0.0/8, got ${JSON.stringify(entry)}` });
     }
   });
-  if (Array.isArray(routes) && routes.length === 0 && controlPlane === undefined) {
+  // A snapshot has no listen, and may have no routes.
+  if (listen !== undefined && controlPlane === undefined && (routes === undefined || (Array.isArray(routes) && routes.length === 0))) {
     problems.push({ path: 'routes', message: 'at least one route is needed, or a controlPlane that provides them' });
   }
   return problems;

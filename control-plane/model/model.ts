@@ -1,0 +1,73 @@
+import type { Problem } from '../../shared/config/load.js';
+import type { Kind, Policy, Resource, Route, Service } from './resources.js';
+
+/** All resources of one version. Immutable: a change makes a new model. */
+export class Model {
+  static readonly empty = new Model(new Map());
+
+  private constructor(private readonly resources: ReadonlyMap<string, Resource>) {}
+
+  static of(resources: readonly Resource[]): Model {
+    return Model.empty.with(resources);
+  }
+
+  get all(): Resource[] {
+    return [...this.resources.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+  }
+
+  get services(): Service[] {
+    return this.#ofKind('Service') as Service[];
+  }
+
+  get routes(): Route[] {
+    return this.#ofKind('Route') as Route[];
+  }
+
+  get policies(): Policy[] {
+    return this.#ofKind('Policy') as Policy[];
+  }
+
+  get(kind: Kind, name: string): Resource | undefined {
+    return this.resources.get(`${kind}/${name}`);
+  }
+
+  /** With these resources added, or in place of those of the same kind and name. */
+  with(resources: readonly Resource[]): Model {
+    return new Model(new Map([...this.resources, ...resources.map((resource) => [key(resource), resource] as const)]));
+  }
+
+  without(kind: Kind, name: string): Model {
+    return new Model(new Map([...this.resources].filter(([other]) => other !== `${kind}/${name}`)));
+  }
+
+  /** What is wrong with the resources as a whole: dangling names, and policies that contradict each other. */
+  problems(): Problem[] {
+    const names = new Set(this.services.map((service) => service.name));
+    const problems: Problem[] = [];
+    for (const route of this.routes) {
+      if (!names.has(route.service)) problems.push({ path: `Route/${route.name}.service`, message: `there is no service "${route.service}"` });
+    }
+    const claimed = new Map<string, string>();
+    for (const policy of this.policies) {
+      for (const service of policy.target.services) {
+        if (!names.has(service)) problems.push({ path: `Policy/${policy.name}.target.services`, message: `there is no service "${service}"` });
+        for (const place of policy.placement === 'both' ? ['ambassador', 'sidecar'] : policy.placement === 'none' ? [] : [policy.placement]) {
+          for (const setting of Object.keys(policy.spec)) {
+            const other = claimed.get(`${place} ${service} ${setting}`);
+            if (other !== undefined) problems.push({ path: `Policy/${policy.name}.spec.${setting}`, message: `Policy/${other} sets ${setting} for service "${service}" at the ${place} too` });
+            claimed.set(`${place} ${service} ${setting}`, policy.name);
+          }
+        }
+      }
+    }
+    return problems;
+  }
+
+  #ofKind(kind: Kind): Resource[] {
+    return this.all.filter((resource) => resource.kind === kind);
+  }
+}
+
+function key({ kind, name }: Resource): string {
+  return `${kind}/${name}`;
+}

@@ -1,0 +1,49 @@
+import { z } from 'zod';
+import { admissionPolicies, upstreamPolicies } from '../../shared/config/policies.js';
+import { matchSchema } from '../../shared/config/routes.js';
+import { address } from '../../shared/config/units.js';
+
+/*
+ * Resources are kept and served as their authors wrote them; parsing only checks them. What a proxy receives
+ * is compiled from the written form too, so that its own schema is what gives it meaning.
+ */
+
+const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'expected a lower-case name of letters, digits and hyphens');
+
+/** Where a policy runs. */
+export const placements = ['ambassador', 'sidecar', 'both', 'none'] as const;
+export type Placement = (typeof placements)[number];
+
+export const serviceSchema = z.strictObject({
+  kind: z.literal('Service'),
+  name,
+  endpoints: z.array(address).optional().describe('Fixed addresses; without them the registry says.'),
+});
+
+export const routeResourceSchema = z.strictObject({
+  kind: z.literal('Route'),
+  name,
+  match: matchSchema.prefault({}),
+  service: name.describe('The service that the gateway sends matching requests to.'),
+});
+
+export const policySchema = z.strictObject({
+  kind: z.literal('Policy'),
+  name,
+  placement: z.enum(placements).describe('Where it runs: at the gateway, in the sidecars, in both, or nowhere.'),
+  target: z.strictObject({ services: z.array(name).min(1) }),
+  spec: z
+    .strictObject({ ...admissionPolicies, ...upstreamPolicies })
+    .refine((spec) => Object.keys(spec).length > 0, { message: 'at least one of jwt, rateLimit, timeout, attemptTimeout, retry and breaker is needed' }),
+});
+
+export const resourceSchema = z.discriminatedUnion('kind', [serviceSchema, routeResourceSchema, policySchema]);
+
+export type Service = z.input<typeof serviceSchema>;
+export type Route = z.input<typeof routeResourceSchema>;
+export type Policy = z.input<typeof policySchema>;
+export type Resource = z.input<typeof resourceSchema>;
+export type Kind = Resource['kind'];
+
+/** Name of a kind in addresses. */
+export const collections = { services: 'Service', routes: 'Route', policies: 'Policy' } as const satisfies Record<string, Kind>;
