@@ -34,7 +34,7 @@ await runProcess({
     const api = createApi({ store, registry, publisher, metrics, clock, logger, tokens, isReady: () => lifecycle.readiness().ready });
     lifecycle.onClose(() => api.close());
     lifecycle.onClose(() => publisher.close());
-    await api.listen(listen);
+    await api.listen({ ...listen });
     logger.info({ listen: api.server.address(), version: store.version }, 'ready');
   },
 });

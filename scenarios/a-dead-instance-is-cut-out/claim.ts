@@ -1,0 +1,118 @@
+import { count, percent, seconds } from '../runner/format.js';
+import type { Claim, Facts } from '../runner/claim.js';
+import type { LabSession } from '../runner/session.js';
+import { sliceMs, type Slice } from '../load/spec.js';
+
+const rate = 60;
+const hangAtMs = 1_500;
+const crashAtMs = 5_500;
+const durationMs = 12_500;
+
+const measured = ({ hangFailed, deadFailed, ejectMs, readmitMs }: Facts): string =>
+  `${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; cut out after ${seconds(ejectMs!)}, back after ${seconds(readmitMs!)}`;
+
+/** Who can see which instance is bad, and so avoid it. */
+export const aDeadInstanceIsCutOut: Claim = {
+  name: 'a-dead-instance-is-cut-out',
+  title: 'A dead instance is cut out',
+  statement:
+    'One of three instances of inventory hangs, then dies, then returns, under constant load on orders. The policy is an attempt timeout of 300 ms and a breaker for each endpoint. The gateway sees orders as a whole, fails a third of the time and cannot tell why; the sidecar beside orders sees each instance.',
+  reading: 'The ambassador as gatekeeper at the edge.',
+  policies: () => [
+    {
+      name: 'breakers',
+      services: ['orders', 'inventory'],
+      spec: { attemptTimeout: '300ms', breaker: { errorThreshold: 50, volumeThreshold: 5, window: '3s', resetTimeout: '1s' } },
+    },
+  ],
+  async run(session, placement) {
+    const victim = session.instances('inventory', placement)[1]!;
+    const watched = watch(session, victim);
+    const running = session.load({ warmupMs: 0, durationMs, timeoutMs: 3_000, classes: [{ name: 'orders', rate, targets: session.entry('orders', placement), path: '/orders/7' }] });
+    await pause(hangAtMs);
+    await session.setFault(victim, { hang: true });
+    await pause(crashAtMs - hangAtMs);
+    // The process exits; its supervisor starts it again after three seconds, without the fault.
+    await session.setFault(victim, { crash: true }).catch(() => {});
+    const crashed = await running;
+    const { returnedAt, servedAt } = await watched.stop();
+    const { slices } = crashed;
+    const hang = slices.filter(({ atMs }) => atMs >= hangAtMs && atMs < crashAtMs);
+    const dead = slices.filter(({ atMs }) => atMs >= crashAtMs && atMs < crashAtMs + 2_500);
+    return {
+      facts: {
+        failed: crashed.all.offered - crashed.all.succeeded, offered: crashed.all.offered,
+        hangFailed: failedShare(hang), deadFailed: failedShare(dead), endFailed: failedShare(slices.slice(-4)),
+        ejectMs: timeUntilGood(hang), readmitMs: returnedAt === undefined || servedAt === undefined ? -1 : servedAt - returnedAt,
+      },
+      loads: { outage: crashed },
+    };
+  },
+  expectations: [
+    { placement: 'none', text: 'a third fails for as long as it lasts', holds: (facts) => facts['hangFailed']! > 0.2 && facts['deadFailed']! > 0.2 && facts['ejectMs'] === -1, measured },
+    { placement: 'ambassador', text: 'the gateway cannot cut the instance out: at least a fifth fails for as long as it hangs', holds: (facts) => facts['hangFailed']! > 0.2 && facts['ejectMs'] === -1, measured },
+    { placement: 'sidecar', text: 'the instance is cut out within 2 s and taken back; under a fifth fails while it hangs, under a tenth while it is dead', holds: cutOut, measured },
+    { placement: 'both', text: 'the instance is cut out within 2 s and taken back; under a fifth fails while it hangs, under a tenth while it is dead', holds: cutOut, measured },
+  ],
+  columns: [
+    { title: 'failed while hung', value: ({ hangFailed }) => percent(hangFailed!) },
+    { title: 'while dead', value: ({ deadFailed }) => percent(deadFailed!) },
+    { title: 'cut out after', value: ({ ejectMs }) => seconds(ejectMs!) },
+    { title: 'back after', value: ({ readmitMs }) => seconds(readmitMs!) },
+  ],
+  sentences: ({ none, ambassador, sidecar, both }) => [
+    `While one instance of three hung, ${percent(none['hangFailed']!)} of requests failed without a breaker, ${percent(ambassador['hangFailed']!)} with one at the gateway, ${percent(sidecar['hangFailed']!)} with one for each instance in the sidecars, ${percent(both['hangFailed']!)} with both.`,
+    `The sidecar had cut it out after ${seconds(sidecar['ejectMs']!)}; the gateway: ${seconds(ambassador['ejectMs']!)}.`,
+    `Over the whole run ${count(none['failed']!)}, ${count(ambassador['failed']!)}, ${count(sidecar['failed']!)} and ${count(both['failed']!)} of ${count(none['offered']!)} requests failed.`,
+  ],
+  charts: [{ kind: 'timeline', title: 'Share of requests that failed, over time', load: 'outage' }],
+};
+
+function cutOut({ hangFailed, deadFailed, ejectMs, readmitMs, endFailed }: Facts): boolean {
+  return hangFailed! < 0.2 && deadFailed! < 0.1 && ejectMs! >= 0 && ejectMs! <= 2_000 && readmitMs! >= 0 && endFailed! < 0.05;
+}
+
+function failedShare(slices: readonly Slice[]): number {
+  const offered = slices.reduce((sum, slice) => sum + slice.offered, 0);
+  return offered === 0 ? 0 : slices.reduce((sum, slice) => sum + slice.failed, 0) / offered;
+}
+
+/** Milliseconds until a whole second in which at most a tenth failed (a breaker probes once a second); -1 for never. */
+function timeUntilGood(slices: readonly Slice[]): number {
+  const second = 1_000 / sliceMs;
+  for (let index = 0; index + second <= slices.length; index++) {
+    if (failedShare(slices.slice(index, index + second)) <= 0.1) return slices[index]!.atMs - slices[0]!.atMs;
+  }
+  return -1;
+}
+
+/** Notes when an instance is back after it was down, and when it is first sent a request again. */
+function watch(session: LabSession, unit: string): { stop: () => Promise<{ returnedAt: number | undefined; servedAt: number | undefined }> } {
+  let wasDown = false;
+  let returnedAt: number | undefined;
+  let servedAt: number | undefined;
+  let stopped = false;
+  const look = async (): Promise<void> => {
+    while (!stopped) {
+      const stats = await session.stats(unit);
+      if (stats === undefined) wasDown = true;
+      else if (wasDown) {
+        returnedAt ??= performance.now();
+        if (stats.received > 0) servedAt ??= performance.now();
+      }
+      await pause(50);
+    }
+  };
+  const looking = look();
+  return {
+    async stop() {
+      stopped = true;
+      await looking;
+      return { returnedAt, servedAt };
+    },
+  };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

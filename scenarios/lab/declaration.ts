@@ -1,0 +1,195 @@
+/*
+ * The one declaration of the lab: every process, what it listens on and what it is told. Embedded mode starts it
+ * as child processes on free ports of loopback, compose as containers; only where an address points differs.
+ *
+ * The shop's applications run twice. `bare`: alone, reachable on the network, as applications without sidecars
+ * are; the placements none and ambassador use these. `meshed`: on loopback behind a sidecar each; the placements
+ * sidecar and both use these.
+ */
+
+export type Program =
+  | { readonly kind: 'node'; readonly entry: string; readonly args?: readonly string[] }
+  | { readonly kind: 'python'; readonly file: string; /** Runs instead where there is no Python. */ readonly twin: { readonly entry: string; readonly args: readonly string[] } };
+
+export interface Port {
+  readonly name: string;
+  /** The port in a container; embedded mode takes a free one. */
+  readonly number: number;
+  /** Reachable from the same network namespace only. */
+  readonly private?: boolean;
+}
+
+export interface Unit {
+  readonly id: string;
+  /** What it is to the comparison: only proxies are what a placement costs. */
+  readonly role: 'application' | 'gateway' | 'sidecar' | 'control-plane' | 'issuer' | 'provider';
+  readonly program: Program;
+  readonly ports: readonly Port[];
+  /** The unit whose network namespace it shares. */
+  readonly beside?: string;
+  /** Where it answers 200 once it is up. */
+  readonly ready: { readonly port: string; readonly path: string };
+  readonly needs: readonly string[];
+  readonly environment: (at: Addresses) => Record<string, string>;
+  /** The configuration document of a process of ours. */
+  readonly config?: (at: Addresses) => object;
+  /** Crashes on request, and is started again after a while. */
+  readonly mayCrash?: boolean;
+}
+
+/** Tells a unit where others are, as seen from itself, and where it listens. */
+export interface Addresses {
+  /** `host:port` of a unit's port. */
+  of(unit: string, port: string): string;
+  /** Host to bind for one of the unit's own ports, and its number. */
+  listen(port: string): { readonly host: string; readonly port: number };
+  /** A path for a file that the unit keeps. */
+  file(name: string): string;
+  /** Tokens of the control plane; undefined where it is on loopback. */
+  readonly tokens: { readonly admin: string; readonly proxyFile: string; readonly proxy: string } | undefined;
+}
+
+export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'payments'] as const;
+export type ApplicationId = (typeof applications)[number];
+
+/** The service that an instance belongs to. */
+export function serviceOf(id: string): string {
+  return id.replace(/-\d+$/, '');
+}
+
+export function instancesOf(service: string): string[] {
+  return applications.filter((id) => serviceOf(id) === service);
+}
+
+/** The services that the gateway leads to. */
+export const services = ['users', 'orders', 'inventory', 'payments'] as const;
+
+/** How long a crashed application stays down (ms). */
+export const restartDelayMs = 3_000;
+
+const appPort: Port = { name: 'app', number: 3000 };
+const controlPort: Port = { name: 'control', number: 3100 };
+
+function demo(id: string, service: string, environment: Unit['environment'], rest: Pick<Unit, 'role' | 'needs'> & Partial<Unit>): Unit {
+  const program: Program =
+    service === 'inventory'
+      ? { kind: 'python', file: 'scenarios/services/inventory/inventory.py', twin: { entry: 'scenarios/services/main.js', args: ['inventory'] } }
+      : { kind: 'node', entry: 'scenarios/services/main.js', args: [service] };
+  return {
+    id,
+    program,
+    ports: [appPort, controlPort],
+    ready: { port: 'control', path: '/healthz' },
+    environment: (at) => {
+      const [app, control] = [at.listen('app'), at.listen('control')];
+      return {
+        HOST: app.host, PORT: String(app.port), CONTROL_HOST: control.host, CONTROL_PORT: String(control.port), INSTANCE: id, ...environment(at),
+      };
+    },
+    ...rest,
+  };
+}
+
+/** Where an application without a sidecar finds the others: every instance, by address. */
+function direct(...names: string[]): Unit['environment'] {
+  return (at) =>
+    Object.fromEntries(
+      names.map((name) => [
+        `${name.toUpperCase()}_URLS`,
+        (instancesOf(name).length === 0 ? [name] : instancesOf(name).map((id) => `${id}-bare`)).map((id) => `http://${at.of(id, 'app')}`).join(','),
+      ]),
+    );
+}
+
+const calls: Readonly<Record<string, { readonly mesh: readonly string[]; readonly outside: readonly string[] }>> = {
+  users: { mesh: [], outside: ['issuer'] },
+  orders: { mesh: ['inventory', 'payments'], outside: [] },
+  inventory: { mesh: [], outside: [] },
+  payments: { mesh: [], outside: ['provider'] },
+};
+
+function bare(id: ApplicationId): Unit {
+  const { mesh, outside } = calls[serviceOf(id)]!;
+  return demo(`${id}-bare`, serviceOf(id), direct(...mesh, ...outside), { role: 'application', needs: [], mayCrash: true });
+}
+
+function meshed(id: ApplicationId): Unit[] {
+  const { mesh, outside } = calls[serviceOf(id)]!;
+  const sidecarId = `${id}-sidecar`;
+  const app = demo(id, serviceOf(id), (at) => ({ ...(mesh.length > 0 && { HTTP_PROXY: `http://${at.of(sidecarId, 'outbound')}` }), ...direct(...outside)(at) }), {
+    role: 'application', needs: [], mayCrash: true, ports: [{ ...appPort, private: true }, controlPort],
+  });
+  const sidecar: Unit = {
+    id: sidecarId,
+    role: 'sidecar',
+    program: { kind: 'node', entry: 'sidecar/main.js' },
+    beside: id,
+    ports: [{ name: 'inbound', number: 15006 }, { name: 'outbound', number: 15001, private: true }, { name: 'admin', number: 15000 }],
+    ready: { port: 'admin', path: '/readyz' },
+    needs: [id, 'control-plane'],
+    environment: () => ({}),
+    config: (at) => ({
+      service: serviceOf(id),
+      inbound: { listen: at.listen('inbound'), app: at.of(id, 'app') },
+      outbound: { listen: at.listen('outbound') },
+      admin: at.listen('admin'),
+      controlPlane: { ...controlPlaneOf(at, sidecarId), advertise: at.of(sidecarId, 'inbound'), leaseTtl: '3s' },
+      drainTimeout: '5s',
+    }),
+  };
+  return [app, sidecar];
+}
+
+function controlPlaneOf(at: Addresses, node: string): object {
+  return { url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`), ...(at.tokens && { tokenFile: at.tokens.proxyFile }) };
+}
+
+export const units: readonly Unit[] = [
+  demo('issuer', 'issuer', (at) => ({ ISSUER: `http://${at.of('issuer', 'app')}` }), { role: 'issuer', needs: [] }),
+  demo('provider', 'provider', () => ({}), { role: 'provider', needs: [] }),
+  {
+    id: 'control-plane',
+    role: 'control-plane',
+    program: { kind: 'node', entry: 'control-plane/main.js' },
+    ports: [{ name: 'api', number: 7000 }],
+    ready: { port: 'api', path: '/readyz' },
+    needs: [],
+    environment: () => ({}),
+    config: (at) => ({
+      listen: at.listen('api'),
+      dataDir: at.file('control-plane'),
+      ...(at.tokens && { tokens: { admin: [at.tokens.admin], proxy: [at.tokens.proxy] } }),
+      resources: [
+        ...services.flatMap((name) => [
+          { kind: 'Service', name },
+          { kind: 'Service', name: `${name}-bare`, endpoints: instancesOf(name).map((id) => at.of(`${id}-bare`, 'app')) },
+        ]),
+        ...routes('bare'),
+      ],
+    }),
+  },
+  {
+    id: 'gateway',
+    role: 'gateway',
+    program: { kind: 'node', entry: 'gateway/main.js' },
+    ports: [{ name: 'http', number: 8080 }, { name: 'admin', number: 9901 }],
+    ready: { port: 'admin', path: '/readyz' },
+    needs: ['control-plane'],
+    environment: () => ({}),
+    config: (at) => ({ listen: at.listen('http'), admin: at.listen('admin'), controlPlane: controlPlaneOf(at, 'gateway'), drainTimeout: '5s' }),
+  },
+  ...applications.map(bare),
+  ...applications.flatMap(meshed),
+];
+
+/** The gateway's routes: to the applications themselves, or to the sidecars before them. */
+export function routes(group: 'bare' | 'meshed'): object[] {
+  const to = (service: string): string => (group === 'bare' ? `${service}-bare` : service);
+  return [
+    { kind: 'Route', name: 'orders', match: { path: '/orders' }, service: to('orders') },
+    { kind: 'Route', name: 'users', match: { path: '/users' }, service: to('users') },
+    { kind: 'Route', name: 'login', match: { path: '/login', method: 'POST' }, service: to('users') },
+    { kind: 'Route', name: 'stock', match: { path: '/stock' }, service: to('inventory') },
+    { kind: 'Route', name: 'payments', match: { path: '/payments' }, service: to('payments') },
+  ];
+}

@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { restartDelayMs, units, type Addresses, type Unit } from './declaration.js';
+import { untilReady, type Lab } from './lab.js';
+import { ManagedProcess } from './processes.js';
+
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const dist = join(root, 'dist');
+
+export interface EmbeddedOptions {
+  readonly onProgress?: (ready: number, all: number, unit: string) => void;
+  /** Keeps logs and configurations after the end, and says where they are. */
+  readonly keepFiles?: boolean;
+}
+
+/** Starts the lab as child processes on free ports of loopback: no Docker, no root. */
+export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedOptions = {}): Promise<Lab & { readonly directory: string }> {
+  const directory = mkdtempSync(join(tmpdir(), 'shop-lab-'));
+  const ports = await freePorts(units.flatMap((unit) => unit.ports.map((port) => `${unit.id}/${port.name}`)));
+  const python = findPython();
+  const processes = new Map<string, ManagedProcess>();
+  const killAll = (): void => {
+    for (const child of processes.values()) child.kill();
+    if (!keepFiles) rmSync(directory, { recursive: true, force: true });
+  };
+  // Whatever ends this process, nothing of the lab survives it.
+  process.once('exit', killAll);
+
+  const lab = {
+    mode: 'embedded' as const,
+    units,
+    directory,
+    adminToken: undefined,
+    notes: python === undefined ? ['There is no python3 on this machine: the inventory runs as its Node.js twin.'] : [],
+    url: (unit: string, port: string) => `http://127.0.0.1:${ports.get(`${unit}/${port}`)!}`,
+    async close() {
+      await Promise.all([...processes.values()].map((child) => child.stop()));
+      process.off('exit', killAll);
+      killAll();
+    },
+  };
+  try {
+    for (const unit of units) processes.set(unit.id, start(unit, ports, directory, python));
+    let ready = 0;
+    await untilReady(lab, 60_000, (unit) => onProgress?.(++ready, units.length, unit.id), (unit) => processes.get(unit.id)?.ended);
+    return lab;
+  } catch (error) {
+    await lab.close();
+    throw error;
+  }
+}
+
+function start(unit: Unit, ports: ReadonlyMap<string, number>, directory: string, python: string | undefined): ManagedProcess {
+  const at: Addresses = {
+    of: (other, port) => `127.0.0.1:${ports.get(`${other}/${port}`)!}`,
+    listen: (port) => ({ host: '127.0.0.1', port: ports.get(`${unit.id}/${port}`)! }),
+    file: (name) => join(directory, name),
+    tokens: undefined,
+  };
+  const { command, args } = commandFor(unit, python);
+  if (unit.config !== undefined) {
+    const file = join(directory, `${unit.id}.config.json`);
+    writeFileSync(file, JSON.stringify(unit.config(at), null, 2));
+    args.push('--config', file);
+  }
+  return new ManagedProcess({ id: unit.id, command, args, environment: unit.environment(at), logFile: join(directory, `${unit.id}.log`), restartDelayMs: unit.mayCrash === true ? restartDelayMs : undefined });
+}
+
+function commandFor({ program }: Unit, python: string | undefined): { command: string; args: string[] } {
+  if (program.kind === 'python' && python !== undefined) return { command: python, args: [join(root, program.file)] };
+  const { entry, args = [] } = program.kind === 'python' ? program.twin : program;
+  return { command: process.execPath, args: [join(dist, entry), ...args] };
+}
+
+function findPython(): string | undefined {
+  const found = spawnSync('python3', ['-c', 'import sys; print(sys.executable if sys.version_info >= (3, 7) else "")'], { encoding: 'utf8', timeout: 10_000 });
+  const path = found.status === 0 ? found.stdout.trim() : '';
+  return path === '' ? undefined : path;
+}
+
+/** Asks the system for as many free ports as there are names, all at once so that none is given twice. */
+async function freePorts(names: readonly string[]): Promise<Map<string, number>> {
+  const servers = await Promise.all(
+    names.map(
+      () =>
+        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
+          const server = createServer().once('error', reject);
+          server.listen(0, '127.0.0.1', () => resolve(server));
+        }),
+    ),
+  );
+  const ports = new Map(names.map((name, index) => [name, (servers[index]!.address() as AddressInfo).port]));
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

@@ -1,0 +1,118 @@
+import type { Lab } from '../lab/lab.js';
+import { costBetween, readUsage, type UnitCost } from '../measure/usage.js';
+import { placements, type Claim, type Facts, type Parity, type Placement, type VariantResult, type VariantRun } from './claim.js';
+import { LabSession } from './session.js';
+
+export interface CheckedExpectation {
+  readonly placement: Placement;
+  readonly text: string;
+  readonly measured: string;
+  readonly holds: boolean;
+}
+
+export interface ClaimResult {
+  readonly name: string;
+  readonly title: string;
+  readonly statement: string;
+  readonly reading: string;
+  readonly variants: readonly VariantResult[];
+  readonly expectations: readonly CheckedExpectation[];
+  readonly sentences: readonly string[];
+  readonly charts: Claim['charts'];
+  readonly columns: readonly { readonly title: string; readonly values: readonly string[] }[];
+  /** Why the variants cannot be compared, if they cannot. */
+  readonly unequal: readonly string[];
+  readonly verdict: 'as expected' | 'not as expected';
+}
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly onVariant: (claim: Claim, placement: Placement, done: number, all: number) => void;
+}
+
+/** Puts a claim to the test under every placement, one after the other, and checks what was expected. */
+export async function runClaim(claim: Claim, lab: Lab, { seed, onVariant }: RunOptions): Promise<ClaimResult> {
+  const rounds = claim.rounds ?? 1;
+  const runs = new Map<Placement, VariantResult[]>(placements.map((placement) => [placement, []]));
+  let done = 0;
+  for (let round = 0; round < rounds; round++) {
+    for (const placement of placements) {
+      onVariant(claim, placement, done++, rounds * placements.length);
+      runs.get(placement)!.push(await runVariant(claim, lab, placement, seed));
+    }
+  }
+  const variants = placements.map((placement) => combine(runs.get(placement)!));
+  const facts = Object.fromEntries(variants.map((variant) => [variant.placement, variant.facts])) as Record<Placement, Facts>;
+  const unequal = differences(variants);
+  const expectations = claim.expectations.map(({ placement, text, measured, holds }) => ({
+    placement, text, measured: measured(facts[placement]), holds: holds(facts[placement], facts),
+  }));
+  return {
+    name: claim.name,
+    title: claim.title,
+    statement: claim.statement,
+    reading: claim.reading,
+    variants,
+    expectations,
+    sentences: claim.sentences(facts),
+    charts: claim.charts,
+    columns: claim.columns.map(({ title, value }) => ({ title, values: placements.map((placement) => value(facts[placement])) })),
+    unequal,
+    verdict: unequal.length === 0 && expectations.every(({ holds }) => holds) ? 'as expected' : 'not as expected',
+  };
+}
+
+async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: number): Promise<VariantResult> {
+  const session = new LabSession(lab, seed);
+  const policies = claim.policies(session);
+  await session.clearFaults();
+  await session.begin(placement, policies);
+  const before = await readUsage(lab);
+  let run: VariantRun;
+  try {
+    run = await claim.run(session, placement);
+  } finally {
+    await session.clearFaults();
+  }
+  const costs = costBetween(lab, before, await readUsage(lab));
+  const parity: Parity = {
+    loads: session.sent.map(({ durationMs, warmupMs, seed: used }) => ({ durationMs, warmupMs, seed: used })),
+    rates: session.sent.flatMap(({ classes }) => classes.map(({ rate }) => rate)),
+    policies: JSON.stringify(policies),
+    version: process.env['npm_package_version'] ?? '',
+    node: process.version,
+  };
+  return { placement, ...run, facts: { ...run.facts, ...proxyCost(costs, run) }, costs, parity };
+}
+
+/** What the proxies cost, beside what the claim measured. */
+function proxyCost(costs: readonly UnitCost[], { loads }: VariantRun): Facts {
+  const proxies = costs.filter(({ role }) => role === 'gateway' || role === 'sidecar');
+  const requests = Object.values(loads).reduce((sum, { all, classes, durationMs }) => sum + (durationMs > 0 && classes.length > 0 ? all.sent : 0), 0);
+  const busy = proxies.filter(({ cpuMs }) => cpuMs > 0);
+  const cpuMs = proxies.reduce((sum, cost) => sum + cost.cpuMs, 0);
+  return { proxyCpuMsPerRequest: requests === 0 ? 0 : cpuMs / requests, proxyCpuMs: cpuMs, proxyProcesses: busy.length };
+}
+
+/** Rounds of one placement as one: the median of each fact, the loads of the last round. */
+function combine(rounds: readonly VariantResult[]): VariantResult {
+  const last = rounds.at(-1)!;
+  const facts = Object.fromEntries(Object.keys(last.facts).map((name) => [name, median(rounds.map((round) => round.facts[name]!))]));
+  return { ...last, facts };
+}
+
+function median(values: number[]): number {
+  const sorted = values.slice().sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Variants that did not do the same must not be compared. */
+function differences(variants: readonly VariantResult[]): string[] {
+  const [first, ...others] = variants.map(({ parity, placement }) => ({ placement, parity: parity as unknown as Readonly<Record<string, unknown>> }));
+  return others.flatMap(({ placement, parity }) =>
+    Object.keys(parity)
+      .filter((key) => JSON.stringify(parity[key]) !== JSON.stringify(first!.parity[key]))
+      .map((key) => `${placement} and ${first!.placement} differ in ${key}`),
+  );
+}

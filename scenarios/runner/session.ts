@@ -1,0 +1,131 @@
+import type { Fault } from '../services/fault.js';
+import type { StatsDocument } from '../services/stats.js';
+import { instancesOf, routes, services } from '../lab/declaration.js';
+import type { Lab } from '../lab/lab.js';
+import { load } from '../load/load.js';
+import type { LoadResult, LoadSpec } from '../load/spec.js';
+import type { ClaimPolicy, Placement } from './claim.js';
+
+/** What claims do with the lab: set policies and faults, send load, count. */
+export class LabSession {
+  /** Loads sent since the last `begin`, for the parity of variants. */
+  readonly sent: LoadSpec[] = [];
+
+  constructor(
+    readonly lab: Lab,
+    readonly seed: number,
+  ) {}
+
+  /** Puts policies at a placement and the gateway's routes where the placement wants them; resolves when every proxy has accepted. */
+  async begin(placement: Placement, policies: readonly ClaimPolicy[]): Promise<void> {
+    this.sent.length = 0;
+    await this.#clearPolicies();
+    await this.#api('POST', '/v1/apply', [
+      ...routes(usesSidecars(placement) ? 'meshed' : 'bare'),
+      ...policies.map(({ name, services: targets, spec }) => ({ kind: 'Policy', name, placement, target: { services: targets.flatMap((service) => [service, `${service}-bare`]) }, spec })),
+    ]);
+    const status = (await this.#api('GET', '/v1/status?settled=true&timeout=10s')) as { proxies: { node: string; rejected?: { reason: string } }[] };
+    const rejected = status.proxies.filter((proxy) => proxy.rejected !== undefined);
+    if (rejected.length > 0) throw new Error(`snapshots were rejected: ${rejected.map(({ node, rejected: why }) => `${node}: ${why!.reason}`).join('; ')}`);
+    await Promise.all(this.#applications().map((id) => this.#control(id, 'DELETE', '/_stats')));
+  }
+
+  async #clearPolicies(): Promise<void> {
+    const { items } = (await this.#api('GET', '/v1/policies')) as { items: { name: string }[] };
+    for (const { name } of items) await this.#api('DELETE', `/v1/policies/${name}`);
+  }
+
+  /** Where a request for a service enters under a placement. */
+  entry(service: string, placement: Placement): string[] {
+    if (placement === 'ambassador' || placement === 'both') return [this.lab.url('gateway', 'http')];
+    return this.inside(service, placement);
+  }
+
+  /** Where a caller that is already inside the network reaches a service: past the gateway, not past a sidecar. */
+  inside(service: string, placement: Placement): string[] {
+    return instancesOf(service).map((id) => (usesSidecars(placement) ? this.lab.url(`${id}-sidecar`, 'inbound') : this.lab.url(`${id}-bare`, 'app')));
+  }
+
+  async load(spec: Omit<LoadSpec, 'seed'>): Promise<LoadResult> {
+    const seeded = { ...spec, seed: this.seed };
+    this.sent.push(seeded);
+    return load(seeded);
+  }
+
+  /** The instances of a service that a placement uses. */
+  instances(service: string, placement: Placement): string[] {
+    return instancesOf(service).map((id) => (usesSidecars(placement) ? id : `${id}-bare`));
+  }
+
+  async setFault(unit: string, fault: Partial<Fault>): Promise<void> {
+    await this.#control(unit, 'PUT', '/_fault', fault);
+  }
+
+  async clearFaults(): Promise<void> {
+    await Promise.all(this.#applications().map((id) => this.#control(id, 'DELETE', '/_fault').catch(() => {})));
+  }
+
+  async resetStats(): Promise<void> {
+    await Promise.all(this.#applications().map((id) => this.#control(id, 'DELETE', '/_stats')));
+  }
+
+  /** What a unit received so far; undefined while it is down. */
+  async stats(unit: string): Promise<StatsDocument | undefined> {
+    return (await this.#control(unit, 'GET', '/_stats').catch(() => undefined)) as StatsDocument | undefined;
+  }
+
+  /** The sum of what some units received. */
+  async received(units: readonly string[]): Promise<StatsDocument> {
+    const all = await Promise.all(units.map((unit) => this.stats(unit)));
+    const add = (into: Record<string, number>, from: Readonly<Record<string, number>>): Record<string, number> => {
+      for (const [key, count] of Object.entries(from)) into[key] = (into[key] ?? 0) + count;
+      return into;
+    };
+    return all.filter((stats) => stats !== undefined).reduce<StatsDocument>(
+      (sum, stats) => ({ received: sum.received + stats.received, byTag: add({ ...sum.byTag }, stats.byTag), bySubject: add({ ...sum.bySubject }, stats.bySubject) }),
+      { received: 0, byTag: {}, bySubject: {} },
+    );
+  }
+
+  /** A token of the shop's issuer. */
+  async token(request: { sub: string; scope?: string; audience?: string; expiresInSeconds?: number }): Promise<string> {
+    const { access_token: token } = (await json(`${this.lab.url('issuer', 'app')}/token`, 'POST', request)) as { access_token: string };
+    return token;
+  }
+
+  async rotateKeys(): Promise<void> {
+    await json(`${this.lab.url('issuer', 'app')}/rotate`, 'POST', {});
+  }
+
+  get issuer(): string {
+    return this.lab.url('issuer', 'app');
+  }
+
+  #applications(): string[] {
+    return services.flatMap((service) => [...this.instances(service, 'none'), ...this.instances(service, 'sidecar')]);
+  }
+
+  #control(unit: string, method: string, path: string, body?: object): Promise<unknown> {
+    return json(this.lab.url(unit, 'control') + path, method, body);
+  }
+
+  #api(method: string, path: string, body?: object): Promise<unknown> {
+    return json(this.lab.url('control-plane', 'api') + path, method, body, this.lab.adminToken);
+  }
+}
+
+export function usesSidecars(placement: Placement): boolean {
+  return placement === 'sidecar' || placement === 'both';
+}
+
+async function json(url: string, method: string, body?: object, token?: string): Promise<unknown> {
+  const response = await fetch(url, {
+    method,
+    signal: AbortSignal.timeout(15_000),
+    headers: { ...(body && { 'content-type': 'application/json' }), ...(token !== undefined && { authorization: `Bearer ${token}` }) },
+    ...(body && { body: JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${new URL(url).pathname} answered ${response.status}: ${text.slice(0, 2_000)}`);
+  return text === '' ? undefined : JSON.parse(text);
+}

@@ -1,0 +1,52 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { Pool } from 'undici';
+
+/** A call to another service that got no good answer: `status` is what to tell one's own caller. */
+export class PeerFailure extends Error {
+  constructor(readonly status: number) {
+    super(`a service that was needed answered ${status}`);
+  }
+}
+
+/** How long an application waits for another: it protects itself, with a proxy or without. */
+const timeoutMs = 1_000;
+
+/** Fields that tie calls to the request that caused them; a proxy cannot know which that was. */
+const propagated = ['traceparent', 'tracestate', 'x-request-id', 'authorization', 'x-lab-tag', 'x-lab-client'] as const;
+
+/**
+ * Another service, as an application sees it: addresses to take in turn, or, with `HTTP_PROXY`, its name, asked of
+ * the sidecar.
+ */
+export class Peer {
+  readonly #pools: Pool[];
+  readonly #prefix: string;
+  #next = 0;
+
+  constructor(name: string, environment: NodeJS.ProcessEnv) {
+    const { HTTP_PROXY } = environment;
+    const urls = environment[`${name.toUpperCase()}_URLS`];
+    if (HTTP_PROXY === undefined && urls === undefined) throw new Error(`neither HTTP_PROXY nor ${name.toUpperCase()}_URLS says where ${name} is`);
+    this.#prefix = HTTP_PROXY === undefined ? '' : `http://${name}`;
+    this.#pools = (HTTP_PROXY ?? urls!).split(',').map((url) => new Pool(url, { connections: 64, headersTimeout: timeoutMs, bodyTimeout: timeoutMs, connect: { timeout: timeoutMs } }));
+  }
+
+  /** Rejects with a `PeerFailure` unless the answer is below 400. */
+  async call(method: 'GET' | 'POST', path: string, caller: IncomingHttpHeaders, body?: object): Promise<unknown> {
+    const pool = this.#pools[this.#next++ % this.#pools.length]!;
+    const headers: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' };
+    for (const name of propagated) {
+      const value = caller[name];
+      if (typeof value === 'string') headers[name] = value;
+    }
+    let answer;
+    try {
+      answer = await pool.request({ method, path: this.#prefix + path, headers, ...(body && { body: JSON.stringify(body) }) });
+      if (answer.statusCode < 400) return await answer.body.json();
+      await answer.body.dump();
+    } catch (error) {
+      throw new PeerFailure((error as { code?: unknown }).code === 'UND_ERR_HEADERS_TIMEOUT' ? 504 : 503);
+    }
+    throw new PeerFailure(answer.statusCode >= 500 ? answer.statusCode : 502);
+  }
+}

@@ -1,0 +1,31 @@
+import type { FastifyInstance } from 'fastify';
+import { timingSafeEqual } from 'node:crypto';
+import { Peer } from '../peer.js';
+
+/** The demo's accounts. What they may do is in the token that a login returns. */
+const accounts = new Map([
+  ['alice', { password: 'wonderland', name: 'Alice', scope: 'orders:read orders:write' }],
+  ['bob', { password: 'builder', name: 'Bob', scope: 'orders:read' }],
+]);
+
+/** Who the customers are: checks a password and hands out a token of the issuer. */
+export function users(environment: NodeJS.ProcessEnv): (app: FastifyInstance) => void {
+  const issuer = new Peer('issuer', { ISSUER_URLS: environment['ISSUER_URLS'] });
+  return (app) => {
+    app.post<{ Body: { user?: unknown; password?: unknown } | null }>('/login', async (request, reply) => {
+      const { user, password } = request.body ?? {};
+      const account = accounts.get(String(user));
+      if (account === undefined || !isEqual(String(password), account.password)) return reply.code(401).send({ error: 'unknown user or wrong password' });
+      return issuer.call('POST', '/token', request.headers, { sub: String(user), scope: account.scope });
+    });
+    app.get<{ Params: { id: string } }>('/users/:id', async (request, reply) => {
+      const account = accounts.get(request.params.id);
+      return account === undefined ? reply.code(404).send({ error: 'no such user' }) : { id: request.params.id, name: account.name };
+    });
+  };
+}
+
+function isEqual(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length === right.length && timingSafeEqual(left, right);
+}
