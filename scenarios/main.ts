@@ -1,0 +1,85 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import pc from 'picocolors';
+import { claims } from './claims.js';
+import { startEmbedded } from './lab/embedded.js';
+import type { Lab } from './lab/lab.js';
+import { scoreboard } from './report/scoreboard.js';
+import { writeReport } from './report/write.js';
+import type { Claim } from './runner/claim.js';
+import { createProgress, type Progress } from './runner/progress.js';
+import { runComparison } from './runner/run-comparison.js';
+
+const program = new Command('lab').description('Ambassador or sidecar? The same traffic and the same faults against each placement, measured.');
+
+program
+  .command('list')
+  .description('lists the claims')
+  .action(() => {
+    for (const { name, title, statement } of claims) process.stdout.write(`${pc.bold(name)}\n  ${title}. ${statement}\n\n`);
+  });
+
+program
+  .command('run')
+  .description('runs claims, all of them without a name, and writes the report')
+  .argument('[claim...]', 'names of claims', (name: string, names: string[] | undefined) => [...(names ?? []), knownClaim(name).name])
+  .option('--json <file>', 'writes the results to this file too')
+  .option('--report <dir>', 'folder for reports', 'reports')
+  .option('--seed <n>', 'seed of traffic and faults', wholeNumber, 1)
+  .option('--keep-logs', 'keeps the logs of the lab’s processes')
+  .action(async (names: string[] | undefined, options: { json?: string; report: string; seed: number; keepLogs?: boolean }) => {
+    const chosen = names === undefined || names.length === 0 ? claims : names.map(knownClaim);
+    const progress = createProgress();
+    const lab = await start(progress, options.keepLogs ?? false);
+    try {
+      const document = await runComparison(chosen, lab, { seed: options.seed, progress });
+      progress.finish();
+      const { html } = writeReport(document, options.report);
+      if (options.json !== undefined) {
+        mkdirSync(dirname(options.json), { recursive: true });
+        writeFileSync(options.json, JSON.stringify(document, null, 2));
+      }
+      process.stdout.write(`\n${scoreboard(document.claims)}\n`);
+      const failed = document.claims.filter(({ verdict }) => verdict !== 'as expected');
+      for (const { name, expectations } of failed) {
+        for (const { placement, text, measured, holds } of expectations) if (!holds) process.stdout.write(pc.red(`${name}, ${placement}: expected that ${text}; measured: ${measured}\n`));
+      }
+      for (const note of document.notes) process.stdout.write(`${note}\n`);
+      process.stdout.write(`Report: ${html}\n`);
+      process.exitCode = failed.length === 0 ? 0 : 1;
+    } finally {
+      progress.finish();
+      await lab.close();
+    }
+  });
+
+async function start(progress: Progress, keepFiles: boolean): Promise<Lab> {
+  let interrupted = false;
+  for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]] as const) {
+    process.on(signal, () => {
+      // The lab's processes are killed on exit; a second signal finds nothing left to wait for.
+      if (!interrupted) process.stderr.write(`\n${signal}: stopping\n`);
+      interrupted = true;
+      progress.finish();
+      process.exit(128 + number);
+    });
+  }
+  const lab = await startEmbedded({ keepFiles, onProgress: (ready, all, unit) => progress.step('starting the lab', ready, all, unit) });
+  if (keepFiles) process.stderr.write(`logs: ${lab.directory}\n`);
+  return lab;
+}
+
+function knownClaim(name: string): Claim {
+  const claim = claims.find((candidate) => candidate.name === name);
+  if (claim === undefined) throw new InvalidArgumentError(`There is no such claim; there is ${claims.map((candidate) => candidate.name).join(', ')}.`);
+  return claim;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('Not a whole number.');
+  return value;
+}
+
+await program.parseAsync();
