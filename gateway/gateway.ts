@@ -55,7 +55,7 @@ export class Gateway {
   }
 
   upstreams(): UpstreamDescription[] {
-    return this.#plan.upstreams.describe();
+    return this.#plan.upstreams.describe(this.#dependencies.clock.now());
   }
 
   /** Exchanges routes and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */

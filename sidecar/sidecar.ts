@@ -48,7 +48,8 @@ export class Sidecar {
   }
 
   upstreams(): UpstreamDescription[] {
-    return [...(this.#inbound?.plan.upstreams.describe() ?? []), ...(this.#outbound?.plan.upstreams.describe() ?? [])];
+    const now = this.dataPlane.clock.now();
+    return [...(this.#inbound?.plan.upstreams.describe(now) ?? []), ...(this.#outbound?.plan.upstreams.describe(now) ?? [])];
   }
 
   /** Exchanges policies and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */

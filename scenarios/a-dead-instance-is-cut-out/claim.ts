@@ -8,8 +8,8 @@ const hangAtMs = 1_500;
 const crashAtMs = 5_500;
 const durationMs = 12_500;
 
-const measured = ({ hangFailed, deadFailed, ejectMs, readmitMs }: Facts): string =>
-  `${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; cut out after ${seconds(ejectMs!)}, back after ${seconds(readmitMs!)}`;
+const measured = ({ shareBefore, hangFailed, deadFailed, ejectMs, readmitMs }: Facts): string =>
+  `it had ${percent(shareBefore!)} of the load; ${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; cut out after ${seconds(ejectMs!)}, back after ${seconds(readmitMs!)}`;
 
 /** Who can see which instance is bad, and so avoid it. */
 export const aDeadInstanceIsCutOut: Claim = {
@@ -30,6 +30,7 @@ export const aDeadInstanceIsCutOut: Claim = {
     const watched = watch(session, victim);
     const running = session.load({ warmupMs: 0, durationMs, timeoutMs: 3_000, classes: [{ name: 'orders', rate, targets: session.entry('orders', placement), path: '/orders/7' }] });
     await pause(hangAtMs);
+    const shareBefore = ((await session.stats(victim))?.received ?? 0) / Math.max(1, (await session.received(session.instances('inventory', placement))).received);
     await session.setFault(victim, { hang: true });
     await pause(crashAtMs - hangAtMs);
     // The process exits; its supervisor starts it again after three seconds, without the fault.
@@ -42,7 +43,7 @@ export const aDeadInstanceIsCutOut: Claim = {
     return {
       facts: {
         failed: crashed.all.offered - crashed.all.succeeded, offered: crashed.all.offered,
-        hangFailed: failedShare(hang), deadFailed: failedShare(dead), endFailed: failedShare(slices.slice(-4)),
+        shareBefore, hangFailed: failedShare(hang), deadFailed: failedShare(dead), endFailed: failedShare(slices.slice(-4)),
         ejectMs: timeUntilGood(hang), readmitMs: returnedAt === undefined || servedAt === undefined ? -1 : servedAt - returnedAt,
       },
       loads: { outage: crashed },

@@ -82,16 +82,16 @@ async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: nu
     version: process.env['npm_package_version'] ?? '',
     node: process.version,
   };
-  return { placement, ...run, facts: { ...run.facts, ...proxyCost(costs, run) }, costs, parity };
+  return { placement, ...run, facts: { ...run.facts, ...proxyCost(placement, costs, run) }, costs, parity };
 }
 
 /** What the proxies cost, beside what the claim measured. */
-function proxyCost(costs: readonly UnitCost[], { loads }: VariantRun): Facts {
-  const proxies = costs.filter(({ role }) => role === 'gateway' || role === 'sidecar');
-  const requests = Object.values(loads).reduce((sum, { all, classes, durationMs }) => sum + (durationMs > 0 && classes.length > 0 ? all.sent : 0), 0);
-  const busy = proxies.filter(({ cpuMs }) => cpuMs > 0);
+function proxyCost(placement: Placement, costs: readonly UnitCost[], { loads }: VariantRun): Facts {
+  const onTheWay: Readonly<Record<Placement, readonly string[]>> = { none: [], ambassador: ['gateway'], sidecar: ['sidecar'], both: ['gateway', 'sidecar'] };
+  const proxies = costs.filter(({ role }) => onTheWay[placement].includes(role));
+  const requests = Object.values(loads).reduce((sum, { all }) => sum + all.sent, 0);
   const cpuMs = proxies.reduce((sum, cost) => sum + cost.cpuMs, 0);
-  return { proxyCpuMsPerRequest: requests === 0 ? 0 : cpuMs / requests, proxyCpuMs: cpuMs, proxyProcesses: busy.length };
+  return { proxyCpuMsPerRequest: requests === 0 ? 0 : cpuMs / requests, proxyCpuMs: cpuMs };
 }
 
 /** Rounds of one placement as one: the median of each fact, the loads of the last round. */

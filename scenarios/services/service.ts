@@ -44,8 +44,9 @@ export function demoService(name: string, routes: (app: FastifyInstance) => void
   control.put('/_fault', async (request, reply) => {
     const parsed = faultSchema.safeParse(request.body);
     if (!parsed.success) return reply.code(422).send({ problems: parsed.error.issues.map(({ path, message }) => ({ path: path.join('.'), message })) });
-    faults.set(parsed.data);
+    // A crash leaves what is in flight as it is: requests that hang are not answered first.
     if (parsed.data.crash) setImmediate(() => process.exit(crashed));
+    else faults.set(parsed.data);
     return parsed.data;
   });
   return { app, control };

@@ -16,7 +16,11 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
     config.breaker &&
     breaker(config.breaker, {
       name: `${upstream}/${endpoint.name}`,
-      onTransition: (state) => onTransition(upstream, endpoint.name, state),
+      onTransition: (state) => {
+        // What it took to fail says nothing about how fast it is now.
+        if (state === 'closed') endpoint.latency.reset();
+        onTransition(upstream, endpoint.name, state);
+      },
     });
   endpoint.service = stack(
     [

@@ -16,9 +16,6 @@ export interface Gate {
 
 const alwaysOpen: Gate = { accepts: () => true, state: () => 'closed' };
 
-/** Latency that a failed attempt counts as, so that failing fast does not look like being fast. */
-const failurePenaltyMs = 1_000;
-
 /** One address of an upstream: its connections, its latency, and the layers that guard it. */
 export class Endpoint {
   readonly name: string;
@@ -38,7 +35,7 @@ export class Endpoint {
     this.#clock = clock;
     this.pool = new ConnectionPool(address, limits, clock, sweep);
     this.name = this.pool.name;
-    this.latency = new PeakEwma(clock.now());
+    this.latency = new PeakEwma();
     this.service = this.connect;
   }
 
@@ -57,7 +54,10 @@ export class Endpoint {
       this.latency.observe(now - startedAt, now);
       return response;
     } catch (error) {
-      if (error instanceof ProxyError && error.entry.blamesUpstream) this.latency.observe(failurePenaltyMs, this.#clock.now());
+      if (error instanceof ProxyError && error.entry.blamesUpstream) {
+        const now = this.#clock.now();
+        this.latency.observeFailure(now - startedAt, now);
+      }
       throw error;
     }
   };

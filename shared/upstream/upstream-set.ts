@@ -25,8 +25,8 @@ export class UpstreamSet {
     for (const upstream of this) upstream.retire(successor?.get(upstream.name));
   }
 
-  /** What the admin server's `/upstreams` shows. */
-  describe(): UpstreamDescription[] {
+  /** What the admin server's `/upstreams` shows, at a clock reading. */
+  describe(now: number): UpstreamDescription[] {
     return [...this].map((upstream) => ({
       name: upstream.name,
       algorithm: upstream.config.balance.algorithm,
@@ -37,7 +37,7 @@ export class UpstreamSet {
         inFlight: endpoint.pool.active,
         pending: endpoint.pool.pending,
         connections: endpoint.pool.size,
-        latencyMs: Math.round(endpoint.latency.value * 100) / 100,
+        latencyMs: Math.round(endpoint.latency.at(now) * 100) / 100,
       })),
     }));
   }

@@ -70,6 +70,10 @@ export class Upstream {
   #choose(exchange: Exchange): Endpoint | ProxyError {
     const all = this.#list;
     if (all.length === 0) return new ProxyError('no_endpoint');
+    // A breaker that wants to know whether its endpoint has recovered gets the next request: left to the
+    // balancer, an endpoint that was slow before it was cut out would not be chosen for long.
+    const probe = all.find((endpoint) => endpoint.gate.state() === 'half-open' && endpoint.gate.accepts());
+    if (probe !== undefined && !exchange.tried.includes(probe.name)) return probe;
     const accepting = all.every(accepts) ? all : all.filter(accepts);
     if (accepting.length === 0) return new ProxyError('breaker_open');
     if (exchange.tried.length === 0) return this.#balancer(accepting);

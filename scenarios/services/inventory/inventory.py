@@ -123,11 +123,13 @@ class Control(Handler):
         problems = check(fault)
         if self.path != "/_fault" or problems:
             return self.answer(422 if problems else 404, {"problems": problems})
-        SWITCH.set(fault)
-        self.answer(200, SWITCH.fault)
         if fault.get("crash"):
+            # What is in flight stays as it is: requests that hang are not answered first.
+            self.answer(200, fault)
             self.wfile.flush()
             os._exit(CRASHED)
+        SWITCH.set(fault)
+        self.answer(200, SWITCH.fault)
 
     def do_DELETE(self):
         if self.path == "/_fault":
