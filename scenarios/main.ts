@@ -1,15 +1,22 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import pc from 'picocolors';
 import { claims } from './claims.js';
+import { composeFiles } from './compose/generate.js';
+import { connectCompose } from './lab/compose.js';
 import { startEmbedded } from './lab/embedded.js';
 import type { Lab } from './lab/lab.js';
+import type { ReportDocument } from './report/document.js';
+import { reportHtml } from './report/html.js';
 import { scoreboard } from './report/scoreboard.js';
+import { serveReports } from './report/serve.js';
 import { writeReport } from './report/write.js';
 import type { Claim } from './runner/claim.js';
 import { createProgress, type Progress } from './runner/progress.js';
 import { runComparison } from './runner/run-comparison.js';
+
+const isCompose = process.env['LAB_MODE'] === 'compose';
 
 const program = new Command('lab').description('Ambassador or sidecar? The same traffic and the same faults against each placement, measured.');
 
@@ -25,7 +32,7 @@ program
   .description('runs claims, all of them without a name, and writes the report')
   .argument('[claim...]', 'names of claims', (name: string, names: string[] | undefined) => [...(names ?? []), knownClaim(name).name])
   .option('--json <file>', 'writes the results to this file too')
-  .option('--report <dir>', 'folder for reports', 'reports')
+  .option('--report <dir>', 'folder for reports', isCompose ? '/reports' : 'reports')
   .option('--seed <n>', 'seed of traffic and faults', wholeNumber, 1)
   .option('--keep-logs', 'keeps the logs of the lab’s processes')
   .action(async (names: string[] | undefined, options: { json?: string; report: string; seed: number; keepLogs?: boolean }) => {
@@ -54,6 +61,56 @@ program
     }
   });
 
+program
+  .command('report')
+  .description('prints the newest scoreboard again, and writes its page anew')
+  .option('--report <dir>', 'folder for reports', isCompose ? '/reports' : 'reports')
+  .action((options: { report: string }) => {
+    const folder = join(options.report, 'latest');
+    const file = join(folder, 'results.json');
+    if (!existsSync(file)) {
+      process.stderr.write(`There is no ${file}: nothing was run yet. Start with: npm start\n`);
+      process.exitCode = 1;
+      return;
+    }
+    const document = JSON.parse(readFileSync(file, 'utf8')) as ReportDocument;
+    writeFileSync(join(folder, 'report.html'), reportHtml(document));
+    process.stdout.write(`${scoreboard(document.claims)}\nReport: ${join(folder, 'report.html')}\n`);
+  });
+
+program
+  .command('serve')
+  .description('serves the reports')
+  .option('--report <dir>', 'folder for reports', isCompose ? '/reports' : 'reports')
+  .option('--host <host>', 'address to listen on', '127.0.0.1')
+  .option('--port <port>', 'port to listen on', wholeNumber, 8088)
+  .action(async (options: { report: string; host: string; port: number }) => {
+    process.stdout.write(`${await serveReports(options.report, options)}\n`);
+    process.once('SIGTERM', () => process.exit(0));
+  });
+
+program
+  .command('up')
+  .description('starts the lab and leaves it running, to be tried by hand')
+  .action(async () => {
+    const progress = createProgress();
+    const lab = await start(progress, true);
+    progress.finish();
+    for (const { id, ports } of lab.units) process.stdout.write(`${id.padEnd(22)} ${ports.map(({ name }) => `${name} ${lab.url(id, name)}`).join('  ')}\n`);
+    process.stdout.write('Ctrl-C stops it.\n');
+    setInterval(() => {}, 2 ** 30);
+  });
+
+program
+  .command('compose')
+  .description('writes docker-compose.yml and its configuration files from the lab’s declaration')
+  .action(() => {
+    for (const [file, text] of composeFiles()) {
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, text);
+    }
+  });
+
 async function start(progress: Progress, keepFiles: boolean): Promise<Lab> {
   let interrupted = false;
   for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]] as const) {
@@ -65,7 +122,9 @@ async function start(progress: Progress, keepFiles: boolean): Promise<Lab> {
       process.exit(128 + number);
     });
   }
-  const lab = await startEmbedded({ keepFiles, onProgress: (ready, all, unit) => progress.step('starting the lab', ready, all, unit) });
+  const onProgress = (ready: number, all: number, unit: string): void => progress.step('starting the lab', ready, all, unit);
+  if (isCompose) return connectCompose(onProgress);
+  const lab = await startEmbedded({ keepFiles, onProgress });
   if (keepFiles) process.stderr.write(`logs: ${lab.directory}\n`);
   return lab;
 }

@@ -9,14 +9,14 @@ const crashAtMs = 5_500;
 const durationMs = 12_500;
 
 const measured = ({ shareBefore, hangFailed, deadFailed, ejectMs, readmitMs }: Facts): string =>
-  `it had ${percent(shareBefore!)} of the load; ${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; cut out after ${seconds(ejectMs!)}, back after ${seconds(readmitMs!)}`;
+  `it had ${percent(shareBefore!)} of the load; ${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; cut out ${ejected(ejectMs!)}, back after ${seconds(readmitMs!)}`;
 
 /** Who can see which instance is bad, and so avoid it. */
 export const aDeadInstanceIsCutOut: Claim = {
   name: 'a-dead-instance-is-cut-out',
   title: 'A dead instance is cut out',
   statement:
-    'One of three instances of inventory hangs, then dies, then returns, under constant load on orders. The policy is an attempt timeout of 300 ms and a breaker for each endpoint. The gateway sees orders as a whole, fails a third of the time and cannot tell why; the sidecar beside orders sees each instance.',
+    'One of three instances of inventory hangs, then dies, then returns, under constant load on orders. The policy is an attempt timeout of 300 ms and a breaker for each endpoint. The gateway sees orders as a whole, which fails a third of the time, and cannot tell why; the sidecar beside orders sees each instance: its balancer avoids the one that does not answer, and its breaker stops what is left.',
   reading: 'The ambassador as gatekeeper at the edge.',
   policies: () => [
     {
@@ -38,7 +38,7 @@ export const aDeadInstanceIsCutOut: Claim = {
     const crashed = await running;
     const { returnedAt, servedAt } = await watched.stop();
     const { slices } = crashed;
-    const hang = slices.filter(({ atMs }) => atMs >= hangAtMs && atMs < crashAtMs);
+    const hang = slices.filter(({ atMs }) => atMs >= hangAtMs - sliceMs && atMs < crashAtMs);
     const dead = slices.filter(({ atMs }) => atMs >= crashAtMs && atMs < crashAtMs + 2_500);
     return {
       facts: {
@@ -58,16 +58,21 @@ export const aDeadInstanceIsCutOut: Claim = {
   columns: [
     { title: 'failed while hung', value: ({ hangFailed }) => percent(hangFailed!) },
     { title: 'while dead', value: ({ deadFailed }) => percent(deadFailed!) },
-    { title: 'cut out after', value: ({ ejectMs }) => seconds(ejectMs!) },
+    { title: 'cut out', value: ({ ejectMs }) => ejected(ejectMs!) },
     { title: 'back after', value: ({ readmitMs }) => seconds(readmitMs!) },
   ],
   sentences: ({ none, ambassador, sidecar, both }) => [
     `While one instance of three hung, ${percent(none['hangFailed']!)} of requests failed without a breaker, ${percent(ambassador['hangFailed']!)} with one at the gateway, ${percent(sidecar['hangFailed']!)} with one for each instance in the sidecars, ${percent(both['hangFailed']!)} with both.`,
-    `The sidecar had cut it out after ${seconds(sidecar['ejectMs']!)}; the gateway: ${seconds(ambassador['ejectMs']!)}.`,
+    `The sidecar had cut it out ${ejected(sidecar['ejectMs']!)}; the gateway: ${ejected(ambassador['ejectMs']!)}.`,
     `Over the whole run ${count(none['failed']!)}, ${count(ambassador['failed']!)}, ${count(sidecar['failed']!)} and ${count(both['failed']!)} of ${count(none['offered']!)} requests failed.`,
   ],
   charts: [{ kind: 'timeline', title: 'Share of requests that failed, over time', load: 'outage' }],
 };
+
+/** Time to ejection, which is known to a slice of the timeline. */
+function ejected(ejectMs: number): string {
+  return ejectMs < 0 ? 'never' : ejectMs === 0 ? `within ${sliceMs / 1_000} s` : `after ${seconds(ejectMs)}`;
+}
 
 function cutOut({ hangFailed, deadFailed, ejectMs, readmitMs, endFailed }: Facts): boolean {
   return hangFailed! < 0.2 && deadFailed! < 0.1 && ejectMs! >= 0 && ejectMs! <= 2_000 && readmitMs! >= 0 && endFailed! < 0.05;

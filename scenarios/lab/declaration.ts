@@ -39,8 +39,10 @@ export interface Unit {
 
 /** Tells a unit where others are, as seen from itself, and where it listens. */
 export interface Addresses {
-  /** `host:port` of a unit's port. */
+  /** `host:port` of a unit's port, as seen from this unit. */
   of(unit: string, port: string): string;
+  /** `host:port` of a unit's port, as seen from everywhere. */
+  public(unit: string, port: string): string;
   /** Host to bind for one of the unit's own ports, and its number. */
   listen(port: string): { readonly host: string; readonly port: number };
   /** A path for a file that the unit keeps. */
@@ -133,7 +135,7 @@ function meshed(id: ApplicationId): Unit[] {
       inbound: { listen: at.listen('inbound'), app: at.of(id, 'app') },
       outbound: { listen: at.listen('outbound') },
       admin: at.listen('admin'),
-      controlPlane: { ...controlPlaneOf(at, sidecarId), advertise: at.of(sidecarId, 'inbound'), leaseTtl: '3s' },
+      controlPlane: { ...controlPlaneOf(at, sidecarId), advertise: at.public(sidecarId, 'inbound'), leaseTtl: '3s' },
       drainTimeout: '5s',
     }),
   };
@@ -145,7 +147,7 @@ function controlPlaneOf(at: Addresses, node: string): object {
 }
 
 export const units: readonly Unit[] = [
-  demo('issuer', 'issuer', (at) => ({ ISSUER: `http://${at.of('issuer', 'app')}` }), { role: 'issuer', needs: [] }),
+  demo('issuer', 'issuer', (at) => ({ ISSUER: `http://${at.public('issuer', 'app')}` }), { role: 'issuer', needs: [] }),
   demo('provider', 'provider', () => ({}), { role: 'provider', needs: [] }),
   {
     id: 'control-plane',

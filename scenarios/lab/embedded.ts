@@ -55,8 +55,10 @@ export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedO
 }
 
 function start(unit: Unit, ports: ReadonlyMap<string, number>, directory: string, python: string | undefined): ManagedProcess {
+  const address = (other: string, port: string): string => `127.0.0.1:${ports.get(`${other}/${port}`)!}`;
   const at: Addresses = {
-    of: (other, port) => `127.0.0.1:${ports.get(`${other}/${port}`)!}`,
+    of: address,
+    public: address,
     listen: (port) => ({ host: '127.0.0.1', port: ports.get(`${unit.id}/${port}`)! }),
     file: (name) => join(directory, name),
     tokens: undefined,
