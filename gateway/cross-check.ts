@@ -3,7 +3,7 @@ import { trustedPeers } from './forwarded.js';
 
 /** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { listen, routes, upstreams, trustedProxies, controlPlane } = (isObject(document) ? document : {}) as Record<string, unknown>;
+  const { listen, routes, upstreams, trustedProxies, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
   const problems: Problem[] = [];
   const known = isObject(upstreams) ? Object.keys(upstreams) : [];
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {

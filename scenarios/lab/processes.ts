@@ -61,7 +61,7 @@ export class ManagedProcess {
     child.on('error', (error) => (this.ended = error.message));
     child.on('exit', (code, signal) => {
       if (this.#stopping) return;
-      if (restartDelayMs === undefined) this.ended = `${signal ?? `exit code ${code}`}`;
+      if (restartDelayMs === undefined) this.ended = signal ?? `exit code ${code}`;
       else this.#restart = setTimeout(() => this.#start(), restartDelayMs);
     });
   }

@@ -88,11 +88,12 @@ export class SnapshotClient {
 
   async #follow(firstOutcome: () => void): Promise<void> {
     const { clock, random, logger, onConnected } = this.#options;
-    while (!this.#stop.isCancelled) {
+    const isStopped = (): boolean => this.#stop.isCancelled;
+    while (!isStopped()) {
       try {
         await this.#stream(firstOutcome);
       } catch (error) {
-        if (this.#stop.isCancelled) break;
+        if (isStopped()) break;
         if (this.#failures === 0) logger.warn({ err: error }, 'the control plane cannot be reached; the configuration stays as it is');
       }
       onConnected(false);

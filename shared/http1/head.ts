@@ -37,7 +37,7 @@ export interface Head {
 export function parseHead(data: Buffer, start: number, end: number, maxHeaders: number): Head {
   checkHeadBytes(data, start, end);
   const text = data.latin1Slice(start, end - 2);
-  let lineEnd = text.indexOf('\r\n');
+  const lineEnd = text.indexOf('\r\n');
   const startLine = text.slice(0, lineEnd);
   return { startLine, headers: parseFields(text, lineEnd + 2, maxHeaders) };
 }

@@ -69,7 +69,7 @@ export class Http1UpstreamConnection {
       this.#reject = reject;
       this.deadline = Infinity;
       this.#unsubscribe = request.cancellation.onCancel((reason) => this.#break(reason));
-      if (this.#state === 'head') this.#write(request);
+      if (!request.cancellation.isCancelled) this.#write(request);
     });
   }
 

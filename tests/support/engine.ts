@@ -47,7 +47,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
       } catch (thrown) {
         const error = toProxyError(thrown);
         exchange.errorCode = error.code;
-        return { status: error.entry.status, headers: Headers.of({ 'X-Detail': String(error.cause ?? '').replace(/[^ -~]/g, '?') }), body: new BytesBody(Buffer.from(error.code)) };
+        return { status: error.entry.status, headers: Headers.of({ 'X-Detail': (error.cause instanceof Error ? error.cause.message : '').replace(/[^ -~]/g, '?') }), body: new BytesBody(Buffer.from(error.code)) };
       }
     };
   const inner: Service = (request, exchange) => upstream.balance(request, exchange);

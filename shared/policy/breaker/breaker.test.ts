@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { after, describe, mock, test } from 'node:test';
+import { breakerSchema } from '../../config/policies.js';
+import type { ErrorCode } from '../../errors/catalogue.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import { exchange, request, response } from '../../../tests/support/policy.js';
+import { breaker, type Breaker, type BreakerState } from './breaker.js';
+
+describe('breaker', () => {
+  // opossum reads the system's clock and timers, so those are turned by hand here.
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  after(() => mock.timers.reset());
+
+  function start(config: object = {}) {
+    const states: BreakerState[] = [];
+    let sent = 0;
+    let answer: () => number | ErrorCode = () => 200;
+    const guard: Breaker = breaker(breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...config }), { name: 'test', onTransition: (state) => states.push(state) });
+    const service = guard.layer(async () => {
+      sent++;
+      const outcome = answer();
+      if (typeof outcome === 'number') return response(outcome);
+      throw new ProxyError(outcome);
+    });
+    const call = async (outcome: number | ErrorCode): Promise<number | ErrorCode> => {
+      answer = () => outcome;
+      const over = exchange();
+      return service(request(over), over).then(({ status }) => status, (error: unknown) => (error as ProxyError).code);
+    };
+    const calls = async (count: number, outcome: number | ErrorCode): Promise<(number | ErrorCode)[]> => {
+      const all: (number | ErrorCode)[] = [];
+      for (let index = 0; index < count; index++) all.push(await call(outcome));
+      return all;
+    };
+    return { guard, states, call, calls, sent: () => sent };
+  }
+
+  test('opens at its share of failures, and then refuses without sending', async () => {
+    const { guard, call, calls, states, sent } = start();
+    await calls(2, 200);
+    assert.deepEqual(await calls(2, 503), [503, 503], 'answers pass as they came');
+    assert.equal(guard.state(), 'open');
+    assert.equal(guard.accepts(), false);
+    assert.equal(await call(200), 'breaker_open');
+    assert.equal(sent(), 4);
+    assert.deepEqual(states, ['open']);
+    guard.close();
+  });
+
+  test('does not open below its volume', async () => {
+    const { guard, calls } = start();
+    await calls(3, 500);
+    assert.equal(guard.state(), 'closed');
+    guard.close();
+  });
+
+  const neutral: readonly (readonly [name: string, outcome: number | ErrorCode])[] = [
+    ['answers below 500', 404],
+    ['clients that leave', 'client_closed'],
+    ['refusals of our own', 'upstream_queue_full'],
+    ['deadlines of the caller', 'deadline_exceeded'],
+  ];
+  for (const [name, outcome] of neutral) {
+    test(`does not open for ${name}`, async () => {
+      const { guard, calls } = start();
+      assert.deepEqual(await calls(10, outcome), Array(10).fill(outcome));
+      assert.equal(guard.state(), 'closed');
+      guard.close();
+    });
+  }
+
+  for (const failure of ['upstream_connect_failed', 'upstream_reset', 'upstream_timeout', 'upstream_protocol'] as const) {
+    test(`opens for ${failure}`, async () => {
+      const { guard, calls } = start();
+      await calls(4, failure);
+      assert.equal(guard.state(), 'open');
+      guard.close();
+    });
+  }
+
+  test('lets one probe through when it is half-open, and closes when the probe succeeds', async () => {
+    const { guard, call, calls, states } = start();
+    await calls(4, 503);
+    mock.timers.tick(1_000);
+    assert.equal(guard.state(), 'half-open');
+    assert.equal(guard.accepts(), true);
+    const probe = call(200);
+    assert.equal(guard.accepts(), false, 'a second request must not follow the probe');
+    assert.equal(await call(200), 'breaker_open');
+    assert.equal(await probe, 200);
+    assert.equal(guard.state(), 'closed');
+    assert.deepEqual(states, ['open', 'half-open', 'closed']);
+    guard.close();
+  });
+
+  for (const [name, outcome] of [['fails', 503], ['proves nothing, since the client left', 'client_closed']] as const) {
+    test(`opens again when the probe ${name}`, async () => {
+      const { guard, call, calls } = start();
+      await calls(4, 503);
+      mock.timers.tick(1_000);
+      assert.equal(await call(outcome), outcome);
+      assert.equal(guard.state(), 'open');
+      guard.close();
+    });
+  }
+
+  test('lets the last requests of a retired configuration through', async () => {
+    const { guard, call } = start();
+    guard.close();
+    assert.equal(await call(200), 200);
+  });
+});

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { rateLimitSchema } from '../../config/policies.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import type { Exchange } from '../../http/exchange.js';
+import { exchange, request, response } from '../../../tests/support/policy.js';
+import { rateLimit } from './rate-limit.js';
+
+async function start(config: object) {
+  const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 2, timeWindow: '60s', ...config }));
+  const service = layer(async () => response(200));
+  const call = async (over: Exchange, fields: Record<string, string> = {}): Promise<{ outcome: number | string; fields: Record<string, string>; retryAfter?: string | undefined }> => {
+    const own = Object.fromEntries(over.responseFields);
+    return service(request(over, { fields }), over).then(
+      ({ status }) => ({ outcome: status, fields: { ...own, ...Object.fromEntries(over.responseFields) } }),
+      (error: unknown) => ({ outcome: (error as ProxyError).code, fields: Object.fromEntries(over.responseFields), retryAfter: (error as ProxyError).fields['Retry-After'] }),
+    );
+  };
+  return { call, close };
+}
+
+const caller = (address: string, subject?: string): Exchange => {
+  const over = exchange(address);
+  if (subject !== undefined) over.caller = { subject, scopes: new Set(), claims: {} };
+  return over;
+};
+
+describe('rateLimit', () => {
+  test('admits the quota and refuses what is beyond it, with the fields of the draft on every answer', async () => {
+    const { call, close } = await start({});
+    assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'RateLimit-Policy': '"default";q=2;w=60', RateLimit: '"default";r=1;t=60' });
+    assert.equal((await call(caller('192.0.2.1'))).outcome, 200);
+    const refused = await call(caller('192.0.2.1'));
+    assert.equal(refused.outcome, 'rate_limited');
+    assert.match(refused.retryAfter!, /^([1-9]|[1-5]\d|60)$/);
+    assert.match(refused.fields['RateLimit']!, /^"default";r=0;t=\d+$/);
+    close();
+  });
+
+  const sameQuota: readonly (readonly [name: string, key: string, one: () => [Exchange, Record<string, string>], other: () => [Exchange, Record<string, string>], shared: boolean])[] = [
+    ['addresses do not share', 'ip', () => [caller('192.0.2.1'), {}], () => [caller('192.0.2.2'), {}], false],
+    ['an IPv4 address is the same on an IPv6 socket', 'ip', () => [caller('192.0.2.1'), {}], () => [caller('::ffff:192.0.2.1'), {}], true],
+    ['addresses of one IPv6 /64 share', 'ip', () => [caller('2001:db8::1'), {}], () => [caller('2001:db8:0:0:ffff::2'), {}], true],
+    ['addresses of two IPv6 /64 do not', 'ip', () => [caller('2001:db8:0:1::1'), {}], () => [caller('2001:db8:0:2::1'), {}], false],
+    ['a subject shares across addresses', 'sub', () => [caller('192.0.2.1', 'alice'), {}], () => [caller('192.0.2.2', 'alice'), {}], true],
+    ['subjects do not share an address', 'sub', () => [caller('192.0.2.1', 'alice'), {}], () => [caller('192.0.2.1', 'bob'), {}], false],
+    ['a subject that looks like an address is not it', 'sub', () => [caller('192.0.2.1', '192.0.2.9'), {}], () => [caller('192.0.2.9'), {}], false],
+    ['a field shares by its value', 'header:X-Key', () => [caller('192.0.2.1'), { 'x-key': 'k' }], () => [caller('192.0.2.2'), { 'x-key': 'k' }], true],
+    ['a long value is kept apart from another', 'header:X-Key', () => [caller('192.0.2.1'), { 'x-key': 'k'.repeat(500) }], () => [caller('192.0.2.1'), { 'x-key': `${'k'.repeat(499)}j` }], false],
+  ];
+  for (const [name, key, one, other, shared] of sameQuota) {
+    test(`by ${key}: ${name}`, async () => {
+      const { call, close } = await start({ max: 1, key });
+      assert.equal((await call(...one())).outcome, 200);
+      assert.equal((await call(...other())).outcome, shared ? 'rate_limited' : 200);
+      close();
+    });
+  }
+
+  test('writes the older names when told to', async () => {
+    const { call, close } = await start({ headers: 'legacy' });
+    assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'RateLimit-Limit': '2', 'RateLimit-Remaining': '1', 'RateLimit-Reset': '60' });
+    close();
+  });
+
+  test('starts anew with the next window', async () => {
+    const { call, close } = await start({ max: 1, timeWindow: 30 });
+    const until = async (wanted: number | string): Promise<void> => {
+      while ((await call(caller('192.0.2.1'))).outcome !== wanted) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await until(200);
+    await until('rate_limited');
+    await until(200);
+    close();
+  });
+});

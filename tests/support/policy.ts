@@ -1,0 +1,21 @@
+import { BytesBody, emptyBody } from '../../shared/http/body.js';
+import { Exchange } from '../../shared/http/exchange.js';
+import { Headers } from '../../shared/http/headers.js';
+import type { HttpRequest, HttpResponse } from '../../shared/http/message.js';
+
+/** An exchange as a listener would open it. */
+export function exchange(clientAddress = '192.0.2.1'): Exchange {
+  return new Exchange('test', clientAddress, 0);
+}
+
+/** A GET for `/`, or whatever `changes` say. */
+export function request(over: Exchange, changes: Partial<HttpRequest> & { readonly fields?: Readonly<Record<string, string>> } = {}): HttpRequest {
+  const { fields = {}, ...rest } = changes;
+  return {
+    method: 'GET', target: '/', path: '/', authority: 'shop', scheme: 'http', headers: Headers.of(fields), body: emptyBody, cancellation: over.cancellation, ...rest,
+  };
+}
+
+export function response(status: number, fields: Readonly<Record<string, string>> = {}, body = ''): HttpResponse {
+  return { status, headers: Headers.of(fields), body: new BytesBody(Buffer.from(body)) };
+}
