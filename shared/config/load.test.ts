@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { z } from 'zod';
+import { ConfigError, loadConfig } from './load.js';
+import { redact } from './redact.js';
+import { address, duration, size } from './units.js';
+
+const schema = z.strictObject({
+  name: z.string(),
+  timeout: duration.default(1_000),
+  items: z.array(z.strictObject({ port: z.int() })).default([]),
+  either: z.union([z.string(), z.strictObject({ keys: z.array(z.string()) })]).optional(),
+});
+
+const directory = mkdtempSync(join(tmpdir(), 'config-test-'));
+after(() => rmSync(directory, { recursive: true }));
+
+async function load(text: string): Promise<unknown> {
+  const file = join(directory, 'config.yaml');
+  writeFileSync(file, text);
+  return loadConfig(file, schema, (document) => ((document as { name?: unknown } | null)?.name === 'taken' ? [{ path: 'name', message: 'is taken' }] : []));
+}
+
+async function problems(text: string): Promise<string[]> {
+  try {
+    await load(text);
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.problems.map(({ path, message, line, column }) => `${line === undefined ? '' : `${line}:${column} `}${path}: ${message}`);
+  }
+  assert.fail('it was accepted');
+}
+
+describe('loadConfig', () => {
+  test('reads YAML and JSON, fills defaults in, and freezes the result', async () => {
+    const config = (await load('{ "name": "a", "timeout": "2s", "items": [{ "port": 1 }] }')) as { items: object[] };
+    assert.deepEqual(config, { name: 'a', timeout: 2_000, items: [{ port: 1 }] });
+    assert.ok(Object.isFrozen(config.items[0]));
+    assert.deepEqual(await load('name: b'), { name: 'b', timeout: 1_000, items: [] });
+  });
+
+  test('names every problem with its path and its place in the file', async () => {
+    assert.deepEqual(await problems('name: taken\ntimeout: soon\nitems:\n  - port: 1\n  - port: x\n    prot: 2\nextra: 1\n'), [
+      '2:1 timeout: expected a duration such as 250ms, 2s or 1m, got "soon"',
+      '5:5 items[1].port: invalid input: expected number, received string',
+      '6:5 items[1].prot: unknown key',
+      '7:1 extra: unknown key',
+      '1:1 name: is taken',
+    ]);
+  });
+
+  test('explains a union by the branch that was meant', async () => {
+    assert.deepEqual(await problems('name: a\neither: { keys: [1] }'), ['2:11 either.keys[0]: invalid input: expected string, received number']);
+  });
+
+  const broken: readonly (readonly [name: string, text: string, problem: RegExp])[] = [
+    ['an empty file', '', /empty/],
+    ['a list', '- a', /does not hold a mapping/],
+    ['several documents', 'name: a\n---\nname: b', /several documents/],
+    ['a duplicate key', 'name: a\nname: b', /^2:1 : Map keys must be unique/],
+    ['a syntax error', 'name: [a', /^1:9 : /],
+    ['garbage', '\x00\x01\x02{{{', /./],
+    ['aliases that multiply', `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'.split('').map((key, index) => `${key}: &${key} [${Array(9).fill(`*${'abcdefg'[index]}`).join(',')}]`).join('\n')}`, /alias/i],
+    ['a file that is too large', `name: ${'a'.repeat(1_100_000)}`, /at most 1048576/],
+  ];
+  for (const [name, text, problem] of broken) {
+    test(`refuses ${name}`, async () => assert.match((await problems(text))[0]!, problem));
+  }
+
+  test('refuses a file that is not there, and a directory', async () => {
+    await assert.rejects(loadConfig(join(directory, 'nothing.yaml'), schema), /nothing\.yaml: there is no such file/);
+    await assert.rejects(loadConfig(directory, schema), /this is a directory/);
+  });
+});
+
+describe('units', () => {
+  const cases: readonly (readonly [z.ZodType, unknown, unknown])[] = [
+    [duration, '250ms', 250], [duration, '1 minute', 60_000], [duration, '1.5s', 1_500], [duration, 20, 20],
+    [duration, '10', undefined], [duration, '', undefined], [duration, '-1s', undefined], [duration, -1, undefined], [duration, '1000000h', undefined], [duration, NaN, undefined],
+    [size, '64KiB', 65_536], [size, '1MB', 1_000_000], [size, 10, 10], [size, '1XB', undefined], [size, '-1', undefined],
+    [address, '127.0.0.1:80', { host: '127.0.0.1', port: 80 }], [address, '[::1]:80', { host: '::1', port: 80 }], [address, 'orders:8080', { host: 'orders', port: 8080 }],
+    [address, 'orders', undefined], [address, 'orders:0', undefined], [address, 'orders:70000', undefined], [address, 'http://orders:80', undefined],
+  ];
+  for (const [unit, input, expected] of cases) {
+    test(`${JSON.stringify(input)} is ${expected === undefined ? 'refused' : JSON.stringify(expected)}`, () => assert.deepEqual(unit.safeParse(input).data, expected));
+  }
+});
+
+describe('redact', () => {
+  test('hides secrets and leaves the rest', () => {
+    assert.deepEqual(
+      redact({ token: 't', tokenFile: '/run/token', password: 'p', url: 'https://me:secret@host/x', keys: [{ kty: 'RSA', n: 'public', d: 'private' }], port: 1 }),
+      { token: '[redacted]', tokenFile: '/run/token', password: '[redacted]', url: 'https://[redacted]@host/x', keys: [{ kty: 'RSA', n: 'public', d: '[redacted]' }], port: 1 },
+    );
+  });
+});

@@ -1,0 +1,70 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const dist = fileURLToPath(new URL('../../', import.meta.url));
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** One of our processes, started as its user would start it. */
+export class TestProcess {
+  readonly child: ChildProcess;
+  readonly exited: Promise<Exit>;
+  readonly directory = mkdtempSync(join(tmpdir(), 'process-test-'));
+  stdout = '';
+  stderr = '';
+  #wake: (() => void) | undefined;
+
+  constructor(entry: string, config: object | string | undefined, args: readonly string[] = []) {
+    const file = join(this.directory, 'config.yaml');
+    if (config !== undefined) writeFileSync(file, typeof config === 'string' ? config : JSON.stringify(config));
+    this.child = spawn(process.execPath, [join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child.stdout!.on('data', (data: Buffer) => this.#take(() => (this.stdout += data.toString())));
+    this.child.stderr!.on('data', (data: Buffer) => this.#take(() => (this.stderr += data.toString())));
+    this.exited = once(this.child, 'close').then(([code, signal]) => {
+      rmSync(this.directory, { recursive: true, force: true });
+      this.#wake?.();
+      return { code: code as number | null, signal: signal as NodeJS.Signals | null, stdout: this.stdout, stderr: this.stderr };
+    });
+  }
+
+  /** Resolves with the log line that carries this message, once it is there. */
+  async logged(message: string): Promise<Record<string, unknown>> {
+    for (;;) {
+      const line = this.stderr.split('\n').find((text) => text.includes(`"msg":"${message}"`));
+      if (line !== undefined) return JSON.parse(line) as Record<string, unknown>;
+      if (this.child.exitCode !== null || this.child.signalCode !== null) throw new Error(`it ended before it logged "${message}":\n${this.stderr}`);
+      await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+  }
+
+  /** The access log so far, once it has at least `count` lines. */
+  async accessLog(count: number): Promise<Record<string, unknown>[]> {
+    const lines = (): string[] => this.stdout.split('\n').filter((line) => line !== '');
+    while (lines().length < count) await new Promise<void>((resolve) => (this.#wake = resolve));
+    return lines().map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  async stop(): Promise<Exit> {
+    this.child.kill('SIGTERM');
+    return this.exited;
+  }
+
+  #take(keep: () => void): void {
+    keep();
+    this.#wake?.();
+  }
+}
+
+/** Ports in the `ready` line of a process. */
+export function portIn(line: Record<string, unknown>, name: string): number {
+  return (line[name] as { port: number }).port;
+}
