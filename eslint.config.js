@@ -15,6 +15,7 @@ const chance = 'Randomness is passed in, so that tests and scenarios can seed it
 export default tseslint.config(
   { ignores: ['dist/', '.build-*/', 'reports/', 'node_modules/'] },
   js.configs.recommended,
+  { files: ['**/*.mjs'], languageOptions: { globals: { process: 'readonly', fetch: 'readonly', console: 'readonly' } } },
   {
     files: ['**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked],

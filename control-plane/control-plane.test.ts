@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:net';
@@ -11,7 +11,22 @@ const listen = { host: '127.0.0.1', port: 0 };
 const directory = mkdtempSync(join(tmpdir(), 'control-plane-test-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-async function startControlPlane(config: object = {}, port = 0): Promise<{ process: TestProcess; url: string; port: number; api: (method: string, path: string, body?: object, token?: string) => Promise<{ status: number; body: any }> }> { // eslint-disable-line @typescript-eslint/no-explicit-any -- documents of the API, asserted below
+/** What the API answers with, taken together: each test asserts the part it asks for. */
+interface Answer {
+  readonly items: readonly { readonly name: string }[];
+  readonly instances: readonly { readonly instance: string }[];
+  readonly problems: readonly { readonly path: string; readonly message: string }[];
+  readonly proxies: readonly { readonly node: string; readonly sent: string; readonly accepted: string; readonly rejected?: { readonly reason: string } }[];
+}
+
+interface ControlPlane {
+  readonly process: TestProcess;
+  readonly url: string;
+  readonly port: number;
+  readonly api: (method: string, path: string, body?: object, token?: string) => Promise<{ status: number; body: Answer }>;
+}
+
+async function startControlPlane(config: object = {}, port = 0): Promise<ControlPlane> {
   const process = new TestProcess('control-plane/main.js', { listen: { ...listen, port }, ...config });
   const taken = portIn(await process.logged('ready'), 'listen');
   const url = `http://127.0.0.1:${taken}`;
@@ -23,7 +38,7 @@ async function startControlPlane(config: object = {}, port = 0): Promise<{ proce
       const headers = { ...(body && { 'content-type': 'application/json' }), ...(token !== undefined && { authorization: `Bearer ${token}` }) };
       const response = await fetch(url + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
       const text = await response.text();
-      return { status: response.status, body: text === '' ? undefined : (JSON.parse(text) as unknown) };
+      return { status: response.status, body: JSON.parse(text === '' ? '{}' : text) as Answer };
     },
   };
 }
@@ -44,7 +59,7 @@ describe('the control plane and its proxies', () => {
     await plane.api('POST', '/v1/apply', [service('orders', `127.0.0.1:${origin.port}`), { kind: 'Route', name: 'all', service: 'orders' }]);
     const { status, body } = await plane.api('GET', '/v1/status?settled=true');
     assert.equal(status, 200);
-    assert.equal(body.proxies[0].accepted, body.proxies[0].sent);
+    assert.equal(body.proxies[0]!.accepted, body.proxies[0]!.sent);
     assert.equal(await (await fetch(gateway.url)).text(), 'hello');
     await gateway.process.stop();
     await plane.process.stop();
@@ -94,7 +109,6 @@ describe('the control plane and its proxies', () => {
 
   test('a damaged snapshot on disk is left out, with a warning', async () => {
     const snapshotFile = join(directory, 'damaged.json');
-    const { writeFileSync } = await import('node:fs');
     writeFileSync(snapshotFile, '{"version": "x", "config": {"routes": 7');
     const plane = await startControlPlane();
     const gateway = await startGateway(plane.url, { snapshotFile });
@@ -111,7 +125,7 @@ describe('the control plane and its proxies', () => {
     // A file that only the gateway can know is not there.
     await plane.api('PUT', '/v1/policies/tokens', { placement: 'ambassador', target: { services: ['orders'] }, spec: { jwt: { issuer: 'i', audience: 'a', jwks: '/nothing/here.json' } } });
     const { body } = await plane.api('GET', '/v1/status?settled=true');
-    assert.match(body.proxies[0].rejected.reason, /ENOENT/);
+    assert.match(body.proxies[0]!.rejected!.reason, /ENOENT/);
     assert.equal((await fetch(gateway.url)).status, 200);
     await Promise.all([gateway.process.stop(), plane.process.stop(), origin.close()]);
   });
@@ -131,7 +145,7 @@ describe('resources', () => {
     for (const [documents, problems] of cases) {
       const { status, body } = await plane.api('POST', '/v1/apply', documents);
       assert.equal(status, 422);
-      const texts = (body.problems as { path: string; message: string }[]).map(({ path, message }) => `${path}: ${message}`);
+      const texts = body.problems.map(({ path, message }) => `${path}: ${message}`);
       for (const problem of problems) assert.ok(texts.some((text) => problem.test(text)), `${String(problem)} in ${texts.join('\n')}`);
     }
     assert.deepEqual((await plane.api('GET', '/v1/services')).body, { version: 0, items: [] });
@@ -160,7 +174,7 @@ describe('resources', () => {
     for (let round = 0; round < 8; round++) {
       const plane = await startControlPlane({ dataDir });
       const { body } = await plane.api('GET', '/v1/services');
-      const names = (body.items as { name: string }[]).map(({ name }) => name);
+      const names = body.items.map(({ name }) => name);
       for (let index = 1; index <= acknowledged; index++) assert.ok(names.includes(`s${index}`), `s${index} was acknowledged and is gone`);
       const killed = new Promise<void>((resolve) => setImmediate(() => setTimeout(() => resolve(void plane.process.child.kill('SIGKILL')), 30 + round * 15)));
       const write = async (): Promise<void> => {
@@ -185,7 +199,7 @@ describe('the registry', () => {
     const plane = await startControlPlane({ dataDir });
     await plane.api('PUT', '/v1/registry/orders/short', { address: '127.0.0.1:1', ttl: '150ms' });
     await plane.api('PUT', '/v1/registry/orders/long', { address: '127.0.0.1:2', ttl: '60s' });
-    const names = async (api: typeof plane.api): Promise<string[]> => ((await api('GET', '/v1/registry')).body.instances as { instance: string }[]).map(({ instance }) => instance);
+    const names = async (api: typeof plane.api): Promise<string[]> => (await api('GET', '/v1/registry')).body.instances.map(({ instance }) => instance);
     assert.deepEqual(await names(plane.api), ['short', 'long']);
     while ((await names(plane.api)).includes('short'));
     await plane.process.stop();
@@ -241,7 +255,7 @@ describe('streams', () => {
     }
     const isDone = async (): Promise<boolean> => {
       const { body } = await plane.api('GET', '/v1/status');
-      const proxy = (body.proxies as { node: string; sent: string; accepted: string }[]).find(({ node }) => node === 'gateway')!;
+      const proxy = body.proxies.find(({ node }) => node === 'gateway')!;
       return proxy.sent === proxy.accepted;
     };
     while (!(await isDone()));

@@ -30,7 +30,7 @@ describe('the sidecar', () => {
   let sidecar: Awaited<ReturnType<typeof start>>;
 
   before(async () => {
-    app = await httpOrigin((request, response) => response.end(`app ${request.url} ${request.headers['x-request-id']}`));
+    app = await httpOrigin((request, response) => response.end(`app ${request.url} ${String(request.headers['x-request-id'])}`));
     peers = await Promise.all(['one', 'two'].map((name) => httpOrigin((request, response) => response.end(`${name} ${request.url} ${request.headers.host}`))));
     sidecar = await start({
       inbound: { listen, app: `127.0.0.1:${app.port}` },

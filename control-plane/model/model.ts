@@ -5,26 +5,21 @@ import type { Kind, Policy, Resource, Route, Service } from './resources.js';
 export class Model {
   static readonly empty = new Model(new Map());
 
-  private constructor(private readonly resources: ReadonlyMap<string, Resource>) {}
+  /** All resources, and those of each kind, by name. */
+  readonly all: readonly Resource[];
+  readonly services: readonly Service[];
+  readonly routes: readonly Route[];
+  readonly policies: readonly Policy[];
+
+  private constructor(private readonly resources: ReadonlyMap<string, Resource>) {
+    this.all = [...resources.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+    this.services = this.all.filter((resource) => resource.kind === 'Service');
+    this.routes = this.all.filter((resource) => resource.kind === 'Route');
+    this.policies = this.all.filter((resource) => resource.kind === 'Policy');
+  }
 
   static of(resources: readonly Resource[]): Model {
     return Model.empty.with(resources);
-  }
-
-  get all(): Resource[] {
-    return [...this.resources.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
-  }
-
-  get services(): Service[] {
-    return this.#ofKind('Service') as Service[];
-  }
-
-  get routes(): Route[] {
-    return this.#ofKind('Route') as Route[];
-  }
-
-  get policies(): Policy[] {
-    return this.#ofKind('Policy') as Policy[];
   }
 
   get(kind: Kind, name: string): Resource | undefined {
@@ -61,10 +56,6 @@ export class Model {
       }
     }
     return problems;
-  }
-
-  #ofKind(kind: Kind): Resource[] {
-    return this.all.filter((resource) => resource.kind === kind);
   }
 }
 

@@ -49,14 +49,14 @@ async function start(config: object = {}) {
     seen = headers.toObject();
     return response(200);
   });
-  const call = async (authorization: string | undefined, fields: Record<string, string> = {}): Promise<string> => {
+  const call = async (authorization?: string, fields: Record<string, string> = {}): Promise<string> => {
     over = exchange();
     const headers = { ...fields, ...(authorization !== undefined && { authorization }) };
     return service(request(over, { fields: headers }), over).then(() => 'passed', (error: unknown) => (error as ProxyError).code);
   };
   const token = (claims: Record<string, unknown> = {}, key = current, header: object = {}): Promise<string> => {
     const now = Math.floor(clock.wallNow() / 1_000);
-    const all = { iss: issuer, aud: 'shop', sub: 'alice', exp: now + 60, scope: 'orders:read orders:write', ...claims };
+    const all: Record<string, unknown> = { iss: issuer, aud: 'shop', sub: 'alice', exp: now + 60, scope: 'orders:read orders:write', ...claims };
     return new SignJWT(Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)))
       .setProtectedHeader({ alg: 'RS256', kid: key.kid, ...header })
       .sign(key.privateKey);

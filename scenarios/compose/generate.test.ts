@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { parse } from 'yaml';
+import { units } from '../lab/declaration.js';
+import { composeFiles } from './generate.js';
+
+interface ComposeService {
+  readonly network_mode?: string;
+  readonly ports?: readonly string[];
+  readonly cap_drop?: readonly string[];
+  readonly read_only?: boolean;
+  readonly healthcheck?: object;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+const read = (file: string): string => readFileSync(new URL(`../../../${file}`, import.meta.url), 'utf8');
+
+describe('the lab in compose', () => {
+  for (const [file, text] of composeFiles()) {
+    test(`${file} is what the declaration says`, () => assert.equal(read(file), text, 'run: npm run lab -- compose'));
+  }
+
+  const { services } = parse(read('docker-compose.yml')) as { services: Record<string, ComposeService> };
+
+  test('has every unit of the declaration, the lab and the report, and nothing else', () => {
+    assert.deepEqual(Object.keys(services).sort(), [...units.map(({ id }) => id), 'lab', 'report'].sort());
+  });
+
+  test('puts each sidecar into its application’s network namespace, and the application on loopback', () => {
+    const sidecars = units.filter(({ role }) => role === 'sidecar');
+    assert.equal(sidecars.length, 6);
+    for (const { id, beside } of sidecars) {
+      assert.equal(services[id]!.network_mode, `service:${beside!}`);
+      assert.equal(services[beside!]!.environment!['HOST'], '127.0.0.1');
+    }
+  });
+
+  test('publishes ports on loopback only', () => {
+    const published = Object.values(services).flatMap(({ ports = [] }) => ports);
+    assert.deepEqual(published.sort(), ['127.0.0.1:8080:8080', '127.0.0.1:8088:8088']);
+  });
+
+  test('gives no container a capability or a root file system to write to', () => {
+    for (const [name, service] of Object.entries(services)) {
+      assert.deepEqual([service.cap_drop, service.read_only], [['ALL'], true], name);
+      if (name !== 'lab') assert.ok(service.healthcheck !== undefined, `${name} has a health check`);
+    }
+  });
+});

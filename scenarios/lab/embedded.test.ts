@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { ReportDocument } from '../report/document.js';
+import { LabSession } from '../runner/session.js';
+import { startEmbedded } from './embedded.js';
+import type { Lab } from './lab.js';
+
+const main = fileURLToPath(new URL('../main.js', import.meta.url));
+const clients = fileURLToPath(new URL('../../../scenarios/clients/', import.meta.url));
+
+/** Processes whose command line mentions `text`. */
+function processesWith(text: string): string[] {
+  const { stdout } = spawnSync('ps', ['-eo', 'pid,args'], { encoding: 'utf8' });
+  return stdout.split('\n').filter((line) => line.includes(text) && !line.includes('ps -eo'));
+}
+
+describe('the embedded lab', () => {
+  let lab: Lab & { readonly directory: string };
+  before(async () => {
+    lab = await startEmbedded();
+  });
+  after(async () => {
+    await lab.close();
+    assert.deepEqual(processesWith(lab.directory), [], 'no process is left');
+    assert.ok(!existsSync(lab.directory), 'no file is left');
+  });
+
+  test('serves the shop to the sample clients, with and without sidecars', async () => {
+    for (const placement of ['ambassador', 'both'] as const) {
+      await new LabSession(lab, 1).begin(placement, []);
+      const base = lab.url('gateway', 'http');
+      for (const [command, file] of [['sh', 'shop.sh'], [process.execPath, 'shop.mjs'], ['python3', 'shop.py']] as const) {
+        if (spawnSync(command, ['--version']).error !== undefined || spawnSync('curl', ['--version']).error !== undefined) continue;
+        const { status, stdout, stderr } = spawnSync(command, [join(clients, file), base], { encoding: 'utf8', timeout: 20_000 });
+        assert.equal(status, 0, `${file}: ${stderr}`);
+        assert.match(stdout, /teapot[^]*paid/, file);
+      }
+    }
+  });
+
+  test('one request is one trace, through every proxy on its way', async () => {
+    await new LabSession(lab, 1).begin('both', []);
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const response = await fetch(`${lab.url('gateway', 'http')}/orders/7`, { headers: { traceparent: `00-${traceId}-00f067aa0ba902b7-01` } });
+    assert.equal(response.status, 200);
+    const hops = (): string[] =>
+      ['gateway', 'orders-sidecar', 'inventory-1-sidecar', 'inventory-2-sidecar', 'inventory-3-sidecar'].flatMap((unit) =>
+        readFileSync(join(lab.directory, `${unit}.log`), 'utf8')
+          .split('\n')
+          .filter((line) => line.includes(traceId))
+          .map((line) => `${unit.replace(/-\d/, '')} ${(JSON.parse(line) as { listener: string }).listener}`),
+      );
+    // The access log is written in batches.
+    while (hops().length < 4) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(hops().sort(), ['gateway edge', 'inventory-sidecar inbound', 'orders-sidecar inbound', 'orders-sidecar outbound']);
+  });
+
+  test('an application that crashes is started again', async () => {
+    const session = new LabSession(lab, 1);
+    await session.setFault('payments', { crash: true }).catch(() => {});
+    while ((await session.stats('payments')) !== undefined);
+    while ((await session.stats('payments')) === undefined) await new Promise((resolve) => setImmediate(resolve));
+  });
+});
+
+describe('the command line', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'lab-cli-test-'));
+  after(() => rmSync(directory, { recursive: true, force: true }));
+
+  test('runs a claim, writes its report and its results, and leaves nothing behind', async () => {
+    const json = join(directory, 'out.json');
+    const child = spawn(process.execPath, [main, 'run', 'forged-tokens-stop-at-the-edge', '--report', directory, '--json', json], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    child.stdout.on('data', (data: Buffer) => (output += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (output += data.toString()));
+    const [code] = (await once(child, 'close')) as [number];
+    assert.equal(code, 0, output);
+    const document = JSON.parse(readFileSync(json, 'utf8')) as ReportDocument;
+    assert.deepEqual(document.claims.map(({ name, verdict }) => [name, verdict]), [['forged-tokens-stop-at-the-edge', 'as expected']]);
+    const html = readFileSync(join(directory, 'latest', 'report.html'), 'utf8');
+    assert.match(html, /All 1 claims came out as expected/);
+    assert.doesNotMatch(html, /(?:src|href)="(?:https?:)?\/\//, 'the page fetches nothing');
+    assert.match(output, /Forged tokens stop at the edge/);
+  });
+
+  test('Ctrl-C in the middle leaves nothing behind and exits 130', async () => {
+    const child = spawn(process.execPath, [main, 'run', '--report', directory, '--keep-logs'], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let stderr = '';
+    const lab = new Promise<string>((resolve) => child.stderr.on('data', (data: Buffer) => {
+      stderr += data.toString();
+      const logs = /^logs: (.*)$/m.exec(stderr)?.[1];
+      if (logs !== undefined && stderr.includes('a-hop-costs-this-much: none')) resolve(logs);
+    }));
+    const logs = await lab;
+    assert.notDeepEqual(processesWith(logs), []);
+    child.kill('SIGINT');
+    const [code] = (await once(child, 'exit')) as [number];
+    assert.equal(code, 130);
+    while (processesWith(logs).length > 0) await new Promise((resolve) => setImmediate(resolve));
+    rmSync(logs, { recursive: true, force: true });
+  });
+
+  test('a claim that does not exist is named', async () => {
+    const { status, stderr } = spawnSync(process.execPath, [main, 'run', 'no-such-claim'], { encoding: 'utf8' });
+    assert.equal(status, 1);
+    assert.match(stderr, /There is no such claim; there is a-hop-costs-this-much/);
+  });
+});

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { httpOrigin, refusedPort } from '../../tests/support/origin.js';
+import { generate } from './generator.js';
+
+describe('the load generator', () => {
+  test('sends every class at its rate, and counts what came back', async () => {
+    const origin = await httpOrigin((request, response) => response.writeHead(request.url === '/bad' ? 503 : 200).end());
+    const targets = [`http://127.0.0.1:${origin.port}`];
+    const result = await generate({ durationMs: 1_000, warmupMs: 200, seed: 1, classes: [{ name: 'good', rate: 100, targets, path: '/' }, { name: 'bad', rate: 50, targets, path: '/bad' }] });
+    assert.deepEqual(result.classes.map(({ name, offered, sent, succeeded, dropped, statuses, errors }) => ({ name, offered, sent, succeeded, dropped, statuses, errors })), [
+      { name: 'good', offered: 100, sent: 100, succeeded: 100, dropped: 0, statuses: { 200: 100 }, errors: {} },
+      { name: 'bad', offered: 50, sent: 50, succeeded: 0, dropped: 0, statuses: { 503: 50 }, errors: {} },
+    ]);
+    assert.equal(result.offeredRate, 150);
+    assert.equal(result.slices.reduce((sum, { offered }) => sum + offered, 0), 150);
+    await origin.close();
+  });
+
+  test('a server that stalls shows in the percentiles of all who would have been served meanwhile', async () => {
+    let stalledUntil = 0;
+    const origin = await httpOrigin((_request, response) => {
+      setTimeout(() => response.end(), Math.max(0, stalledUntil - performance.now()));
+    });
+    const running = generate({ durationMs: 1_000, warmupMs: 0, seed: 1, classes: [{ name: 'all', rate: 200, targets: [`http://127.0.0.1:${origin.port}`], path: '/' }] });
+    stalledUntil = performance.now() + 500;
+    const { all } = await running;
+    // Half of the run was stalled: 100 requests waited 500 ms down to 0. A closed loop would have sent one, and
+    // reported a median near zero.
+    assert.ok(all.latency.p90 > 350, `p90 is ${all.latency.p90}`);
+    assert.ok(all.latency.mean > 90, `mean is ${all.latency.mean}`);
+    await origin.close();
+  });
+
+  test('counts requests that it could not send or that got no answer', async () => {
+    const port = await refusedPort();
+    const refused = await generate({ durationMs: 200, warmupMs: 0, seed: 1, classes: [{ name: 'all', rate: 50, targets: [`http://127.0.0.1:${port}`], path: '/' }] });
+    assert.deepEqual(refused.all.errors, { ECONNREFUSED: 10 });
+    const origin = await httpOrigin(() => {});
+    const stuck = await generate({ durationMs: 200, warmupMs: 0, seed: 1, maxInFlight: 3, timeoutMs: 400, classes: [{ name: 'all', rate: 100, targets: [`http://127.0.0.1:${origin.port}`], path: '/' }] });
+    assert.deepEqual([stuck.all.sent, stuck.all.dropped], [3, 17]);
+    await origin.close();
+  });
+});
