@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import type { Problem } from '../shared/config/load.js';
 import { trustedPeers } from './forwarded.js';
 
@@ -11,6 +13,7 @@ export function crossCheck(document: unknown): Problem[] {
     if (typeof upstream !== 'string' || known.includes(upstream)) return;
     problems.push({ path: `routes[${index}].upstream`, message: `there is no upstream "${upstream}"; there ${known.length === 0 ? 'are none' : `is ${known.join(', ')}`}` });
   });
+  problems.push(...unusableKeyPair(listen));
   duplicateRoutes(routes).forEach((index) =>
     problems.push({ path: `routes[${index}].match`, message: 'another route before it matches exactly the same requests' }),
   );
@@ -24,6 +27,29 @@ export function crossCheck(document: unknown): Problem[] {
   // A snapshot has no listen, and may have no routes.
   if (listen !== undefined && controlPlane === undefined && (routes === undefined || (Array.isArray(routes) && routes.length === 0))) {
     problems.push({ path: 'routes', message: 'at least one route is needed, or a controlPlane that provides them' });
+  }
+  return problems;
+}
+
+/** A certificate and key that cannot be read, or do not belong together, are a wrong configuration and not a failed start. */
+function unusableKeyPair(listen: unknown): Problem[] {
+  const tls = isObject(listen) ? listen['tls'] : undefined;
+  if (!isObject(tls)) return [];
+  const problems: Problem[] = [];
+  const pems = (['cert', 'key'] as const).map((name) => {
+    try {
+      return typeof tls[name] === 'string' ? readFileSync(tls[name]) : undefined;
+    } catch (error) {
+      problems.push({ path: `listen.tls.${name}`, message: `the file cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` });
+      return undefined;
+    }
+  });
+  const [cert, key] = pems;
+  if (cert === undefined || key === undefined) return problems;
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    problems.push({ path: 'listen.tls', message: `certificate and key cannot be used together: ${(error as Error).message}` });
   }
   return problems;
 }

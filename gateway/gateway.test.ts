@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 import { httpOrigin, readBody, refusedPort, tcpOrigin, type Origin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
@@ -183,6 +187,36 @@ describe('the life of the gateway', () => {
   test('--check says nothing about a good configuration and exits 0', async () => {
     const { code, stderr } = await new TestProcess(entry, { listen, routes: [{ upstream: 'a' }], upstreams: { a: { endpoints: ['127.0.0.1:1'] } } }, ['--check']).exited;
     assert.deepEqual([code, stderr], [0, '']);
+  });
+
+  test('serves TLS, 1.2 at least, and refuses a key that does not belong to the certificate', async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'gateway-tls-'));
+    context.after(() => rmSync(directory, { recursive: true }));
+    const pair = (name: string): { cert: string; key: string } => {
+      const [cert, key] = [join(directory, `${name}.crt`), join(directory, `${name}.key`)];
+      const made = spawnSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', key, '-out', cert, '-days', '1', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']);
+      assert.equal(made.status, 0, String(made.stderr));
+      return { cert, key };
+    };
+    if (spawnSync('openssl', ['version']).error !== undefined) return context.skip('openssl is not installed');
+    const [one, other] = [pair('one'), pair('other')];
+    const origin = await httpOrigin((request, response) => response.end(request.headers['x-forwarded-proto']));
+    const config = { admin, routes: [{ upstream: 'a' }], upstreams: { a: { endpoints: [`127.0.0.1:${origin.port}`] } } };
+    const { code, stderr } = await new TestProcess(entry, { ...config, listen: { ...listen, tls: { cert: one.cert, key: other.key } } }).exited;
+    assert.equal(code, 64);
+    assert.match(stderr, /listen\.tls: certificate and key cannot be used together/);
+
+    const gateway = await start({ ...config, listen: { ...listen, tls: one } });
+    const ask = (options: ConnectionOptions): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const socket = connectTls({ host: '127.0.0.1', port: gateway.port, servername: 'localhost', ca: readFileSync(one.cert), ...options }, () => socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'));
+        let text = '';
+        socket.on('data', (data: Buffer) => (text += data.toString())).on('end', () => resolve(text)).on('error', reject);
+      });
+    assert.match(await ask({}), /^HTTP\/1\.1 200 OK[^]*https$/);
+    await assert.rejects(ask({ minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }));
+    await gateway.process.stop();
+    await origin.close();
   });
 
   test('without a configuration it says what is missing and exits 64', async () => {
