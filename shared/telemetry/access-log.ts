@@ -3,7 +3,7 @@ import { describe } from '../errors/catalogue.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Layer } from '../http/service.js';
 
-/** Takes whole lines, newline included. */
+/** Takes whole lines of ASCII, newline included. */
 export interface LineSink {
   write(line: string): void;
 }
@@ -45,7 +45,11 @@ function line(time: string, method: string, authority: string, path: string, exc
 const needsEscape = /[^\x20\x21\x23-\x5b\x5d-\x7e]/;
 
 function quote(text: string): string {
-  return needsEscape.test(text) ? JSON.stringify(text) : `"${text}"`;
+  return needsEscape.test(text) ? escaped(text) : `"${text}"`;
+}
+
+function escaped(text: string): string {
+  return JSON.stringify(text).replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /** Milliseconds with two digits behind the point. */

@@ -9,6 +9,14 @@ const durationBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.
 /** More combinations of labels than this are not remembered: names come from configuration, so it is never reached. */
 const maxSeries = 10_000;
 
+/** Plain numbers, which the metrics read when they are collected: even a bound child hashes its labels each time. */
+interface Tally {
+  connections: number;
+  inFlight: number;
+  requestBytes: number;
+  responseBytes: number;
+}
+
 /**
  * What a proxy counts. Names follow OpenTelemetry's HTTP conventions, and `proxy_*` where those have none. On the hot
  * path only children are used that were bound to their labels before, which costs a tenth of looking them up.
@@ -17,47 +25,44 @@ export class ProxyMetrics {
   readonly registry = new Registry();
   readonly #duration = this.#histogram('http_server_request_duration_seconds', 'Time from the first byte of a request to the last of its response.', ['listener', 'http_request_method', 'http_response_status_code', 'http_route'], durationBuckets);
   readonly #errors = this.#counter('proxy_errors_total', 'Exchanges that this proxy answered or broke off with an error, by its code.', ['listener', 'code']);
-  readonly #attempts = this.#counter('proxy_upstream_attempts_total', 'Requests sent to endpoints of an upstream, retries included.', ['upstream']);
   readonly #retries = this.#counter('proxy_retries_total', 'Retries made, and retries that the budget refused.', ['upstream', 'outcome']);
   readonly #transitions = this.#counter('proxy_breaker_transitions_total', 'Changes of a breaker, by the state it went to.', ['upstream', 'endpoint', 'state']);
   readonly #rateLimited = this.#counter('proxy_rate_limit_decisions_total', 'Requests beyond a quota, and requests whose quota could not be checked.', ['scope', 'decision']);
   readonly #keySets = this.#counter('proxy_key_set_fetches_total', 'Fetches of an issuer’s keys, by result.', ['result']);
-  readonly #inFlight = this.#gauge('proxy_requests_in_flight', 'Exchanges in progress.', ['listener']);
-  readonly #connections = this.#gauge('proxy_connections', 'Client connections.', ['listener']);
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
-  readonly #requestBytes = this.#counter('proxy_request_bytes_total', 'Bytes of request bodies.', ['listener']);
-  readonly #responseBytes = this.#counter('proxy_response_bytes_total', 'Bytes of response bodies.', ['listener']);
   readonly #series = new Map<string, { observe: (seconds: number) => void }>();
-  readonly #attemptSeries = new Map<string, { inc: (by: number) => void }>();
+  readonly #tallies = new Map<string, Tally>();
+  readonly #attempts = new Map<string, number>();
 
   constructor() {
     // Event loop lag sampled every 100 ms: at the default of 10 ms an idle proxy would wake 100 times a second for it.
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 100 });
+    this.#exposeTallies();
   }
 
   /** Measures every exchange; stands at the outside of a stack. */
   requests(listener: string): Layer {
-    const inFlight = this.#inFlight.labels(listener);
-    const requestBytes = this.#requestBytes.labels(listener);
-    const responseBytes = this.#responseBytes.labels(listener);
-    return (next) => {
-      return (request, exchange) => {
+    const observe = this.#observe.bind(this);
+    const tally = this.#tally(listener);
+    return (next) =>
+      function metrics(this: void, request, exchange) {
         const method = knownMethods.has(request.method) ? request.method : '_OTHER';
-        inFlight.inc();
+        tally.inFlight++;
         exchange.onFinish((over) => {
-          inFlight.dec();
-          this.#observe(listener, method, over);
-          if (over.requestBytes > 0) requestBytes.inc(over.requestBytes);
-          if (over.responseBytes > 0) responseBytes.inc(over.responseBytes);
+          tally.inFlight--;
+          tally.requestBytes += over.requestBytes;
+          tally.responseBytes += over.responseBytes;
+          observe(listener, method, over);
         });
         return next(request, exchange);
       };
-    };
   }
 
   connectionGauge(listener: string): (delta: 1 | -1) => void {
-    const gauge = this.#connections.labels(listener);
-    return (delta) => gauge.inc(delta);
+    const tally = this.#tally(listener);
+    return (delta) => {
+      tally.connections += delta;
+    };
   }
 
   retryEvent(upstream: string, outcome: 'retried' | 'budget_exhausted'): void {
@@ -90,13 +95,28 @@ export class ProxyMetrics {
     }
     series.observe((exchange.finishedAt! - exchange.startedAt) / 1_000);
     if (exchange.errorCode !== undefined) this.#errors.inc({ listener, code: exchange.errorCode satisfies ErrorCode });
-    if (exchange.attempts > 0) this.#countAttempts(exchange.upstream!, exchange.attempts);
+    if (exchange.attempts > 0) this.#attempts.set(exchange.upstream!, (this.#attempts.get(exchange.upstream!) ?? 0) + exchange.attempts);
   }
 
-  #countAttempts(upstream: string, attempts: number): void {
-    let series = this.#attemptSeries.get(upstream);
-    if (series === undefined) this.#attemptSeries.set(upstream, (series = this.#attempts.labels(upstream)));
-    series.inc(attempts);
+  #tally(listener: string): Tally {
+    let tally = this.#tallies.get(listener);
+    if (tally === undefined) this.#tallies.set(listener, (tally = { connections: 0, inFlight: 0, requestBytes: 0, responseBytes: 0 }));
+    return tally;
+  }
+
+  #exposeTallies(): void {
+    const registers = [this.registry];
+    const tallies = this.#tallies;
+    const attempts = this.#attempts;
+    const gauge = (name: string, help: string, key: keyof Tally): Gauge =>
+      new Gauge({ name, help, labelNames: ['listener'], registers, collect() { for (const [listener, tally] of tallies) this.set({ listener }, tally[key]); } });
+    const counter = (name: string, help: string, key: keyof Tally): Counter =>
+      new Counter({ name, help, labelNames: ['listener'], registers, collect() { this.reset(); for (const [listener, tally] of tallies) this.inc({ listener }, tally[key]); } });
+    gauge('proxy_requests_in_flight', 'Exchanges in progress.', 'inFlight');
+    gauge('proxy_connections', 'Client connections.', 'connections');
+    counter('proxy_request_bytes_total', 'Bytes of request bodies.', 'requestBytes');
+    counter('proxy_response_bytes_total', 'Bytes of response bodies.', 'responseBytes');
+    new Counter({ name: 'proxy_upstream_attempts_total', help: 'Requests sent to endpoints of an upstream, retries included.', labelNames: ['upstream'], registers, collect() { this.reset(); for (const [upstream, count] of attempts) this.inc({ upstream }, count); } });
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {
