@@ -45,7 +45,7 @@ export class ProxyMetrics {
     const observe = this.#observe.bind(this);
     const tally = this.#tally(listener);
     return (next) =>
-      function metrics(this: void, request, exchange) {
+      function metrics(request, exchange) {
         const method = knownMethods.has(request.method) ? request.method : '_OTHER';
         tally.inFlight++;
         exchange.onFinish((over) => {
