@@ -1,9 +1,7 @@
 import { BlockList, isIPv6 } from 'node:net';
+import { fieldKind } from '../shared/http/field-names.js';
 import type { Headers } from '../shared/http/headers.js';
 import type { Layer } from '../shared/http/service.js';
-
-/** What only a proxy may say about a request. From outside they are claims of the client, and are removed. */
-const forwardingFields = new Set(['forwarded', 'x-real-ip', 'x-client-ip', 'x-cluster-client-ip', 'true-client-ip', 'x-original-url', 'x-rewrite-url', 'x-request-id']);
 
 /** Peers whose forwarding fields are believed, from addresses and CIDRs. Throws `TypeError` on anything else. */
 export function trustedPeers(entries: readonly string[]): (address: string) => boolean {
@@ -28,21 +26,19 @@ function plain(address: string): string {
  * `-Host` are set here, and what a client sent under these names, or as its identity, is removed. A trusted
  * proxy in front is believed, and the client is then the rightmost address that is not itself trusted.
  */
-export function forwarded(options: { trusted: (address: string) => boolean; identityFields: readonly string[] }): Layer {
-  const { trusted } = options;
-  const identity = new Set(options.identityFields);
+export function forwarded({ trusted }: { readonly trusted: (address: string) => boolean }): Layer {
   return (next) =>
     function forwarded(request, exchange) {
       const { headers } = request;
       const peer = plain(exchange.clientAddress);
       const believed = trusted(peer);
       if (believed) {
-        headers.deleteWhere((name) => identity.has(name));
+        headers.deleteKind(fieldKind.identity);
         const chain = forwardedFor(headers);
         exchange.clientAddress = chain.findLast((address) => !trusted(address)) ?? chain[0] ?? peer;
         headers.set('X-Forwarded-For', [...chain, peer].join(', '));
       } else {
-        headers.deleteWhere((name) => name.startsWith('x-forwarded-') || forwardingFields.has(name) || identity.has(name));
+        headers.deleteKind(fieldKind.forwarding | fieldKind.identity);
         exchange.clientAddress = peer;
         headers.append('X-Forwarded-For', peer);
       }

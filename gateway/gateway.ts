@@ -6,7 +6,6 @@ import { Plan, type PlanDependencies } from './plan.js';
 import { listenerStack } from './stack.js';
 import type { Service } from '../shared/http/service.js';
 import { Http1Listener } from '../shared/listener/http1-listener.js';
-import { identityFields } from '../shared/policy/jwt/jwt.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import { tracing } from '../shared/telemetry/tracing.js';
@@ -23,7 +22,7 @@ export class Gateway {
     this.#dependencies = dataPlane.dependencies;
     const layers = {
       ...dataPlane.layers('edge'),
-      forwarded: forwarded({ trusted: trustedPeers(config.trustedProxies), identityFields }),
+      forwarded: forwarded({ trusted: trustedPeers(config.trustedProxies) }),
       tracing: tracing({ trustRequestId: false }),
       overload: overload(config.limits.maxInFlight),
     };

@@ -1,7 +1,7 @@
-import type { Cancellation } from '../http/cancellation.js';
+import { Cancellation } from '../http/cancellation.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Clock } from './clock.js';
-import { TimeoutQueue } from './timeout-queue.js';
+import { TimeoutQueue, type Expirable } from './timeout-queue.js';
 
 /**
  * Limits the time until a promise of a response settles: at the limit what is in flight below is cancelled with
@@ -19,12 +19,28 @@ export class TimeLimit {
 
   /** Calls `start` with the request under a cancellation of its own. */
   async run(request: HttpRequest, start: (request: HttpRequest) => Promise<HttpResponse>): Promise<HttpResponse> {
-    const cancellation: Cancellation = request.cancellation.child().cancellation;
-    const timer = this.#queue.add(() => cancellation.cancel(this.#error()));
+    const limited = new LimitedCancellation(this.#error);
+    request.cancellation.subscribe(limited);
+    this.#queue.add(limited);
     try {
-      return await start({ ...request, cancellation });
+      return await start({ ...request, cancellation: limited });
     } finally {
-      timer.cancel();
+      this.#queue.remove(limited);
     }
+  }
+}
+
+/** The cancellation of what is limited, and its place in the queue: one object, since there is one for each request. */
+class LimitedCancellation extends Cancellation implements Expirable {
+  next: Expirable | undefined;
+  previous: Expirable | undefined;
+  expiresAt = 0;
+
+  constructor(private readonly error: () => Error) {
+    super();
+  }
+
+  onExpire(): void {
+    this.cancel(this.error());
   }
 }

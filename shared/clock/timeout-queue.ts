@@ -1,72 +1,69 @@
-import type { Clock, Timer } from './clock.js';
+import type { Clock } from './clock.js';
+
+/** Something that runs out of time. An entry of one queue at a time; the fields are the queue's. */
+export interface Expirable {
+  next: Expirable | undefined;
+  previous: Expirable | undefined;
+  expiresAt: number;
+  onExpire(): void;
+}
 
 /**
  * Many timeouts of one duration, on one timer.
  *
  * Entries of equal duration expire in the order in which they were added, so a doubly linked list
- * is a sorted one: adding and cancelling are a few pointer writes, and one timer, set for the
+ * is a sorted one: adding and removing are a few pointer writes, and one timer, set for the
  * oldest entry, serves all. A proxy arms and disarms several timeouts for each request; a
  * `setTimeout` for each of them would cost more than routing the request does.
  */
 export class TimeoutQueue {
   readonly #clock: Clock;
   readonly durationMs: number;
-  readonly #head: Entry;
-  #timer: Timer | undefined;
+  #oldest: Expirable | undefined;
+  #newest: Expirable | undefined;
+  #isArmed = false;
 
   constructor(clock: Clock, durationMs: number) {
     this.#clock = clock;
     this.durationMs = durationMs;
-    this.#head = new Entry(() => {}, 0);
-    this.#head.next = this.#head;
-    this.#head.previous = this.#head;
   }
 
-  /** Runs `callback` once after the queue's duration. Cancel is idempotent, also after it ran. */
-  add(callback: () => void): Timer {
-    const entry = new Entry(callback, this.#clock.now() + this.durationMs);
-    const last = this.#head.previous;
-    entry.previous = last;
-    entry.next = this.#head;
-    last.next = entry;
-    this.#head.previous = entry;
-    this.#timer ??= this.#clock.after(this.durationMs, this.#expire);
-    return entry;
+  /** Calls `entry.onExpire()` after the queue's duration, unless it is removed before. */
+  add(entry: Expirable): void {
+    entry.expiresAt = this.#clock.now() + this.durationMs;
+    entry.previous = this.#newest;
+    if (this.#newest === undefined) this.#oldest = entry;
+    else this.#newest.next = entry;
+    this.#newest = entry;
+    this.#arm(this.durationMs);
   }
 
-  /** Drops every entry without running it. */
-  clear(): void {
-    while (this.#head.next !== this.#head) this.#head.next.cancel();
-    this.#timer?.cancel();
-    this.#timer = undefined;
+  /** Does nothing for an entry that is not in the queue any more. */
+  remove(entry: Expirable): void {
+    const { previous, next } = entry;
+    if (previous === undefined && this.#oldest !== entry) return;
+    if (previous === undefined) this.#oldest = next;
+    else previous.next = next;
+    if (next === undefined) this.#newest = previous;
+    else next.previous = previous;
+    entry.previous = undefined;
+    entry.next = undefined;
   }
 
   readonly #expire = (): void => {
-    this.#timer = undefined;
+    this.#isArmed = false;
     const now = this.#clock.now();
-    while (this.#head.next !== this.#head && this.#head.next.at <= now) {
-      const due = this.#head.next;
-      due.cancel();
-      due.callback();
+    for (let due = this.#oldest; due !== undefined && due.expiresAt <= now; due = this.#oldest) {
+      this.remove(due);
+      due.onExpire();
     }
-    const oldest = this.#head.next;
     // Left running when the list is empty it would cost a wake-up; the next `add` sets it again.
-    if (oldest !== this.#head) this.#timer ??= this.#clock.after(Math.max(1, oldest.at - now), this.#expire);
+    if (this.#oldest !== undefined) this.#arm(Math.max(1, this.#oldest.expiresAt - now));
   };
-}
 
-class Entry implements Timer {
-  next: Entry = this;
-  previous: Entry = this;
-  constructor(
-    readonly callback: () => void,
-    readonly at: number,
-  ) {}
-
-  cancel(): void {
-    this.previous.next = this.next;
-    this.next.previous = this.previous;
-    this.next = this;
-    this.previous = this;
+  #arm(delayMs: number): void {
+    if (this.#isArmed) return;
+    this.#isArmed = true;
+    this.#clock.after(delayMs, this.#expire);
   }
 }

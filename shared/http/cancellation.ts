@@ -1,3 +1,9 @@
+/** Something that stops when what it belongs to is cancelled. */
+export interface Cancellable {
+  /** Called at most once for each subscription. */
+  cancel(reason: Error): void;
+}
+
 /**
  * A one-way "stop, nobody wants this any more", passed down with a request.
  *
@@ -5,9 +11,11 @@
  * is cancelled with its parent and can be cancelled alone: that is how one attempt is given up
  * while the request goes on.
  */
-export class Cancellation {
+export class Cancellation implements Cancellable {
   #reason: Error | undefined;
-  #callbacks: ((reason: Error) => void)[] = [];
+  /** Most have one subscriber at a time, so the first needs no list. */
+  #first: Cancellable | undefined;
+  #others: Cancellable[] | undefined;
 
   get reason(): Error | undefined {
     return this.#reason;
@@ -20,29 +28,35 @@ export class Cancellation {
   cancel(reason: Error): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
-    const callbacks = this.#callbacks;
-    this.#callbacks = [];
-    for (const callback of callbacks) callback(reason);
+    const first = this.#first;
+    const others = this.#others;
+    this.#first = undefined;
+    this.#others = undefined;
+    first?.cancel(reason);
+    if (others !== undefined) for (const other of others) other.cancel(reason);
+  }
+
+  /** Cancels `subscriber` with this, at once if it already happened. */
+  subscribe(subscriber: Cancellable): void {
+    if (this.#reason !== undefined) subscriber.cancel(this.#reason);
+    else if (this.#first === undefined) this.#first = subscriber;
+    else (this.#others ??= []).push(subscriber);
+  }
+
+  unsubscribe(subscriber: Cancellable): void {
+    if (this.#first === subscriber) {
+      this.#first = undefined;
+    } else if (this.#others !== undefined) {
+      const index = this.#others.indexOf(subscriber);
+      if (index !== -1) this.#others.splice(index, 1);
+    }
   }
 
   /** Runs `callback` on cancellation, at once if it already happened. Returns the unsubscription. */
   onCancel(callback: (reason: Error) => void): () => void {
-    if (this.#reason !== undefined) {
-      callback(this.#reason);
-      return () => {};
-    }
-    this.#callbacks.push(callback);
-    return () => {
-      const index = this.#callbacks.indexOf(callback);
-      if (index !== -1) this.#callbacks.splice(index, 1);
-    };
-  }
-
-  /** A cancellation that follows this one; `release` ends the link when the child's work is over. */
-  child(): { cancellation: Cancellation; release: () => void } {
-    const cancellation = new Cancellation();
-    const release = this.onCancel((reason) => cancellation.cancel(reason));
-    return { cancellation, release };
+    const subscriber = { cancel: callback };
+    this.subscribe(subscriber);
+    return () => this.unsubscribe(subscriber);
   }
 
   throwIfCancelled(): void {

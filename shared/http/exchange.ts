@@ -2,6 +2,7 @@ import type { ErrorCode } from '../errors/catalogue.js';
 import type { TraceContext } from '../telemetry/trace-context.js';
 import { Cancellation } from './cancellation.js';
 import type { Headers } from './headers.js';
+import type { HttpRequest } from './message.js';
 
 /** Who sent the request, once a policy has established it. */
 export interface Caller {
@@ -16,6 +17,8 @@ export interface Caller {
  */
 export class Exchange {
   readonly cancellation = new Cancellation();
+  /** The request as the client sent it; a refused one has `-` for what could not be read. */
+  request: HttpRequest | undefined;
 
   /** Unique id, from the client where it is trusted, otherwise made here; also sent upstream. */
   requestId = '';
@@ -58,7 +61,10 @@ export class Exchange {
     readonly startedAt: number,
   ) {}
 
-  /** Runs when the response was sent whole or broken off; once. */
+  /**
+   * Runs when the response was sent whole or broken off; once. A layer passes the same function for every
+   * exchange: what it needs is on the exchange.
+   */
   onFinish(callback: (exchange: Exchange) => void): void {
     this.#finishCallbacks.push(callback);
   }

@@ -1,3 +1,5 @@
+import { fieldName, kindsOf } from './field-names.js';
+
 /**
  * The fields of one message, in the order and spelling in which they came.
  *
@@ -8,11 +10,14 @@
 export class Headers {
   readonly #names: string[];
   readonly #lines: string[];
+  /** Union of the kinds of all fields, and perhaps of some that were removed. */
+  #kinds: number;
 
-  /** `names` are lower-case; `lines` start with that name in any case, then a colon. */
-  constructor(names: string[] = [], lines: string[] = []) {
+  /** `names` are lower-case; `lines` start with that name in any case, then a colon; `kinds` is the union of theirs. */
+  constructor(names: string[] = [], lines: string[] = [], kinds = 0) {
     this.#names = names;
     this.#lines = lines;
+    this.#kinds = kinds;
   }
 
   static of(fields: Readonly<Record<string, string>>): Headers {
@@ -51,17 +56,15 @@ export class Headers {
 
   /** Adds a field after those that are there. The caller vouches for name and value. */
   append(name: string, value: string): void {
-    this.#names.push(name.toLowerCase());
-    this.#lines.push(`${name}: ${value}`);
+    this.#push(name, value);
   }
 
   /** Replaces every occurrence of the field by one, in the place of the first. */
   set(name: string, value: string): void {
-    const lower = name.toLowerCase();
+    const lower = fieldName(name)!.lower;
     const index = this.#names.indexOf(lower);
     if (index === -1) {
-      this.#names.push(lower);
-      this.#lines.push(`${name}: ${value}`);
+      this.#push(name, value);
       return;
     }
     this.#lines[index] = `${name}: ${value}`;
@@ -73,15 +76,17 @@ export class Headers {
     this.#deleteFrom(name, 0);
   }
 
-  /** Removes every field whose lower-case name the predicate accepts. */
-  deleteWhere(predicate: (name: string) => boolean): void {
+  /** Removes every field of one of `kinds` (bits of `fieldKind`). */
+  deleteKind(kinds: number): void {
+    if ((this.#kinds & kinds) === 0) return;
     for (let index = this.#names.length - 1; index >= 0; index--) {
-      if (predicate(this.#names[index]!)) this.#remove(index);
+      if ((kindsOf(this.#names[index]!) & kinds) !== 0) this.#remove(index);
     }
+    this.#kinds &= ~kinds;
   }
 
   clone(): Headers {
-    return new Headers(this.#names.slice(), this.#lines.slice());
+    return new Headers(this.#names.slice(), this.#lines.slice(), this.#kinds);
   }
 
   /** The fields as they go on the wire, each line with its CRLF. */
@@ -101,6 +106,13 @@ export class Headers {
     const object: Record<string, string> = {};
     for (const [name] of this) object[name] ??= this.getCombined(name)!;
     return object;
+  }
+
+  #push(name: string, value: string): void {
+    const { lower, kinds } = fieldName(name)!;
+    this.#names.push(lower);
+    this.#lines.push(`${name}: ${value}`);
+    this.#kinds |= kinds;
   }
 
   #valueAt(index: number): string {

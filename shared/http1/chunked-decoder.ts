@@ -1,6 +1,7 @@
-import { Headers } from '../http/headers.js';
+import { fieldKind } from '../http/field-names.js';
+import type { Headers } from '../http/headers.js';
 import type { BodyDecoder } from './body-decoder.js';
-import { checkHeadBytes, parseFields } from './head.js';
+import { parseFields, scanHead } from './head.js';
 import { Http1Error } from './http1-error.js';
 
 /**
@@ -76,10 +77,9 @@ export class ChunkedDecoder implements BodyDecoder {
   #endTrailers(): void {
     this.#state = 'done';
     if (this.#trailerText === '') return;
-    const bytes = Buffer.from(this.#trailerText, 'latin1');
-    checkHeadBytes(bytes, 0, bytes.length);
+    scanHead(Buffer.from(this.#trailerText, 'latin1'), 0);
     const trailers = parseFields(this.#trailerText, 0, maxTrailers);
-    trailers.deleteWhere((name) => forbiddenInTrailers.has(name));
+    trailers.deleteKind(fieldKind.notInTrailers);
     if (trailers.size > 0) this.#trailers = trailers;
   }
 }
@@ -91,10 +91,3 @@ const maxTrailers = 64;
 
 // At most 13 digits: below 2^52, so that sums stay exact. Extensions (section 7.1.1) are read and dropped.
 const sizeLine = /^([0-9A-Fa-f]{1,13})((?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+|"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t\x20-\x7e])*"))?)*)$/;
-
-/** Fields that frame, route or authenticate are no trailers (RFC 9110 section 6.5.1). */
-const forbiddenInTrailers = new Set([
-  'transfer-encoding', 'content-length', 'host', 'trailer', 'connection', 'upgrade', 'te', 'keep-alive', 'expect', 'max-forwards',
-  'authorization', 'proxy-authorization', 'proxy-authenticate', 'www-authenticate', 'cookie', 'set-cookie', 'content-type',
-  'content-encoding', 'content-range', 'range', 'cache-control', 'location', 'vary', 'age', 'date', 'expires', 'retry-after',
-]);

@@ -1,3 +1,4 @@
+import { fieldName } from '../http/field-names.js';
 import { Headers } from '../http/headers.js';
 import { Http1Error } from './http1-error.js';
 
@@ -12,70 +13,54 @@ const CR = 13;
 const LF = 10;
 const TAB = 9;
 
-/** The offset behind the empty line that ends a head, or -1. */
-export function findHeadEnd(data: Buffer, from: number): number {
-  const index = data.indexOf('\r\n\r\n', from, 'latin1');
-  return index === -1 ? -1 : index + 4;
-}
-
-/** Throws at the first byte that no head may contain, so that a hopeless head is not waited for. */
-export function checkHeadBytes(data: Buffer, start: number, end: number): void {
-  for (let index = start; index < end; index++) {
+/**
+ * Finds the end of the head that starts at `start`: the offset behind its empty line, or -1 when it is still to come.
+ * Throws at the first byte that no head may contain, so that a hopeless head is not waited for.
+ *
+ * `from` is where to look, for a head whose first part was looked at before.
+ */
+export function scanHead(data: Buffer, start: number, from = start): number {
+  // The empty line may have begun in what was looked at before.
+  for (let index = Math.max(start, from - 3); index < data.length; index++) {
     const byte = data[index]!;
     if (byte >= 32 && byte !== 127) continue;
-    if (byte === CR && (index + 1 === end || data[index + 1] === LF)) index++;
-    else if (byte !== TAB) throw new Http1Error('syntax', `byte 0x${byte.toString(16).padStart(2, '0')} in a head`);
+    if (byte === CR) {
+      if (index + 1 === data.length) return -1;
+      if (data[index + 1] !== LF) throw unacceptable(byte);
+      if (data[index + 2] === CR && data[index + 3] === LF) return index + 4;
+      index++;
+    } else if (byte !== TAB && !(byte === LF && index > start && data[index - 1] === CR)) {
+      throw unacceptable(byte);
+    }
   }
+  return -1;
 }
 
-export interface Head {
-  readonly startLine: string;
-  readonly headers: Headers;
+function unacceptable(byte: number): Http1Error {
+  return new Http1Error('syntax', `byte 0x${byte.toString(16).padStart(2, '0')} in a head`);
 }
 
-/** Parses a whole head: `data[start, end)`, the empty line included. */
-export function parseHead(data: Buffer, start: number, end: number, maxHeaders: number): Head {
-  checkHeadBytes(data, start, end);
-  const text = data.latin1Slice(start, end - 2);
-  const lineEnd = text.indexOf('\r\n');
-  const startLine = text.slice(0, lineEnd);
-  return { startLine, headers: parseFields(text, lineEnd + 2, maxHeaders) };
+/** The text of a whole head, `data[start, end)`, without its empty line: each line with its CRLF. */
+export function headText(data: Buffer, start: number, end: number): string {
+  return data.latin1Slice(start, end - 2);
 }
 
 /** Parses field lines, each ended by CRLF, from `position` to the end of `text`. */
 export function parseFields(text: string, position: number, maxHeaders: number): Headers {
   const names: string[] = [];
   const lines: string[] = [];
+  let kinds = 0;
   while (position < text.length) {
     const lineEnd = text.indexOf('\r\n', position);
     const colon = text.indexOf(':', position);
     if (colon === -1 || colon > lineEnd) throw new Http1Error('syntax', 'a field line without a colon');
     if (names.length === maxHeaders) throw new Http1Error('too_many_headers', `more than ${maxHeaders} fields`);
-    names.push(lowerCaseName(text.slice(position, colon)));
+    const name = fieldName(text.slice(position, colon));
+    if (name === undefined) throw new Http1Error('syntax', 'a field name that is not a token');
+    names.push(name.lower);
     lines.push(text.slice(position, lineEnd));
+    kinds |= name.kinds;
     position = lineEnd + 2;
   }
-  return new Headers(names, lines);
-}
-
-const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-
-/** Field names seen so far, as written, to their lower-case form: a hit needs no check and no new string. */
-const knownNames = new Map<string, string>();
-const maxKnownNames = 2_000;
-const maxKnownNameLength = 64;
-
-function lowerCaseName(name: string): string {
-  const known = knownNames.get(name);
-  if (known !== undefined) return known;
-  if (!token.test(name)) throw new Http1Error('syntax', 'a field name that is not a token');
-  const lower = name.toLowerCase();
-  // Bounded: a client that invents names makes its own requests slower, not the table larger.
-  if (knownNames.size < maxKnownNames && name.length <= maxKnownNameLength) knownNames.set(flatten(name), flatten(lower));
-  return lower;
-}
-
-/** A copy that does not keep the head it was cut from alive. */
-function flatten(text: string): string {
-  return Buffer.from(text, 'latin1').toString('latin1');
+  return new Headers(names, lines, kinds);
 }

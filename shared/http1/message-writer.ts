@@ -32,12 +32,6 @@ export class MessageWriter implements BodySink {
       this.done();
       return;
     }
-    const { bytes } = this.body;
-    if (bytes !== undefined && this.framing !== 'chunked') {
-      this.#writeWithHead(bytes);
-      this.done();
-      return;
-    }
     this.body.pipe(this);
     this.#flushHead();
   }
@@ -100,20 +94,25 @@ export class MessageWriter implements BodySink {
     const head = this.#head;
     if (head === undefined) return this.socket.write(data);
     this.#head = undefined;
-    if (data.length === 0) return this.socket.write(head, 'latin1');
-    if (data.length <= maxCopiedBytes) {
-      // One buffer, one write: copying a small body costs less than a second entry in writev.
-      const message = Buffer.allocUnsafe(head.length + data.length);
-      message.latin1Write(head, 0, head.length);
-      data.copy(message, head.length);
-      return this.socket.write(message);
-    }
-    this.socket.cork();
-    this.socket.write(head, 'latin1');
-    const wantsMore = this.socket.write(data);
-    this.socket.uncork();
-    return wantsMore;
+    return writeWhole(this.socket, head, data);
   }
+}
+
+/** Writes a head and the bytes behind it at once. `false`: the socket's buffer is full. */
+export function writeWhole(socket: Socket, head: string, bytes: Buffer): boolean {
+  if (bytes.length === 0) return socket.write(head, 'latin1');
+  if (bytes.length <= maxCopiedBytes) {
+    // One buffer, one write: copying a small body costs less than a second entry in writev.
+    const message = Buffer.allocUnsafe(head.length + bytes.length);
+    message.latin1Write(head, 0, head.length);
+    bytes.copy(message, head.length);
+    return socket.write(message);
+  }
+  socket.cork();
+  socket.write(head, 'latin1');
+  const wantsMore = socket.write(bytes);
+  socket.uncork();
+  return wantsMore;
 }
 
 const maxCopiedBytes = 16_384;

@@ -1,7 +1,7 @@
 import { METHODS } from 'node:http';
 import type { Headers } from '../http/headers.js';
 import { requestFraming, type Framing } from './framing.js';
-import { parseHead } from './head.js';
+import { headText, parseFields } from './head.js';
 import { Http1Error } from './http1-error.js';
 import { parseAuthority, parseTarget, type Target } from './target.js';
 
@@ -22,22 +22,28 @@ export interface RequestHeadLimits {
   readonly maxTargetBytes: number;
 }
 
-const methods = new Set(METHODS);
-const requestLine = /^([A-Z-]+) ([\x21-\x7e]+) HTTP\/(\d)\.(\d)$/;
+/** Each known method, to itself: a string whose comparison costs nothing. */
+const methods = new Map(METHODS.map((method) => [method, method]));
+const targetForm = /^[\x21-\x7e]+$/;
+const versionForm = /^HTTP\/\d\.\d$/;
+const methodForm = /^[A-Z-]+$/;
 
 /** Parses and checks the head of a request: `data[start, end)`. Throws `Http1Error`. */
 export function parseRequestHead(data: Buffer, start: number, end: number, limits: RequestHeadLimits): RequestHead {
-  const { startLine, headers } = parseHead(data, start, end, limits.maxHeaders);
-  const match = requestLine.exec(startLine);
-  if (match === null) throw new Http1Error('syntax', 'a malformed request line');
-  const method = match[1]!;
-  if (match[3] !== '1' || (match[4] !== '1' && match[4] !== '0')) throw new Http1Error('version', 'a version other than 1.0 and 1.1');
+  const text = headText(data, start, end);
+  const lineEnd = text.indexOf('\r\n');
+  const methodEnd = text.indexOf(' ');
+  const targetEnd = lineEnd - 9;
+  const minorVersion = text.startsWith(' HTTP/1.1', targetEnd) ? 1 : text.startsWith(' HTTP/1.0', targetEnd) ? 0 : refuseVersion(text.slice(0, lineEnd));
+  const rawTarget = text.slice(methodEnd + 1, targetEnd);
+  if (methodEnd >= targetEnd || !targetForm.test(rawTarget)) throw new Http1Error('syntax', 'a malformed request line');
+  const method = methods.get(text.slice(0, methodEnd));
   // Strange methods are refused as Node's own server does, so that nothing behind us is surprised by one.
-  if (!methods.has(method)) throw new Http1Error('syntax', 'an unknown method');
+  if (method === undefined) throw new Http1Error('syntax', 'an unknown method');
+  const headers = parseFields(text, lineEnd + 2, limits.maxHeaders);
   if (method === 'CONNECT') throw new Http1Error('method', 'CONNECT');
-  if (match[2]!.length > limits.maxTargetBytes) throw new Http1Error('target_too_long', 'an over-long request target');
-  const minorVersion = match[4] === '1' ? 1 : 0;
-  const target = parseTarget(match[2]!, method);
+  if (rawTarget.length > limits.maxTargetBytes) throw new Http1Error('target_too_long', 'an over-long request target');
+  const target = parseTarget(rawTarget, method);
   const framing = requestFraming(headers, minorVersion);
   return {
     method,
@@ -48,6 +54,14 @@ export function parseRequestHead(data: Buffer, start: number, end: number, limit
     framing,
     keepAlive: wantsKeepAlive(headers, minorVersion),
   };
+}
+
+/** Another version is refused as one only in a line that is otherwise in order. */
+function refuseVersion(line: string): never {
+  const [method, target, version, ...more] = line.split(' ');
+  const isWellFormed = more.length === 0 && methodForm.test(method!) && targetForm.test(target ?? '') && versionForm.test(version ?? '');
+  if (isWellFormed) throw new Http1Error('version', 'a version other than 1.0 and 1.1');
+  throw new Http1Error('syntax', 'a malformed request line');
 }
 
 function checkHost(headers: Headers, minorVersion: number, target: Target): string {

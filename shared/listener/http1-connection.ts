@@ -6,10 +6,10 @@ import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
 import type { Framing } from '../http1/framing.js';
-import { checkHeadBytes, findHeadEnd } from '../http1/head.js';
+import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { Http1Error } from '../http1/http1-error.js';
-import { MessageWriter } from '../http1/message-writer.js';
+import { MessageWriter, writeWhole } from '../http1/message-writer.js';
 import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
 import { statusLine } from '../http1/status-line.js';
 import { ProxyError } from '../errors/proxy-error.js';
@@ -31,6 +31,8 @@ export class Http1Connection {
   readonly #listener: Http1Listener;
   #state: 'head' | 'exchange' | 'closing' = 'head';
   #held: Buffer | undefined;
+  /** What is held is about to be consumed; bytes that come before that go behind it. */
+  #resumesSoon = false;
   #startedAt = 0;
 
   #exchange: Exchange | undefined;
@@ -78,21 +80,26 @@ export class Http1Connection {
 
   readonly #onData = (data: Buffer): void => {
     if (this.#state === 'closing') return;
-    if (this.#held !== undefined) {
-      data = Buffer.concat([this.#held, data]);
+    const held = this.#held;
+    if (held === undefined) {
+      this.#consume(data, 0);
+    } else if (this.#resumesSoon) {
+      this.#held = Buffer.concat([held, data]);
+    } else {
       this.#held = undefined;
+      this.#consume(Buffer.concat([held, data]), held.length);
     }
-    this.#consume(data);
   };
 
-  #consume(data: Buffer): void {
+  /** `scanned`: the part of `data` that was looked at before, and held no whole head. */
+  #consume(data: Buffer, scanned: number): void {
     let offset = 0;
     while (offset < data.length) {
       if (this.#decoder !== undefined) {
         offset = this.#readBody(data, offset);
         if (offset === -1) return;
       } else if (this.#state === 'head') {
-        const next = this.#readHead(data, offset);
+        const next = this.#readHead(data, offset, scanned);
         if (next === -1) return;
         offset = next;
       } else {
@@ -105,7 +112,7 @@ export class Http1Connection {
   }
 
   /** Returns the offset behind the head, or -1 when it is incomplete or was refused. */
-  #readHead(data: Buffer, offset: number): number {
+  #readHead(data: Buffer, offset: number, scanned: number): number {
     const { limits } = this.#listener.options;
     // RFC 9112 section 2.2: an empty line before a request is ignored.
     if (data[offset] === 13 && data[offset + 1] === 10) offset += 2;
@@ -115,12 +122,11 @@ export class Http1Connection {
       this.deadline = this.#startedAt + limits.headTimeout;
     }
     try {
-      const end = findHeadEnd(data, offset);
+      const end = scanHead(data, offset, Math.max(offset, scanned));
       if ((end === -1 ? data.length : end) - offset > limits.maxHeadBytes) {
         throw new Http1Error('head_too_large', `a head of more than ${limits.maxHeadBytes} bytes`);
       }
       if (end === -1) {
-        checkHeadBytes(data, offset, data.length);
         this.#held = offset === 0 ? data : data.subarray(offset);
         return -1;
       }
@@ -190,6 +196,7 @@ export class Http1Connection {
   }
 
   #run(service: Service, request: HttpRequest, exchange: Exchange): void {
+    exchange.request = request;
     service(request, exchange).then(
       (response) => {
         if (this.#exchange === exchange) this.#respond(request.method, response, exchange);
@@ -227,15 +234,24 @@ export class Http1Connection {
       headers.toWire() +
       framing.field +
       (this.#keepAlive ? (this.#head?.minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
-    const writer = new MessageWriter(this.#socket, head, framing.kind, response.body, (failure) => this.#finish(exchange, response, writer, failure));
-    this.#writer = writer;
-    writer.start();
-    if (framing.kind === 'none') response.body.cancel(noBody);
+    const { body } = response;
+    if (framing.kind === 'none') {
+      body.cancel(noBody);
+      writeWhole(this.#socket, head, noBytes);
+      this.#finish(exchange, response, 0, undefined);
+    } else if (body.bytes !== undefined) {
+      writeWhole(this.#socket, head, body.bytes);
+      this.#finish(exchange, response, body.bytes.length, undefined);
+    } else {
+      const writer = new MessageWriter(this.#socket, head, framing.kind, body, (failure) => this.#finish(exchange, response, writer.bytesWritten, failure));
+      this.#writer = writer;
+      writer.start();
+    }
   }
 
-  #finish(exchange: Exchange, response: HttpResponse, writer: MessageWriter, failure: Error | undefined): void {
+  #finish(exchange: Exchange, response: HttpResponse, bytesWritten: number, failure: Error | undefined): void {
     if (this.#exchange !== exchange) return;
-    exchange.responseBytes = writer.bytesWritten;
+    exchange.responseBytes = bytesWritten;
     this.#end(exchange);
     if (failure !== undefined) {
       // The client must see that this is not the whole answer: the end of the framing never comes.
@@ -263,18 +279,23 @@ export class Http1Connection {
   }
 
   #resumeReading(): void {
-    const held = this.#held;
-    this.#held = undefined;
-    if (held !== undefined) {
+    if (this.#held !== undefined) {
       // Not from within the write that ended the last exchange: a long pipeline would recurse.
-      setImmediate(() => {
-        if (this.#state === 'head' && !this.#socket.destroyed) this.#consume(this.#held === undefined ? held : Buffer.concat([held, this.#held]));
-      });
+      this.#resumesSoon = true;
+      setImmediate(this.#consumeHeld);
     } else if (this.#clientEnded) {
       this.#closeGently();
     }
     if (this.#socket.isPaused()) this.#socket.resume();
   }
+
+  readonly #consumeHeld = (): void => {
+    this.#resumesSoon = false;
+    const held = this.#held;
+    if (held === undefined || this.#state !== 'head' || this.#socket.destroyed) return;
+    this.#held = undefined;
+    this.#consume(held, 0);
+  };
 
   /** Sends FIN, then reads and drops what the client still sends (RFC 9112 section 9.6). */
   #closeGently(): void {
@@ -385,5 +406,6 @@ function checkExpectation(headers: Headers, bodyHasBegun: boolean): void {
 }
 
 const lingerMs = 1_000;
+const noBytes = Buffer.alloc(0);
 const noBody = new Error('the response has no body');
 const refused = { method: '-', target: '-', path: '-', authority: '', scheme: 'http', body: emptyBody } as const;

@@ -12,24 +12,25 @@ export interface LineSink {
  * One JSON line for each exchange, written when the response has been sent or broken off.
  *
  * The line is put together by hand: a generic logger call costs more than the whole rest of this layer. The
- * path is logged without its query, since queries carry secrets; `path` and `authority` are as the client sent them,
- * after validation, so they hold no control character; everything is escaped all the same.
+ * path is logged without its query, since queries carry secrets. What may hold a quotation mark or anything beyond
+ * ASCII is escaped; method and authority were validated, and cannot.
  */
 export function accessLog(sink: LineSink, { clock }: { clock: Clock }): Layer {
   const time = timestamps(clock);
+  const log = (over: Exchange): void => sink.write(line(time(), over));
   return (next) =>
     function accessLog(request, exchange) {
-      const { method, path, authority } = request;
-      exchange.onFinish((over) => sink.write(line(time(), method, authority, path, over)));
+      exchange.onFinish(log);
       return next(request, exchange);
     };
 }
 
-function line(time: string, method: string, authority: string, path: string, exchange: Exchange): string {
+function line(time: string, exchange: Exchange): string {
   const { errorCode, trace, startedAt, finishedAt, respondedAt } = exchange;
+  const { method, authority, path } = exchange.request!;
   let text =
     `{"time":"${time}","level":"info","listener":"${exchange.listener}","requestId":${quote(exchange.requestId)},"client":${quote(exchange.clientAddress)}` +
-    `,"method":${quote(method)},"authority":${quote(authority)},"path":${quote(path)},"status":${exchange.status}`;
+    `,"method":"${method}","authority":"${authority}","path":${quote(path)},"status":${exchange.status}`;
   if (errorCode !== undefined) text += `,"code":"${errorCode}","flags":"${describe(errorCode).flag}"`;
   if (exchange.route !== undefined) text += `,"route":${quote(exchange.route)}`;
   if (exchange.upstream !== undefined) text += `,"upstream":${quote(exchange.upstream)}`;

@@ -1,13 +1,12 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { ErrorCode } from '../errors/catalogue.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Layer } from '../http/service.js';
+import { DurationHistogram, type DurationSeries } from './duration-histogram.js';
 
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']);
 /** OpenTelemetry's advice for http.server.request.duration, in seconds. */
 const durationBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
-/** More combinations of labels than this are not remembered: names come from configuration, so it is never reached. */
-const maxSeries = 10_000;
 
 /** Plain numbers, which the metrics read when they are collected: even a bound child hashes its labels each time. */
 interface Tally {
@@ -23,14 +22,13 @@ interface Tally {
  */
 export class ProxyMetrics {
   readonly registry = new Registry();
-  readonly #duration = this.#histogram('http_server_request_duration_seconds', 'Time from the first byte of a request to the last of its response.', ['listener', 'http_request_method', 'http_response_status_code', 'http_route'], durationBuckets);
+  readonly #duration = new DurationHistogram('http_server_request_duration_seconds', 'Time from the first byte of a request to the last of its response.', durationBuckets, this.registry);
   readonly #errors = this.#counter('proxy_errors_total', 'Exchanges that this proxy answered or broke off with an error, by its code.', ['listener', 'code']);
   readonly #retries = this.#counter('proxy_retries_total', 'Retries made, and retries that the budget refused.', ['upstream', 'outcome']);
   readonly #transitions = this.#counter('proxy_breaker_transitions_total', 'Changes of a breaker, by the state it went to.', ['upstream', 'endpoint', 'state']);
   readonly #rateLimited = this.#counter('proxy_rate_limit_decisions_total', 'Requests beyond a quota, and requests whose quota could not be checked.', ['scope', 'decision']);
   readonly #keySets = this.#counter('proxy_key_set_fetches_total', 'Fetches of an issuer’s keys, by result.', ['result']);
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
-  readonly #series = new Map<string, { observe: (seconds: number) => void }>();
   readonly #tallies = new Map<string, Tally>();
   readonly #attempts = new Map<string, number>();
 
@@ -42,18 +40,28 @@ export class ProxyMetrics {
 
   /** Measures every exchange; stands at the outside of a stack. */
   requests(listener: string): Layer {
-    const observe = this.#observe.bind(this);
     const tally = this.#tally(listener);
+    // By route, method and status: all of them from a small set, so these are three look-ups of strings that were seen before.
+    const byRoute = new Map<string, Map<string, DurationSeries[]>>();
+    const measure = (over: Exchange): void => {
+      tally.inFlight--;
+      tally.requestBytes += over.requestBytes;
+      tally.responseBytes += over.responseBytes;
+      const route = over.route ?? '';
+      const method = knownMethods.has(over.request!.method) ? over.request!.method : '_OTHER';
+      let byMethod = byRoute.get(route);
+      if (byMethod === undefined) byRoute.set(route, (byMethod = new Map<string, DurationSeries[]>()));
+      let byStatus = byMethod.get(method);
+      if (byStatus === undefined) byMethod.set(method, (byStatus = []));
+      const series = (byStatus[over.status] ??= this.#durationSeries(listener, route, method, over.status));
+      series.observe((over.finishedAt! - over.startedAt) / 1_000);
+      if (over.errorCode !== undefined) this.#errors.inc({ listener, code: over.errorCode satisfies ErrorCode });
+      if (over.attempts > 0) this.#attempts.set(over.upstream!, (this.#attempts.get(over.upstream!) ?? 0) + over.attempts);
+    };
     return (next) =>
       function metrics(request, exchange) {
-        const method = knownMethods.has(request.method) ? request.method : '_OTHER';
         tally.inFlight++;
-        exchange.onFinish((over) => {
-          tally.inFlight--;
-          tally.requestBytes += over.requestBytes;
-          tally.responseBytes += over.responseBytes;
-          observe(listener, method, over);
-        });
+        exchange.onFinish(measure);
         return next(request, exchange);
       };
   }
@@ -85,17 +93,8 @@ export class ProxyMetrics {
     this.#controlPlane.set(isConnected ? 1 : 0);
   }
 
-  #observe(listener: string, method: string, exchange: Exchange): void {
-    const route = exchange.route ?? '';
-    const key = `${listener} ${method} ${exchange.status} ${route}`;
-    let series = this.#series.get(key);
-    if (series === undefined) {
-      series = this.#duration.labels(listener, method, String(exchange.status), route);
-      if (this.#series.size < maxSeries) this.#series.set(key, series);
-    }
-    series.observe((exchange.finishedAt! - exchange.startedAt) / 1_000);
-    if (exchange.errorCode !== undefined) this.#errors.inc({ listener, code: exchange.errorCode satisfies ErrorCode });
-    if (exchange.attempts > 0) this.#attempts.set(exchange.upstream!, (this.#attempts.get(exchange.upstream!) ?? 0) + exchange.attempts);
+  #durationSeries(listener: string, route: string, method: string, status: number): DurationSeries {
+    return this.#duration.series({ listener, http_request_method: method, http_response_status_code: status, http_route: route });
   }
 
   #tally(listener: string): Tally {
@@ -125,9 +124,5 @@ export class ProxyMetrics {
 
   #gauge(name: string, help: string, labelNames: string[]): Gauge {
     return new Gauge({ name, help, labelNames, registers: [this.registry] });
-  }
-
-  #histogram(name: string, help: string, labelNames: string[], buckets: number[]): Histogram {
-    return new Histogram({ name, help, labelNames, buckets, registers: [this.registry] });
   }
 }

@@ -17,39 +17,31 @@ export interface TraceContext {
 
 const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/;
 
-/** Continues the trace of a `traceparent` field; a missing or malformed one starts a new trace. */
-export function continueTrace(field: string | undefined): TraceContext {
+/** Continues the trace of a `traceparent` field; a missing or malformed one starts a new trace. The new ids are cut from `ids`. */
+export function continueTrace(field: string | undefined, ids = newIds()): TraceContext {
   const match = field === undefined ? null : traceparent.exec(field);
   // Version 00 has exactly four parts; only later versions may append to it (section 3.2.2.1).
   if (match === null || (field!.startsWith('00') && field!.length !== 55)) {
-    return { traceId: randomHex(16), spanId: randomHex(8), parentSpanId: undefined, flags: '01' };
+    return { traceId: ids.slice(0, 32), spanId: ids.slice(32, 48), parentSpanId: undefined, flags: '01' };
   }
-  return { traceId: match[1]!, spanId: randomHex(8), parentSpanId: match[2]!, flags: match[3]! };
+  return { traceId: match[1]!, spanId: ids.slice(32, 48), parentSpanId: match[2]!, flags: match[3]! };
 }
 
 export function formatTraceparent(trace: TraceContext): string {
   return `00-${trace.traceId}-${trace.spanId}-${trace.flags}`;
 }
 
+const idBytes = 40;
 /** Random bytes are drawn in blocks: one system call for each id would cost 3 µs. */
-class RandomPool {
-  readonly #pool = Buffer.allocUnsafe(4096);
-  #used = this.#pool.length;
+const pool = Buffer.allocUnsafeSlow(idBytes * 400);
+let used = pool.length;
 
-  hex(bytes: number): string {
-    if (this.#used + bytes > this.#pool.length) {
-      randomFillSync(this.#pool);
-      this.#used = 0;
-    }
-    const from = this.#used;
-    this.#used += bytes;
-    return this.#pool.toString('hex', from, this.#used);
+/** 80 lower-case hex digits of cryptographic quality: enough for a trace, a span and a request, drawn at once. */
+export function newIds(): string {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
   }
-}
-
-const pool = new RandomPool();
-
-/** `2 × bytes` lower-case hex digits of cryptographic quality. */
-export function randomHex(bytes: number): string {
-  return pool.hex(bytes);
+  used += idBytes;
+  return pool.hexSlice(used - idBytes, used);
 }

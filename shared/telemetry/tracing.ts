@@ -1,5 +1,5 @@
 import type { Layer } from '../http/service.js';
-import { continueTrace, formatTraceparent, randomHex } from './trace-context.js';
+import { continueTrace, formatTraceparent, newIds } from './trace-context.js';
 
 export interface TracingOptions {
   /** Whether a request id that comes with the request is kept: inside the mesh, not at the edge. */
@@ -13,14 +13,15 @@ export function tracing({ trustRequestId }: TracingOptions): Layer {
   return (next) =>
     function tracing(request, exchange) {
       const { headers } = request;
+      const ids = newIds();
       const offered = trustRequestId ? headers.get('x-request-id') : undefined;
       if (offered !== undefined && acceptableId.test(offered)) {
         exchange.requestId = offered;
       } else {
-        exchange.requestId = randomHex(16);
+        exchange.requestId = ids.slice(48);
         headers.set('X-Request-Id', exchange.requestId);
       }
-      exchange.trace = continueTrace(headers.get('traceparent'));
+      exchange.trace = continueTrace(headers.get('traceparent'), ids);
       headers.set('traceparent', formatTraceparent(exchange.trace));
       if (exchange.trace.parentSpanId === undefined) headers.delete('tracestate');
       return next(request, exchange);

@@ -133,7 +133,18 @@ export class ConnectionPool {
     this.#connecting++;
     return new Promise((resolve, reject) => {
       const { host, port } = this.address;
-      const socket: Socket = connectTcp({ host, port, noDelay: true, keepAlive: true, autoSelectFamily: true });
+      let connection: Http1UpstreamConnection | undefined;
+      const socket: Socket = connectTcp({
+        host, port, noDelay: true, keepAlive: true, autoSelectFamily: true,
+        // All sockets read into the same memory: a fresh buffer for each read costs more than parsing what is in it.
+        onread: {
+          buffer: readBuffer,
+          callback: (length) => {
+            connection?.receive(readBuffer.subarray(0, length));
+            return true;
+          },
+        },
+      });
       const attempt = {
         deadline: this.clock.now() + this.limits.connectTimeout,
         onDeadline: () => fail(new ProxyError('upstream_connect_failed', { cause: new Error('the connection took too long') })),
@@ -155,7 +166,7 @@ export class ConnectionPool {
       socket.once('error', (error) => fail(new ProxyError('upstream_connect_failed', { cause: error })));
       socket.once('connect', () => {
         settle();
-        const connection = new Http1UpstreamConnection(socket, this);
+        connection = new Http1UpstreamConnection(socket, this);
         this.#all.add(connection);
         this.sweep.add(connection);
         resolve(connection);
@@ -165,3 +176,5 @@ export class ConnectionPool {
     });
   }
 }
+
+const readBuffer = Buffer.allocUnsafeSlow(65_536);

@@ -44,34 +44,39 @@ export class Endpoint {
   }
 
   /** The innermost service: sends the request over a connection of the pool. */
-  readonly connect: Service = async (request, exchange) => {
+  readonly connect: Service = (request, exchange) => {
     const startedAt = this.#clock.now();
     exchange.attempts++;
     exchange.endpoint = this.name;
-    try {
-      const response = await this.#send(request, exchange);
-      const now = this.#clock.now();
-      this.latency.observe(now - startedAt, now);
-      return response;
-    } catch (error) {
-      if (error instanceof ProxyError && error.entry.blamesUpstream) {
+    return this.#send(request, exchange).then(
+      (response) => {
         const now = this.#clock.now();
-        this.latency.observeFailure(now - startedAt, now);
-      }
-      throw error;
-    }
+        this.latency.observe(now - startedAt, now);
+        return response;
+      },
+      (error: unknown) => {
+        if (error instanceof ProxyError && error.entry.blamesUpstream) {
+          const now = this.#clock.now();
+          this.latency.observeFailure(now - startedAt, now);
+        }
+        throw error;
+      },
+    );
   };
 
-  async #send(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+  #send(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
     const idle = this.pool.takeIdle();
-    if (idle === undefined) return (await this.pool.acquire(request.cancellation)).send(request, exchange);
-    try {
-      return await idle.send(request, exchange);
-    } catch (error) {
+    if (idle === undefined) return this.#sendOnNew(request, exchange);
+    if (!mayBeRepeated(request)) return idle.send(request, exchange);
+    return idle.send(request, exchange).catch((error: unknown) => {
       if (!isKeepAliveRace(error, request, idle.nothingReceived)) throw error;
       // The peer closed the idle connection while the request was on its way: that is nobody's failure.
-      return (await this.pool.acquire(request.cancellation)).send(request, exchange);
-    }
+      return this.#sendOnNew(request, exchange);
+    });
+  }
+
+  async #sendOnNew(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    return (await this.pool.acquire(request.cancellation)).send(request, exchange);
   }
 
   close(): void {
@@ -81,13 +86,10 @@ export class Endpoint {
 }
 
 /** RFC 9110 section 9.2.2: a request that may have been processed is sent again only if that is harmless. */
+function mayBeRepeated(request: HttpRequest): boolean {
+  return request.body.bytes !== undefined && isIdempotent(request.method);
+}
+
 function isKeepAliveRace(error: unknown, request: HttpRequest, nothingReceived: boolean): boolean {
-  return (
-    error instanceof ProxyError &&
-    error.code === 'upstream_reset' &&
-    nothingReceived &&
-    !request.cancellation.isCancelled &&
-    request.body.bytes !== undefined &&
-    isIdempotent(request.method)
-  );
+  return error instanceof ProxyError && error.code === 'upstream_reset' && nothingReceived && !request.cancellation.isCancelled;
 }

@@ -1,12 +1,13 @@
 import type { Socket } from 'node:net';
 import { ProxyError } from '../errors/proxy-error.js';
 import { BytesBody, emptyBody, StreamBody, type Body } from '../http/body.js';
+import type { Cancellable } from '../http/cancellation.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
-import { checkHeadBytes, findHeadEnd } from '../http1/head.js';
+import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
-import { MessageWriter, type WireFraming } from '../http1/message-writer.js';
+import { MessageWriter, writeWhole, type WireFraming } from '../http1/message-writer.js';
 import { parseResponseHead, type ResponseHead } from '../http1/response-head.js';
 import type { ConnectionPool } from './connection-pool.js';
 
@@ -18,10 +19,10 @@ import type { ConnectionPool } from './connection-pool.js';
  * sides want to keep it; in every other case it is closed, so that no byte of one exchange can ever be taken
  * for part of another.
  */
-export class Http1UpstreamConnection {
+export class Http1UpstreamConnection implements Cancellable {
   deadline = Infinity;
-  /** Whether it carried an exchange before: such a connection may have been closed by the peer meanwhile. */
-  isReused = false;
+  /** True while nothing of the response was received: a failure then may be the keep-alive race. */
+  nothingReceived = true;
   readonly #socket: Socket;
   readonly #pool: ConnectionPool;
   #state: 'idle' | 'head' | 'body' | 'closed' = 'idle';
@@ -37,12 +38,10 @@ export class Http1UpstreamConnection {
   #endsWithConnection = false;
   #resolve: ((response: HttpResponse) => void) | undefined;
   #reject: ((reason: Error) => void) | undefined;
-  #unsubscribe: (() => void) | undefined;
 
   constructor(socket: Socket, pool: ConnectionPool) {
     this.#socket = socket;
     this.#pool = pool;
-    socket.on('data', this.#onData);
     socket.on('drain', () => this.#writer?.resume());
     socket.on('end', this.#onEnd);
     socket.on('error', (error) => this.#break(new ProxyError('upstream_reset', { cause: error })));
@@ -51,11 +50,6 @@ export class Http1UpstreamConnection {
 
   get isUsable(): boolean {
     return this.#state === 'idle' && !this.#socket.destroyed && this.#socket.writable;
-  }
-
-  /** True while nothing of the response was received: a failure then may be the keep-alive race. */
-  get nothingReceived(): boolean {
-    return this.#held === undefined;
   }
 
   send(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
@@ -68,9 +62,15 @@ export class Http1UpstreamConnection {
       this.#resolve = resolve;
       this.#reject = reject;
       this.deadline = Infinity;
-      this.#unsubscribe = request.cancellation.onCancel((reason) => this.#break(reason));
+      this.nothingReceived = true;
+      request.cancellation.subscribe(this);
       if (!request.cancellation.isCancelled) this.#write(request);
     });
+  }
+
+  /** Nobody waits for the exchange that it carries any more. */
+  cancel(reason: Error): void {
+    this.#break(reason);
   }
 
   close(): void {
@@ -98,6 +98,11 @@ export class Http1UpstreamConnection {
     // HTTP/1.0 clients may leave Host out; HTTP/1.1 upstreams must get one.
     if (!headers.has('host')) headers.set('Host', this.#pool.name);
     const head = `${method} ${target} HTTP/1.1\r\n${headers.toWire()}${field}\r\n`;
+    if (body.bytes !== undefined) {
+      writeWhole(this.#socket, head, body.bytes);
+      this.#requestSent = true;
+      return;
+    }
     this.#writer = new MessageWriter(this.#socket, head, framing, body, (failure) => {
       if (this.#request !== request) return;
       if (failure !== undefined) this.#break(failure);
@@ -106,9 +111,11 @@ export class Http1UpstreamConnection {
     this.#writer.start();
   }
 
-  readonly #onData = (data: Buffer): void => {
+  /** Takes bytes off the wire. They are only lent: what is kept is copied. */
+  receive(data: Buffer): void {
+    this.nothingReceived = false;
     if (this.#state === 'body') {
-      this.#readBody(data, 0);
+      this.#readBody(Buffer.from(data), 0);
       return;
     }
     if (this.#state !== 'head') {
@@ -116,34 +123,37 @@ export class Http1UpstreamConnection {
       this.close();
       return;
     }
-    const all = this.#held === undefined ? data : Buffer.concat([this.#held, data]);
-    this.#held = all;
     try {
-      this.#readHead(all);
+      if (this.#held === undefined) this.#readHead(data, 0);
+      else this.#readHead(Buffer.concat([this.#held, data]), this.#held.length);
     } catch (error) {
       this.#break(new ProxyError('upstream_protocol', { cause: error }));
     }
-  };
+  }
 
-  #readHead(data: Buffer): void {
+  /** `from`: what was looked at before. */
+  #readHead(data: Buffer, from: number): void {
     const { maxHeadBytes } = this.#pool.limits;
     let start = 0;
     for (;;) {
-      const end = findHeadEnd(data, start);
+      const end = scanHead(data, start, from);
       if ((end === -1 ? data.length : end) - start > maxHeadBytes) throw new Error(`a response head of more than ${maxHeadBytes} bytes`);
       if (end === -1) {
-        checkHeadBytes(data, start, data.length);
-        if (start > 0) this.#held = data.subarray(start);
+        this.#held = Buffer.from(data.subarray(start));
         return;
       }
       const head = parseResponseHead(data, start, end, this.#request!.method);
       if (head.status >= 200) {
+        this.#held = undefined;
         this.#begin(head, data, end);
         return;
       }
       if (head.status === 101) throw new Error('a switch of protocols that was not asked for');
       this.#exchange!.inform?.(head.status, head.headers);
+      // The exchange may have ended while its client was informed.
+      if (this.#state !== 'head') return;
       start = end;
+      from = end;
     }
   }
 
@@ -154,7 +164,7 @@ export class Http1UpstreamConnection {
     removeHopByHop(head.headers);
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
-      body = new BytesBody(data.subarray(end, end + framing.length));
+      body = new BytesBody(Buffer.from(data.subarray(end, end + framing.length)));
       end += framing.length;
     } else if (framing.kind !== 'none') {
       body = this.#openBody(framing.kind === 'length' ? framing.length : undefined);
@@ -166,7 +176,7 @@ export class Http1UpstreamConnection {
     this.#reject = undefined;
     this.#state = 'body';
     if (this.#decoder === undefined) this.#complete(end < data.length);
-    else if (end < data.length) this.#readBody(data, end);
+    else if (end < data.length) this.#readBody(Buffer.from(data.subarray(end)), 0);
     resolve({ status: head.status, headers: head.headers, body });
   }
 
@@ -210,7 +220,6 @@ export class Http1UpstreamConnection {
       return;
     }
     this.#state = 'idle';
-    this.isReused = true;
     if (this.#socket.isPaused()) this.#socket.resume();
     this.#pool.giveBack(this);
   }
@@ -241,9 +250,8 @@ export class Http1UpstreamConnection {
   }
 
   #release(): void {
-    this.#unsubscribe?.();
-    this.#unsubscribe = undefined;
-    this.#held = this.#state === 'closed' ? this.#held : undefined;
+    this.#request?.cancellation.unsubscribe(this);
+    this.#held = undefined;
     this.#request = undefined;
     this.#exchange = undefined;
     this.#writer = undefined;

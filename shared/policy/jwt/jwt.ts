@@ -15,12 +15,6 @@ export interface JwtDependencies {
   readonly onEvent?: (event: KeySetEvent) => void;
 }
 
-/** Fields by which a proxy tells the application who calls. No request from outside may carry them. */
-export const identityFields: readonly string[] = [
-  'x-auth-subject', 'x-auth-scope', 'x-auth-user', 'x-auth-request-user', 'x-forwarded-user', 'x-remote-user', 'remote-user',
-  'x-authenticated-user', 'x-user-id', 'x-forwarded-client-cert', 'x-client-cert', 'x-ssl-client-cert', 'x-spiffe-id',
-];
-
 const maxTokenLength = 8_192;
 const maxCachedTokens = 10_000;
 

@@ -1,0 +1,78 @@
+/**
+ * Field names that mean something to a proxy, by kind.
+ *
+ * The kinds are bits. A message's `Headers` keep the union of the kinds of its fields, so that "is there
+ * anything to remove?", which is nearly always answered with no, costs one comparison.
+ */
+export const fieldKind = {
+  /** Concern one connection and end there (RFC 9110 section 7.6.1, and those of RFC 2616 still in use). */
+  hopByHop: 1,
+  /** Say who the client was and what it asked for; only a proxy may say it. */
+  forwarding: 2,
+  /** Tell an application who calls; no request from outside may carry them. */
+  identity: 4,
+  /** Nobody can remove them by naming them in `Connection`: framing, routing, identity, and what proxies add. */
+  protected: 8,
+  /** Frame, route or authenticate a message, and therefore are no trailers (RFC 9110 section 6.5.1). */
+  notInTrailers: 16,
+} as const;
+
+const { hopByHop, forwarding, identity, protected: guarded, notInTrailers } = fieldKind;
+
+const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
+  [hopByHop | notInTrailers, [
+    'connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'te', 'upgrade', 'http2-settings',
+    'proxy-authenticate', 'proxy-authorization', 'proxy-authentication-info',
+  ]],
+  [forwarding | guarded | notInTrailers, [
+    'forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-prefix', 'x-forwarded-server',
+    'x-real-ip', 'x-client-ip', 'x-cluster-client-ip', 'true-client-ip', 'x-original-url', 'x-rewrite-url', 'x-request-id',
+  ]],
+  [identity | guarded | notInTrailers, [
+    'x-auth-subject', 'x-auth-scope', 'x-auth-user', 'x-auth-request-user', 'x-forwarded-user', 'x-remote-user', 'remote-user',
+    'x-authenticated-user', 'x-user-id', 'x-forwarded-client-cert', 'x-client-cert', 'x-ssl-client-cert', 'x-spiffe-id',
+  ]],
+  [guarded | notInTrailers, ['host', 'content-length', 'authorization', 'cookie', 'via', 'trailer', 'traceparent', 'tracestate']],
+  [notInTrailers, [
+    'expect', 'max-forwards',
+    'www-authenticate', 'set-cookie', 'content-type', 'content-encoding', 'content-range', 'range', 'cache-control', 'location', 'vary', 'age',
+    'date', 'expires', 'retry-after',
+  ]],
+];
+
+export interface FieldName {
+  readonly lower: string;
+  /** Bits of `fieldKind`. */
+  readonly kinds: number;
+}
+
+/** Names as written, to what is known of them: a hit needs no check and no new string. */
+const known = new Map<string, FieldName>();
+const kindsByName = new Map<string, number>();
+for (const [kinds, names] of byKind) for (const name of names) kindsByName.set(name, (kindsByName.get(name) ?? 0) | kinds);
+
+const maxKnown = 2_000;
+const maxKnownLength = 64;
+const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** What is known of a field's name; undefined when it is no token (RFC 9110 section 5.1). */
+export function fieldName(written: string): FieldName | undefined {
+  const hit = known.get(written);
+  if (hit !== undefined) return hit;
+  if (!token.test(written)) return undefined;
+  const lower = interned(written.toLowerCase());
+  const name = { lower, kinds: kindsOf(lower) };
+  // Bounded: a client that invents names makes its own requests slower, not the table larger.
+  if (known.size < maxKnown && written.length <= maxKnownLength) known.set(interned(written), name);
+  return name;
+}
+
+/** Bits of `fieldKind` of a lower-case name. */
+export function kindsOf(lower: string): number {
+  return kindsByName.get(lower) ?? (lower.startsWith('x-forwarded-') ? forwarding | guarded | notInTrailers : lower.startsWith('x-auth-') ? guarded | notInTrailers : 0);
+}
+
+/** The engine's one copy of a string: it is compared by address, and keeps no head alive that it was cut from. */
+function interned(text: string): string {
+  return Object.keys({ [text]: true })[0]!;
+}
