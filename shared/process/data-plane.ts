@@ -4,7 +4,7 @@ import { rescue } from '../errors/rescue.js';
 import type { Layer } from '../http/service.js';
 import { Policies } from '../policy/policies.js';
 import { accessLog } from '../telemetry/access-log.js';
-import { lineWriter } from '../telemetry/line-writer.js';
+import { openLineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { guardEndpoint } from '../upstream/endpoint-stack.js';
@@ -50,9 +50,9 @@ export class DataPlane {
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition }),
       policies: new Policies({ clock, random, logger, metrics }),
     };
-    const writer = options.accessLog ? lineWriter(1, clock) : undefined;
-    this.#accessLog = writer && accessLog(writer, { clock });
-    this.#close = () => writer?.close();
+    const lines = options.accessLog ? openLineWriter(1, clock) : undefined;
+    this.#accessLog = lines && accessLog(lines.writer, { clock });
+    this.#close = () => lines?.close();
   }
 
   layers(listener: string): CommonLayers {

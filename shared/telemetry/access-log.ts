@@ -2,11 +2,7 @@ import type { Clock } from '../clock/clock.js';
 import { describe } from '../errors/catalogue.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Layer } from '../http/service.js';
-
-/** Takes whole lines of ASCII, newline included. */
-export interface LineSink {
-  write(line: string): void;
-}
+import { asciiJson, type LineWriter } from './line-writer.js';
 
 /**
  * One JSON line for each exchange, written when the response has been sent or broken off.
@@ -15,9 +11,23 @@ export interface LineSink {
  * path is logged without its query, since queries carry secrets. What may hold a quotation mark or anything beyond
  * ASCII is escaped; method and authority were validated, and cannot.
  */
-export function accessLog(sink: LineSink, { clock }: { clock: Clock }): Layer {
+export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Layer {
   const time = timestamps(clock);
-  const log = (over: Exchange): void => sink.write(line(time(), over));
+  const names = new NameFields();
+  const log = (exchange: Exchange): void => {
+    const { errorCode, trace, caller, startedAt, respondedAt, clientAddress, requestId } = exchange;
+    const { method, authority, path } = exchange.request!;
+    const { route = '', upstream = '', endpoint = '' } = exchange;
+    const failure = errorCode === undefined ? '' : `,"code":"${errorCode}","flags":"${describe(errorCode).flag}"`;
+    const who = caller === undefined ? '' : `,"caller":${asciiJson(caller.subject)}`;
+    const where = trace === undefined ? '' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}"`;
+    const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;
+    writer.write(
+      `${time()}${exchange.listener}","requestId":${asciiJson(requestId)},"client":${asciiJson(clientAddress)},"method":"${method}","authority":"${authority}","path":${asciiJson(path)}` +
+        `,"status":${exchange.status}${failure}${names.of(route, upstream, endpoint)},"attempts":${exchange.attempts}${who}${where}` +
+        `,"requestBytes":${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${upstreamTime}`,
+    );
+  };
   return (next) =>
     function accessLog(request, exchange) {
       exchange.onFinish(log);
@@ -25,40 +35,46 @@ export function accessLog(sink: LineSink, { clock }: { clock: Clock }): Layer {
     };
 }
 
-function line(time: string, exchange: Exchange): string {
-  const { errorCode, trace, startedAt, finishedAt, respondedAt } = exchange;
-  const { method, authority, path } = exchange.request!;
-  let text =
-    `{"time":"${time}","level":"info","listener":"${exchange.listener}","requestId":${quote(exchange.requestId)},"client":${quote(exchange.clientAddress)}` +
-    `,"method":"${method}","authority":"${authority}","path":${quote(path)},"status":${exchange.status}`;
-  if (errorCode !== undefined) text += `,"code":"${errorCode}","flags":"${describe(errorCode).flag}"`;
-  if (exchange.route !== undefined) text += `,"route":${quote(exchange.route)}`;
-  if (exchange.upstream !== undefined) text += `,"upstream":${quote(exchange.upstream)}`;
-  if (exchange.endpoint !== undefined) text += `,"endpoint":${quote(exchange.endpoint)}`;
-  text += `,"attempts":${exchange.attempts}`;
-  if (exchange.caller !== undefined) text += `,"caller":${quote(exchange.caller.subject)}`;
-  if (trace !== undefined) text += `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}"`;
-  text += `,"requestBytes":${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${round(finishedAt! - startedAt)}`;
-  if (respondedAt !== undefined) text += `,"upstreamMs":${round(respondedAt - startedAt)}`;
-  return `${text}}\n`;
+/** The part of a line that names route, upstream and endpoint: escaped once for each combination, of which configuration has few. */
+class NameFields {
+  readonly #known = new Map<string, Map<string, Map<string, string>>>();
+  #size = 0;
+
+  of(route: string, upstream: string, endpoint: string): string {
+    const known = this.#known.get(route)?.get(upstream)?.get(endpoint);
+    return known ?? this.#add(route, upstream, endpoint);
+  }
+
+  #add(route: string, upstream: string, endpoint: string): string {
+    const field = (name: string, value: string): string => (value === '' ? '' : `,"${name}":${asciiJson(value)}`);
+    const text = field('route', route) + field('upstream', upstream) + field('endpoint', endpoint);
+    // Configuration that is exchanged for ever brings ever new names.
+    if (this.#size++ >= maxKnownNames) {
+      this.#known.clear();
+      this.#size = 0;
+    }
+    let byUpstream = this.#known.get(route);
+    if (byUpstream === undefined) this.#known.set(route, (byUpstream = new Map<string, Map<string, string>>()));
+    let byEndpoint = byUpstream.get(upstream);
+    if (byEndpoint === undefined) byUpstream.set(upstream, (byEndpoint = new Map<string, string>()));
+    byEndpoint.set(endpoint, text);
+    return text;
+  }
 }
 
-const needsEscape = /[^\x20\x21\x23-\x5b\x5d-\x7e]/;
+const maxKnownNames = 10_000;
 
-function quote(text: string): string {
-  return needsEscape.test(text) ? escaped(text) : `"${text}"`;
+/** With two digits behind the point. Formatting a fraction is slow, and most are short times: those are formatted once. */
+function milliseconds(ms: number): string {
+  const hundredths = Math.round(ms * 100);
+  if (hundredths >= maxKnownTimes) return String(hundredths / 100);
+  return (knownTimes[hundredths] ??= String(hundredths / 100));
 }
 
-function escaped(text: string): string {
-  return JSON.stringify(text).replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
+const maxKnownTimes = 10_000;
+const knownTimes: string[] = [];
 
-/** Milliseconds with two digits behind the point. */
-function round(ms: number): number {
-  return Math.round(ms * 100) / 100;
-}
-
-/** ISO 8601 times, formatted once for each millisecond. */
+/** The beginning of a line, with an ISO 8601 time that is formatted once for each millisecond. */
 function timestamps(clock: Clock): () => string {
   let last = NaN;
   let text = '';
@@ -66,7 +82,7 @@ function timestamps(clock: Clock): () => string {
     const now = Math.floor(clock.wallNow());
     if (now !== last) {
       last = now;
-      text = new Date(now).toISOString();
+      text = `{"time":"${new Date(now).toISOString()}","level":"info","listener":"`;
     }
     return text;
   };

@@ -1,6 +1,5 @@
 import { pino } from 'pino';
 import type { Clock } from '../clock/clock.js';
-import type { LineSink } from './access-log.js';
 
 /** Lines leave in batches of about this size, or when they are this old. */
 const batchBytes = 65_536;
@@ -8,47 +7,73 @@ const maxAgeMs = 200;
 /** What a reader that does not keep up may leave lying (bytes); beyond it lines are lost, not memory. */
 const maxPendingBytes = 16 * 1_024 * 1_024;
 
-export interface LineWriter extends LineSink {
-  /** Writes what is left, synchronously. */
-  close(): void;
+/**
+ * Lines of ASCII, copied into the batch in which they leave: one write for each line would cost more than the line, and
+ * handing strings on would have them measured and encoded again.
+ */
+export class LineWriter {
+  #batch = Buffer.allocUnsafeSlow(batchBytes);
+  #used = 0;
+  #isScheduled = false;
+
+  constructor(
+    private readonly clock: Clock,
+    /** Takes a batch of whole lines, and owns its memory. */
+    private readonly flush: (batch: Buffer) => void,
+  ) {}
+
+  /** Takes a whole line, newline included. */
+  write(line: string): void {
+    if (this.#used + line.length > batchBytes) this.#flush();
+    if (line.length > batchBytes) {
+      this.flush(Buffer.from(line, 'latin1'));
+      return;
+    }
+    this.#used += this.#batch.latin1Write(line, this.#used);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.clock.after(maxAgeMs, this.#flush);
+  }
+
+  /** Hands over what there is. */
+  readonly #flush = (): void => {
+    this.#isScheduled = false;
+    if (this.#used === 0) return;
+    this.flush(this.#batch.subarray(0, this.#used));
+    this.#batch = Buffer.allocUnsafeSlow(batchBytes);
+    this.#used = 0;
+  };
+
+  close(): void {
+    this.#flush();
+  }
+}
+
+const needsEscape = /[^\x20\x21\x23-\x5b\x5d-\x7e]/;
+
+/** `text` as a JSON string of ASCII alone. */
+export function asciiJson(text: string): string {
+  return needsEscape.test(text) ? escaped(text) : `"${text}"`;
+}
+
+function escaped(text: string): string {
+  return JSON.stringify(text).replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 /**
- * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours.
- *
- * Lines are ASCII, so each is copied into the batch as it is: one write for each line would cost more than the line,
- * and handing strings on would have them measured and encoded again. pino's destination does the writing: it
- * copes with pipes that are full.
+ * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. pino's destination does
+ * the writing: it copes with pipes that are full. `close` writes what is left, synchronously.
  */
-export function lineWriter(fd: number, clock: Clock): LineWriter {
+export function openLineWriter(fd: number, clock: Clock): { writer: LineWriter; close: () => void } {
   // `contentMode` is sonic-boom's, which pino.destination passes its options to.
   const options = { fd, sync: false, contentMode: 'buffer', maxLength: maxPendingBytes };
   const destination = pino.destination(options) as unknown as { write(data: Buffer): boolean; flushSync(): void; on(event: string, listener: () => void): void };
   destination.on('error', () => {});
-  let batch = Buffer.allocUnsafeSlow(batchBytes);
-  let used = 0;
-  let scheduled = false;
-  const flush = (): void => {
-    scheduled = false;
-    if (used === 0) return;
-    destination.write(batch.subarray(0, used));
-    batch = Buffer.allocUnsafeSlow(batchBytes);
-    used = 0;
-  };
+  const writer = new LineWriter(clock, (batch) => destination.write(batch));
   return {
-    write(line) {
-      if (used + line.length > batchBytes) flush();
-      if (line.length > batchBytes) {
-        destination.write(Buffer.from(line, 'latin1'));
-        return;
-      }
-      used += batch.latin1Write(line, used);
-      if (scheduled) return;
-      scheduled = true;
-      clock.after(maxAgeMs, flush);
-    },
+    writer,
     close() {
-      flush();
+      writer.close();
       try {
         destination.flushSync();
       } catch {
