@@ -3,25 +3,39 @@ import { fieldName, kindsOf } from './field-names.js';
 /**
  * The fields of one message, in the order and spelling in which they came.
  *
- * A proxy forwards most fields untouched, so each is kept as its original line; `names` holds the
- * lower-case name beside it for matching. Lower-case names are interned while parsing, which makes
- * a lookup a walk over a handful of pointer comparisons. Duplicates are kept.
+ * A proxy forwards most fields untouched, so the text they came in is kept whole, and goes out whole as long as
+ * nothing in it is removed or replaced; what is added stands behind it. `names` holds the lower-case names for matching:
+ * they are interned, which makes a lookup a walk over a handful of pointer comparisons. Duplicates are kept.
  */
 export class Headers {
   readonly #names: string[];
-  readonly #lines: string[];
+  /** Lines without CRLF. Those that came as text are cut out of it when one is asked for. */
+  #lines: string[];
+  /** The first fields as one text, each line with its CRLF; `#ends[i]` is the offset behind the i-th line's CRLF. */
+  #text: string;
+  #ends: number[];
   /** Union of the kinds of all fields, and perhaps of some that were removed. */
   #kinds: number;
 
-  /** `names` are lower-case; `lines` start with that name in any case, then a colon; `kinds` is the union of theirs. */
-  constructor(names: string[] = [], lines: string[] = [], kinds = 0) {
+  private constructor(names: string[], lines: string[], text: string, ends: number[], kinds: number) {
     this.#names = names;
     this.#lines = lines;
+    this.#text = text;
+    this.#ends = ends;
     this.#kinds = kinds;
   }
 
+  static empty(): Headers {
+    return new Headers([], [], '', noEnds, 0);
+  }
+
+  /** `names` are lower-case and interned; `ends` are the offsets in `text` behind each line; `kinds` is the union of the names'. */
+  static parsed(text: string, names: string[], ends: number[], kinds: number): Headers {
+    return new Headers(names, [], text, ends, kinds);
+  }
+
   static of(fields: Readonly<Record<string, string>>): Headers {
-    const headers = new Headers();
+    const headers = Headers.empty();
     for (const [name, value] of Object.entries(fields)) headers.append(name, value);
     return headers;
   }
@@ -67,6 +81,7 @@ export class Headers {
       this.#push(name, value);
       return;
     }
+    this.#takeApart();
     this.#lines[index] = `${name}: ${value}`;
     this.#deleteFrom(lower, index + 1);
   }
@@ -86,13 +101,13 @@ export class Headers {
   }
 
   clone(): Headers {
-    return new Headers(this.#names.slice(), this.#lines.slice(), this.#kinds);
+    return new Headers(this.#names.slice(), this.#lines.slice(), this.#text, this.#ends, this.#kinds);
   }
 
   /** The fields as they go on the wire, each line with its CRLF. */
   toWire(): string {
     const lines = this.#lines;
-    let wire = '';
+    let wire = this.#text;
     for (let index = 0; index < lines.length; index++) wire += lines[index]! + '\r\n';
     return wire;
   }
@@ -116,7 +131,10 @@ export class Headers {
   }
 
   #valueAt(index: number): string {
-    return this.#lines[index]!.slice(this.#names[index]!.length + 1).trim();
+    const nameLength = this.#names[index]!.length;
+    const ends = this.#ends;
+    if (index >= ends.length) return this.#lines[index - ends.length]!.slice(nameLength + 1).trim();
+    return this.#text.slice((index === 0 ? 0 : ends[index - 1]!) + nameLength + 1, ends[index]! - 2).trim();
   }
 
   #deleteFrom(name: string, start: number): void {
@@ -126,7 +144,20 @@ export class Headers {
   }
 
   #remove(index: number): void {
+    this.#takeApart();
     this.#names.splice(index, 1);
     this.#lines.splice(index, 1);
   }
+
+  /** From text to single lines. */
+  #takeApart(): void {
+    const ends = this.#ends;
+    if (ends.length === 0) return;
+    const lines = ends.map((end, index) => this.#text.slice(index === 0 ? 0 : ends[index - 1]!, end - 2));
+    this.#lines = lines.concat(this.#lines);
+    this.#text = '';
+    this.#ends = noEnds;
+  }
 }
+
+const noEnds: number[] = [];

@@ -48,7 +48,8 @@ export function headText(data: Buffer, start: number, end: number): string {
 /** Parses field lines, each ended by CRLF, from `position` to the end of `text`. */
 export function parseFields(text: string, position: number, maxHeaders: number): Headers {
   const names: string[] = [];
-  const lines: string[] = [];
+  const ends: number[] = [];
+  const start = position;
   let kinds = 0;
   while (position < text.length) {
     const lineEnd = text.indexOf('\r\n', position);
@@ -58,9 +59,9 @@ export function parseFields(text: string, position: number, maxHeaders: number):
     const name = fieldName(text.slice(position, colon));
     if (name === undefined) throw new Http1Error('syntax', 'a field name that is not a token');
     names.push(name.lower);
-    lines.push(text.slice(position, lineEnd));
     kinds |= name.kinds;
     position = lineEnd + 2;
+    ends.push(position - start);
   }
-  return new Headers(names, lines, kinds);
+  return Headers.parsed(text.slice(start), names, ends, kinds);
 }

@@ -29,6 +29,7 @@ export class Http1Connection {
   deadline: number;
   readonly #socket: Socket;
   readonly #listener: Http1Listener;
+  readonly #clientAddress: string;
   #state: 'head' | 'exchange' | 'closing' = 'head';
   #held: Buffer | undefined;
   /** What is held is about to be consumed; bytes that come before that go behind it. */
@@ -48,6 +49,7 @@ export class Http1Connection {
   constructor(socket: Socket, listener: Http1Listener) {
     this.#socket = socket;
     this.#listener = listener;
+    this.#clientAddress = socket.remoteAddress ?? '';
     this.deadline = this.#now() + listener.options.limits.headTimeout;
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
@@ -187,7 +189,7 @@ export class Http1Connection {
   #open(): Exchange {
     const startedAt = this.#startedAt === 0 ? this.#now() : this.#startedAt;
     this.#startedAt = 0;
-    const exchange = new Exchange(this.#listener.options.name, this.#socket.remoteAddress ?? '', startedAt);
+    const exchange = new Exchange(this.#listener.options.name, this.#clientAddress, startedAt);
     exchange.inform = this.#inform;
     this.#exchange = exchange;
     this.#responseStarted = false;
@@ -261,13 +263,14 @@ export class Http1Connection {
       this.#socket.destroy();
       return;
     }
-    exchange.finish(this.#now());
+    const now = this.#now();
+    exchange.finish(now);
     if (!this.#keepAlive) {
       this.#closeGently();
       return;
     }
     this.#state = 'head';
-    this.deadline = this.#now() + this.#listener.options.limits.idleTimeout;
+    this.deadline = now + this.#listener.options.limits.idleTimeout;
     this.#resumeReading();
   }
 
@@ -361,7 +364,7 @@ export class Http1Connection {
     this.deadline = Infinity;
     const exchange = this.#open();
     exchange.cancellation.cancel(error);
-    const request: HttpRequest = { ...refused, headers: new Headers(), cancellation: exchange.cancellation };
+    const request: HttpRequest = { ...refused, headers: Headers.empty(), cancellation: exchange.cancellation };
     this.#run(this.#listener.options.refuse, request, exchange);
   }
 

@@ -87,7 +87,7 @@ export class ConnectionPool {
     });
   }
 
-  giveBack(connection: Http1UpstreamConnection): void {
+  giveBack(connection: Http1UpstreamConnection, now: number): void {
     if (this.#closed) {
       connection.close();
       return;
@@ -97,7 +97,7 @@ export class ConnectionPool {
       next.resolve(connection);
       return;
     }
-    connection.deadline = this.clock.now() + this.limits.idleTimeout;
+    connection.deadline = now + this.limits.idleTimeout;
     this.#idle.push(connection);
   }
 

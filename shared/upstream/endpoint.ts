@@ -48,32 +48,26 @@ export class Endpoint {
     const startedAt = this.#clock.now();
     exchange.attempts++;
     exchange.endpoint = this.name;
-    return this.#send(request, exchange).then(
-      (response) => {
+    const responded = (response: HttpResponse): HttpResponse => {
+      const at = exchange.respondedAt!;
+      this.latency.observe(at - startedAt, at);
+      return response;
+    };
+    const failed = (error: unknown): never => {
+      if (error instanceof ProxyError && error.entry.blamesUpstream) {
         const now = this.#clock.now();
-        this.latency.observe(now - startedAt, now);
-        return response;
-      },
-      (error: unknown) => {
-        if (error instanceof ProxyError && error.entry.blamesUpstream) {
-          const now = this.#clock.now();
-          this.latency.observeFailure(now - startedAt, now);
-        }
-        throw error;
-      },
-    );
-  };
-
-  #send(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+        this.latency.observeFailure(now - startedAt, now);
+      }
+      throw error;
+    };
     const idle = this.pool.takeIdle();
-    if (idle === undefined) return this.#sendOnNew(request, exchange);
-    if (!mayBeRepeated(request)) return idle.send(request, exchange);
-    return idle.send(request, exchange).catch((error: unknown) => {
-      if (!isKeepAliveRace(error, request, idle.nothingReceived)) throw error;
+    if (idle === undefined) return this.#sendOnNew(request, exchange).then(responded, failed);
+    return idle.send(request, exchange).then(responded, (error: unknown) => {
+      if (!isKeepAliveRace(error, request, idle.nothingReceived)) return failed(error);
       // The peer closed the idle connection while the request was on its way: that is nobody's failure.
-      return this.#sendOnNew(request, exchange);
+      return this.#sendOnNew(request, exchange).then(responded, failed);
     });
-  }
+  };
 
   async #sendOnNew(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
     return (await this.pool.acquire(request.cancellation)).send(request, exchange);
@@ -86,10 +80,13 @@ export class Endpoint {
 }
 
 /** RFC 9110 section 9.2.2: a request that may have been processed is sent again only if that is harmless. */
-function mayBeRepeated(request: HttpRequest): boolean {
-  return request.body.bytes !== undefined && isIdempotent(request.method);
-}
-
 function isKeepAliveRace(error: unknown, request: HttpRequest, nothingReceived: boolean): boolean {
-  return error instanceof ProxyError && error.code === 'upstream_reset' && nothingReceived && !request.cancellation.isCancelled;
+  return (
+    error instanceof ProxyError &&
+    error.code === 'upstream_reset' &&
+    nothingReceived &&
+    !request.cancellation.isCancelled &&
+    request.body.bytes !== undefined &&
+    isIdempotent(request.method)
+  );
 }

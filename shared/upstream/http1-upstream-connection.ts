@@ -170,12 +170,13 @@ export class Http1UpstreamConnection implements Cancellable {
       body = this.#openBody(framing.kind === 'length' ? framing.length : undefined);
       this.#decoder = bodyDecoder(framing)!;
     }
-    this.#exchange!.respondedAt = this.#pool.clock.now();
+    const now = this.#pool.clock.now();
+    this.#exchange!.respondedAt = now;
     const resolve = this.#resolve!;
     this.#resolve = undefined;
     this.#reject = undefined;
     this.#state = 'body';
-    if (this.#decoder === undefined) this.#complete(end < data.length);
+    if (this.#decoder === undefined) this.#complete(now, end < data.length);
     else if (end < data.length) this.#readBody(Buffer.from(data.subarray(end)), 0);
     resolve({ status: head.status, headers: head.headers, body });
   }
@@ -196,7 +197,8 @@ export class Http1UpstreamConnection implements Cancellable {
   #readBody(data: Buffer, offset: number): void {
     const decoder = this.#decoder!;
     const body = this.#body!;
-    this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
+    const now = this.#pool.clock.now();
+    this.deadline = now + this.#pool.limits.bodyIdleTimeout;
     try {
       offset = decoder.decode(data, offset, (chunk) => body.push(chunk));
     } catch (error) {
@@ -205,12 +207,12 @@ export class Http1UpstreamConnection implements Cancellable {
     }
     if (!decoder.done || this.#decoder !== decoder) return;
     this.#body = undefined;
-    this.#complete(offset < data.length);
+    this.#complete(now, offset < data.length);
     body.end(decoder.trailers);
   }
 
   /** The response is whole. Bytes beyond it make the connection suspect: it is closed. */
-  #complete(hasExtraBytes: boolean): void {
+  #complete(now: number, hasExtraBytes: boolean): void {
     const mayBeKept = this.#keepAlive && this.#requestSent && !hasExtraBytes;
     this.#release();
     if (!mayBeKept) {
@@ -221,14 +223,14 @@ export class Http1UpstreamConnection implements Cancellable {
     }
     this.#state = 'idle';
     if (this.#socket.isPaused()) this.#socket.resume();
-    this.#pool.giveBack(this);
+    this.#pool.giveBack(this, now);
   }
 
   readonly #onEnd = (): void => {
     const body = this.#body;
     if (body !== undefined && this.#endsWithConnection) {
       this.#body = undefined;
-      this.#complete(false);
+      this.#complete(this.#pool.clock.now(), false);
       body.end();
       return;
     }
