@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { admissionPolicies, upstreamPolicies } from '../shared/config/policies.js';
 import { matchSchema } from '../shared/config/routes.js';
-import { limitsSchema, processSections, tlsListenSchema, upstreamsSchema } from '../shared/config/sections.js';
+import { limitsSchema, processSections, tlsListenSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 
 export const routeSchema = z.strictObject({
   name: z.string().min(1).optional().describe('Name in logs and metrics; default: its host and path.'),
@@ -27,7 +27,9 @@ export const gatewaySchema = z.strictObject({
   trustedProxies: z
     .array(z.string())
     .default([])
-    .describe('Addresses or CIDRs whose X-Forwarded-* fields are believed; from all others they are removed.'),
+    .describe('Addresses or CIDRs whose X-Forwarded-* and Forwarded fields are believed; from all others they are removed.'),
+  forwardedField: z.boolean().default(false).describe('Whether upstreams also get the `Forwarded` field of RFC 7239.'),
+  via: viaName('gateway'),
   ...processSections,
 });
 export type GatewayConfig = z.output<typeof gatewaySchema>;

@@ -21,36 +21,89 @@ function plain(address: string): string {
   return address.startsWith('::ffff:') ? address.slice(7) : address;
 }
 
+export interface ForwardedOptions {
+  readonly trusted: (address: string) => boolean;
+  /** Whether to say it in RFC 7239's `Forwarded` too. */
+  readonly standardField: boolean;
+}
+
 /**
  * Says who the client is, so that everything behind the gateway can rely on it: `X-Forwarded-For`, `-Proto` and
- * `-Host` are set here, and what a client sent under these names, or as its identity, is removed. A trusted
- * proxy in front is believed, and the client is then the rightmost address that is not itself trusted.
+ * `-Host`, and `Forwarded` (RFC 7239) if wanted, are set here, and what a client sent under these names, or as its
+ * identity, is removed. A trusted proxy in front is believed, in either form, and the client is then the rightmost
+ * address that is not itself trusted.
  */
-export function forwarded({ trusted }: { readonly trusted: (address: string) => boolean }): Layer {
+export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
   return (next) =>
     function forwarded(request, exchange) {
-      const { headers } = request;
+      const { headers, authority, scheme } = request;
       const peer = plain(exchange.clientAddress);
-      const believed = trusted(peer);
-      if (believed) {
+      let [proto, host]: readonly [string, string] = [scheme, authority];
+      if (trusted(peer)) {
         headers.deleteKind(fieldKind.identity);
-        const chain = forwardedFor(headers);
-        exchange.clientAddress = chain.findLast((address) => !trusted(address)) ?? chain[0] ?? peer;
-        headers.set('X-Forwarded-For', [...chain, peer].join(', '));
+        const said = believed(headers);
+        exchange.clientAddress = said.chain.findLast((address) => !trusted(address)) ?? said.chain[0] ?? peer;
+        proto = said.proto ?? scheme;
+        host = said.host ?? authority;
+        headers.set('X-Forwarded-For', [...said.chain, peer].join(', '));
+        headers.set('X-Forwarded-Proto', proto);
+        headers.set('X-Forwarded-Host', host);
       } else {
         headers.deleteKind(fieldKind.forwarding | fieldKind.identity);
         exchange.clientAddress = peer;
         headers.append('X-Forwarded-For', peer);
+        headers.append('X-Forwarded-Proto', proto);
+        headers.append('X-Forwarded-Host', host);
       }
-      if (!believed || !headers.has('x-forwarded-proto')) headers.set('X-Forwarded-Proto', request.scheme);
-      if (!believed || !headers.has('x-forwarded-host')) headers.set('X-Forwarded-Host', request.authority);
+      if (standardField) headers.append('Forwarded', `for=${node(peer)};proto=${proto};host="${host}"`);
       return next(request, exchange);
     };
 }
 
-function forwardedFor(headers: Headers): string[] {
-  return (headers.getCombined('x-forwarded-for') ?? '')
+interface Believed {
+  /** Addresses, the client's first. */
+  readonly chain: readonly string[];
+  readonly proto: string | undefined;
+  readonly host: string | undefined;
+}
+
+/** What a trusted proxy says, in the form that it uses: `X-Forwarded-*` if there is any, otherwise `Forwarded`. */
+function believed(headers: Headers): Believed {
+  if (headers.has('x-forwarded-for') || !headers.has('forwarded')) {
+    return {
+      chain: list(headers.getCombined('x-forwarded-for')),
+      proto: list(headers.getCombined('x-forwarded-proto')).at(-1),
+      host: list(headers.getCombined('x-forwarded-host')).at(-1),
+    };
+  }
+  const elements = headers.getCombined('forwarded')!.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/).map(parameters);
+  const chain = elements.map((element) => addressOf(element.get('for') ?? '')).filter((address) => address !== '');
+  const proto = elements.at(-1)?.get('proto')?.toLowerCase();
+  const host = elements.at(-1)?.get('host')?.toLowerCase();
+  return { chain, proto: proto === 'http' || proto === 'https' ? proto : undefined, host: host !== undefined && /^[\w.:[\]-]{1,255}$/.test(host) ? host : undefined };
+}
+
+function list(value: string | undefined): string[] {
+  return (value ?? '')
     .split(',')
-    .map((address) => address.trim())
-    .filter((address) => address !== '');
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
+}
+
+/** The parameters of one forwarded-element (RFC 7239 section 4), names in lower case, values without their quotes. */
+function parameters(element: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [, name, value] of element.matchAll(/([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]+)/g)) {
+    found.set(name!.toLowerCase(), value!.startsWith('"') ? value!.slice(1, -1).replace(/\\(.)/g, '$1') : value!);
+  }
+  return found;
+}
+
+/** The address of a node identifier, without brackets and port (RFC 7239 section 6). */
+function addressOf(node: string): string {
+  return /^\[([0-9A-Fa-f:.]+)\](?::\w+)?$/.exec(node)?.[1] ?? /^([\w.-]+)(?::\w+)?$/.exec(node)?.[1] ?? '';
+}
+
+function node(address: string): string {
+  return isIPv6(address) ? `"[${address}]"` : address;
 }

@@ -5,6 +5,7 @@ import { forwarded, trustedPeers } from './forwarded.js';
 import { Plan, type PlanDependencies } from './plan.js';
 import { listenerStack } from './stack.js';
 import type { Service } from '../shared/http/service.js';
+import { via } from '../shared/intermediary/via.js';
 import { Http1Listener } from '../shared/listener/http1-listener.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
@@ -22,7 +23,8 @@ export class Gateway {
     this.#dependencies = dataPlane.dependencies;
     const layers = {
       ...dataPlane.layers('edge'),
-      forwarded: forwarded({ trusted: trustedPeers(config.trustedProxies) }),
+      forwarded: forwarded({ trusted: trustedPeers(config.trustedProxies), standardField: config.forwardedField }),
+      via: via(config.via),
       tracing: tracing({ trustRequestId: false }),
       overload: overload(config.limits.maxInFlight),
     };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { admissionPolicies } from '../shared/config/policies.js';
-import { limitsSchema, listenSchema, processSections, upstreamSchema, upstreamsSchema } from '../shared/config/sections.js';
+import { limitsSchema, listenSchema, processSections, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { address, duration } from '../shared/config/units.js';
 
 const { timeout, attemptTimeout, connectTimeout, idleTimeout } = upstreamSchema.shape;
@@ -35,6 +35,7 @@ export const sidecarSchema = z.strictObject({
   outbound: z.strictObject({ listen: listenSchema }).optional(),
   upstreams: sidecarDynamicSchema.shape.upstreams,
   limits: limitsSchema.prefault({}),
+  via: viaName('sidecar'),
   ...processSections,
 });
 export type SidecarConfig = z.output<typeof sidecarSchema>;

@@ -5,6 +5,7 @@ import { InboundPlan, type InboundConfig } from './inbound/plan.js';
 import { listenerStack as inboundStack } from './inbound/stack.js';
 import { listenerStack as outboundStack } from './outbound/stack.js';
 import type { Service } from '../shared/http/service.js';
+import { via } from '../shared/intermediary/via.js';
 import { Http1Listener } from '../shared/listener/http1-listener.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
@@ -87,7 +88,7 @@ export class Sidecar {
 
   #side<P extends { readonly route: Service }>(name: string, listen: { host: string; port: number }, plan: P, listenerStack: typeof inboundStack): Side<P> {
     const { config, dataPlane } = this;
-    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight) };
+    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: via(config.via) };
     const side: Side<P> = {
       plan,
       listener: new Http1Listener({

@@ -12,12 +12,21 @@ export const limitsSchema = z.strictObject({
   maxBodyBytes: size.default(1_073_741_824).describe('Length of a request body; beyond it 413.'),
   headTimeout: duration.default(10_000).describe('From the first byte of a request to the end of its head; beyond it 408.'),
   bodyIdleTimeout: duration.default(30_000).describe('Longest pause within a request body; beyond it 408.'),
+  minBodyRate: size.default(240).describe('Bytes a second that a request body must average over its first 5 s and from then on; below it 408. 0: no limit.'),
+  writeTimeout: duration.default(60_000).describe('Longest time in which a client takes nothing of an answer; then it is cut off.'),
   idleTimeout: duration.default(65_000).describe('Longest pause between two requests of a connection.'),
+  maxRequestsPerConnection: z.int().positive().default(100_000).describe('After so many the connection is closed, politely.'),
+  upgrades: z.array(z.string().regex(/^[a-z0-9!#$%&'*+.^_|~-]+$/, 'expected a lower-case protocol name')).default(['websocket']).describe('Protocols that a client may switch to; a request for another is answered as an ordinary one.'),
+  tunnelIdleTimeout: duration.default(3_600_000).describe('Longest silence on a connection that has switched to another protocol.'),
   maxConnections: z.int().positive().default(16_384),
   maxConnectionsPerClient: z.int().positive().default(16_384).describe('Connections of one client address.'),
   maxInFlight: z.int().positive().default(8_192).describe('Requests at a time in all; beyond it 503.'),
 });
 export type LimitsConfig = z.output<typeof limitsSchema>;
+
+/** The name that a proxy goes by in `Via`. */
+export const viaName = (name: string) =>
+  z.string().regex(/^[\w.-]{1,64}$/, 'expected letters, digits, dots and hyphens').default(name).describe('The name that this proxy goes by in the Via field.');
 
 /** Where a listener listens. Port 0 takes a free one, which the log names. */
 export const listenSchema = z.strictObject({ host, port: z.int().min(0).max(65535) });

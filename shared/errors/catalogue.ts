@@ -27,6 +27,7 @@ export const catalogue = {
   head_too_large: { ...client, status: 431, flag: 'DPE', detail: 'The request head is larger than this proxy accepts.' },
   method_refused: { ...client, status: 405, flag: 'DPE', detail: 'This proxy does not forward that method.' },
   version_unsupported: { ...client, status: 505, flag: 'DPE', detail: 'Only HTTP/1.0 and HTTP/1.1 are spoken here.' },
+  client_stalled: { ...client, status: 499, flag: 'DT', detail: 'The client did not take the answer in time.' },
   client_closed: { ...client, status: 499, flag: 'DC', detail: 'The client left before the answer was complete.' },
 
   no_route: { ...client, status: 404, flag: 'NR', detail: 'No route matches the request.' },

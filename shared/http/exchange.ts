@@ -19,6 +19,8 @@ export class Exchange {
   readonly cancellation = new Cancellation();
   /** The request as the client sent it; a refused one has `-` for what could not be read. */
   request: HttpRequest | undefined;
+  /** The version of HTTP that the client spoke. */
+  httpVersion: '1.0' | '1.1' | '2' = '1.1';
 
   /** Unique id, from the client where it is trusted, otherwise made here; also sent upstream. */
   requestId = '';

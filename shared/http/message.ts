@@ -1,6 +1,7 @@
 import type { Body } from './body.js';
 import type { Cancellation } from './cancellation.js';
 import type { Headers } from './headers.js';
+import type { TunnelEnd } from './tunnel.js';
 
 /** A request on its way through the layers. A layer that changes one makes a copy (`{ ...request, … }`). */
 export interface HttpRequest {
@@ -15,6 +16,8 @@ export interface HttpRequest {
   readonly scheme: 'http' | 'https';
   readonly headers: Headers;
   readonly body: Body;
+  /** The protocol that the client asks to switch to, lower-case, if its listener lets it (RFC 9110 section 7.8). */
+  readonly upgrade?: string | undefined;
   /** Cancelled when nobody waits for the answer any more, or an enclosing timeout struck. */
   readonly cancellation: Cancellation;
 }
@@ -23,6 +26,8 @@ export interface HttpResponse {
   readonly status: number;
   readonly headers: Headers;
   readonly body: Body;
+  /** With 101: the upstream's side of the connection that has switched. */
+  readonly tunnel?: TunnelEnd | undefined;
 }
 
 /** Whether a failed request may be sent again without asking anyone (RFC 9110 section 9.2.2). */

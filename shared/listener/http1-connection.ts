@@ -1,11 +1,10 @@
 import type { Socket } from 'node:net';
-import { BytesBody, emptyBody, StreamBody, type Body } from '../http/body.js';
+import { BytesBody, emptyBody, type Body } from '../http/body.js';
 import { Exchange } from '../http/exchange.js';
 import { Headers } from '../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
-import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
-import type { Framing } from '../http1/framing.js';
+import { TunnelEnd } from '../http/tunnel.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { Http1Error } from '../http1/http1-error.js';
@@ -14,6 +13,7 @@ import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
 import { statusLine } from '../http1/status-line.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { halfCloseGraceMs, type Http1Listener } from './http1-listener.js';
+import { IncomingBody } from './incoming-body.js';
 import { responseFramingFor, type ResponseFraming } from './response-framing.js';
 import { violationToError } from './violations.js';
 
@@ -21,16 +21,17 @@ import { violationToError } from './violations.js';
  * One client connection.
  *
  * `head`: waiting for, or in the middle of, a request head. `exchange`: a request was handed to the
- * stack; its body may still be arriving and its answer going out. `closing`: the last answer was sent and
- * what the client still sends is thrown away, so that the answer is not lost to a reset. One exchange
- * at a time: pipelined requests wait in `#held`, with the socket paused, and are answered in order.
+ * stack; its body may still be arriving and its answer going out. `tunnel`: both sides switched to another protocol, and
+ * bytes pass as they are. `closing`: the last answer was sent and what the client still sends is thrown away, so
+ * that the answer is not lost to a reset. One exchange at a time: pipelined requests wait in `#held`, with the
+ * socket paused, and are answered in order; and none is read while the client does not take what it was answered.
  */
 export class Http1Connection {
   deadline: number;
   readonly #socket: Socket;
   readonly #listener: Http1Listener;
   readonly #clientAddress: string;
-  #state: 'head' | 'exchange' | 'closing' = 'head';
+  #state: 'head' | 'exchange' | 'tunnel' | 'closing' = 'head';
   #held: Buffer | undefined;
   /** What is held is about to be consumed; bytes that come before that go behind it. */
   #resumesSoon = false;
@@ -38,13 +39,20 @@ export class Http1Connection {
 
   #exchange: Exchange | undefined;
   #head: RequestHead | undefined;
-  #decoder: BodyDecoder | undefined;
-  #body: StreamBody | undefined;
+  /** The request's body, until its last byte was read. */
+  #body: IncomingBody | undefined;
   #bodyBytes = 0;
   #writer: MessageWriter | undefined;
   #responseStarted = false;
   #keepAlive = true;
   #clientEnded = false;
+  #requests = 0;
+  /** Since when the client has not taken what was written for it (ms). */
+  #blockedSince = 0;
+  /** The next request waits until the client has taken the answers before it. */
+  #waitsForDrain = false;
+  #tunnel: TunnelEnd | undefined;
+  #tunnelActiveAt = 0;
 
   constructor(socket: Socket, listener: Http1Listener) {
     this.#socket = socket;
@@ -58,7 +66,9 @@ export class Http1Connection {
   }
 
   closeIfIdle(): void {
-    if (this.#state === 'head' && this.#held === undefined) this.#socket.destroy();
+    if (this.#state !== 'head' || this.#held !== undefined) return;
+    if (this.#waitsForDrain) this.#closeGently();
+    else this.#socket.destroy();
   }
 
   destroy(): void {
@@ -66,22 +76,51 @@ export class Http1Connection {
   }
 
   onDeadline(): void {
-    if (this.#state === 'closing') {
-      this.#socket.destroy();
-    } else if (this.#state === 'head') {
-      if (this.#held === undefined) this.#socket.destroy();
-      else this.#refuse(new ProxyError('request_timeout'));
-    } else if (this.#clientEnded) {
-      this.#abandon(new ProxyError('client_closed'));
-    } else if (this.#decoder !== undefined) {
-      // A client that we made wait is not the one that is late.
-      if (this.#socket.isPaused()) this.deadline = this.#now() + this.#listener.options.limits.bodyIdleTimeout;
-      else this.#failRequestBody(new ProxyError('request_timeout'));
+    switch (this.#state) {
+      case 'closing':
+        this.#socket.destroy();
+        break;
+      case 'head':
+        if (this.#held === undefined || this.#waitsForDrain) this.#socket.destroy();
+        else this.#refuse(new ProxyError('request_timeout'));
+        break;
+      case 'tunnel':
+        this.#checkTunnel();
+        break;
+      case 'exchange':
+        this.#checkExchange();
     }
+  }
+
+  #checkExchange(): void {
+    const now = this.#now();
+    const { writeTimeout } = this.#listener.options.limits;
+    if (this.#responseStarted && this.#socket.writableNeedDrain && now - this.#blockedSince >= writeTimeout) {
+      this.#abandon(new ProxyError('client_stalled'));
+    } else if (this.#clientEnded && !this.#responseStarted) {
+      this.#abandon(new ProxyError('client_closed'));
+    } else if (this.#body !== undefined && !this.#body.isPaused && this.#body.deadline <= now) {
+      this.#failRequestBody(new ProxyError('request_timeout'));
+    } else {
+      this.deadline = this.#exchangeDeadline(now);
+    }
+  }
+
+  /** When the exchange in progress has to be looked at next. */
+  #exchangeDeadline(now: number): number {
+    const { writeTimeout, bodyIdleTimeout } = this.#listener.options.limits;
+    const body = this.#body === undefined ? Infinity : this.#body.isPaused ? now + bodyIdleTimeout : this.#body.deadline;
+    if (!this.#responseStarted) return body;
+    return Math.min(body, (this.#socket.writableNeedDrain ? this.#blockedSince : now) + writeTimeout);
   }
 
   readonly #onData = (data: Buffer): void => {
     if (this.#state === 'closing') return;
+    if (this.#tunnel !== undefined) {
+      this.#tunnelActiveAt = this.#now();
+      this.#tunnel.received(data);
+      return;
+    }
     const held = this.#held;
     if (held === undefined) {
       this.#consume(data, 0);
@@ -97,7 +136,7 @@ export class Http1Connection {
   #consume(data: Buffer, scanned: number): void {
     let offset = 0;
     while (offset < data.length) {
-      if (this.#decoder !== undefined) {
+      if (this.#body !== undefined) {
         offset = this.#readBody(data, offset);
         if (offset === -1) return;
       } else if (this.#state === 'head') {
@@ -148,9 +187,10 @@ export class Http1Connection {
     else if (headers.has('expect')) checkExpectation(headers, end < data.length);
     this.#head = head;
     this.#state = 'exchange';
-    this.#keepAlive = head.keepAlive;
+    this.#keepAlive = head.keepAlive && ++this.#requests < options.limits.maxRequestsPerConnection;
     this.deadline = Infinity;
     const exchange = this.#open();
+    if (head.minorVersion === 0) exchange.httpVersion = '1.0';
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
       // Small bodies arrive with their head: they need no stream, and can be sent again as they are.
@@ -158,8 +198,11 @@ export class Http1Connection {
       this.#bodyBytes = framing.length;
       end += framing.length;
     } else if (framing.kind !== 'none') {
-      body = this.#openBody(framing);
+      this.#body = new IncomingBody(framing, options.limits, () => this.#now(), this.#socket);
+      this.deadline = this.#body.deadline;
+      body = this.#body.stream;
     }
+    const upgrade = framing.kind === 'none' && headers.has('upgrade') ? requestedUpgrade(head, options.limits.upgrades) : undefined;
     removeHopByHop(headers);
     const request: HttpRequest = {
       method: head.method,
@@ -169,21 +212,11 @@ export class Http1Connection {
       scheme: head.target.scheme ?? (options.tls === undefined ? 'http' : 'https'),
       headers,
       body,
+      upgrade,
       cancellation: exchange.cancellation,
     };
     this.#run(options.service, request, exchange);
     return end;
-  }
-
-  #openBody(framing: Framing): StreamBody {
-    this.deadline = this.#now() + this.#listener.options.limits.bodyIdleTimeout;
-    this.#decoder = bodyDecoder(framing)!;
-    this.#body = new StreamBody(framing.kind === 'length' ? framing.length : undefined, {
-      pause: () => this.#socket.pause(),
-      resume: () => this.#socket.resume(),
-      cancel: () => {},
-    });
-    return this.#body;
   }
 
   #open(): Exchange {
@@ -201,8 +234,14 @@ export class Http1Connection {
     exchange.request = request;
     service(request, exchange).then(
       (response) => {
-        if (this.#exchange === exchange) this.#respond(request.method, response, exchange);
-        else response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
+        if (this.#exchange !== exchange) {
+          response.tunnel?.destroy();
+          response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
+        } else if (response.tunnel !== undefined) {
+          this.#switch(request.upgrade!, response, response.tunnel, exchange);
+        } else {
+          this.#respond(request.method, response, exchange);
+        }
       },
       // The stack turns errors into responses; what still arrives here is a defect in the stack itself.
       (error: unknown) => {
@@ -222,12 +261,11 @@ export class Http1Connection {
 
   #respond(method: string, response: HttpResponse, exchange: Exchange): void {
     // A request whose body is not all here may never be: its connection cannot be used again.
-    if (this.#decoder !== undefined || this.#listener.isDraining || this.#clientEnded) this.#keepAlive = false;
+    if (this.#body !== undefined || this.#listener.isDraining || this.#clientEnded) this.#keepAlive = false;
     const framing: ResponseFraming = responseFramingFor(method, response, this.#head?.minorVersion ?? 1);
     if (framing.kind === 'close') this.#keepAlive = false;
     exchange.status = response.status;
     this.#responseStarted = true;
-    if (this.#decoder === undefined) this.deadline = Infinity;
     const { headers } = response;
     removeHopByHop(headers);
     for (const [name, value] of exchange.responseFields) headers.set(name, value);
@@ -238,31 +276,29 @@ export class Http1Connection {
       (this.#keepAlive ? (this.#head?.minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
     const { body } = response;
     if (framing.kind === 'none') {
+      const hasDrained = writeWhole(this.#socket, head, noBytes);
       body.cancel(noBody);
-      writeWhole(this.#socket, head, noBytes);
-      this.#finish(exchange, response, 0, undefined);
+      this.#finish(exchange, 0, hasDrained);
     } else if (body.bytes !== undefined) {
-      writeWhole(this.#socket, head, body.bytes);
-      this.#finish(exchange, response, body.bytes.length, undefined);
+      const hasDrained = writeWhole(this.#socket, head, body.bytes);
+      this.#finish(exchange, body.bytes.length, hasDrained);
     } else {
-      const writer = new MessageWriter(this.#socket, head, framing.kind, body, (failure) => this.#finish(exchange, response, writer.bytesWritten, failure));
+      const writer = new MessageWriter(this.#socket, head, framing.kind, body, (failure) => {
+        if (this.#exchange !== exchange) return;
+        if (failure === undefined) this.#finish(exchange, writer.bytesWritten, !this.#socket.writableNeedDrain);
+        else this.#breakOff(exchange, response, writer.bytesWritten, failure);
+      });
       this.#writer = writer;
+      this.#blockedSince = this.#now();
       writer.start();
+      if (this.#writer === writer) this.deadline = this.#exchangeDeadline(this.#now());
     }
   }
 
-  #finish(exchange: Exchange, response: HttpResponse, bytesWritten: number, failure: Error | undefined): void {
-    if (this.#exchange !== exchange) return;
+  /** The response is whole. `hasDrained`: the client takes what is written. */
+  #finish(exchange: Exchange, bytesWritten: number, hasDrained: boolean): void {
     exchange.responseBytes = bytesWritten;
     this.#end(exchange);
-    if (failure !== undefined) {
-      // The client must see that this is not the whole answer: the end of the framing never comes.
-      exchange.errorCode ??= failure instanceof ProxyError ? failure.code : 'upstream_truncated';
-      response.body.cancel(failure);
-      exchange.finish(this.#now());
-      this.#socket.destroy();
-      return;
-    }
     const now = this.#now();
     exchange.finish(now);
     if (!this.#keepAlive) {
@@ -270,8 +306,56 @@ export class Http1Connection {
       return;
     }
     this.#state = 'head';
+    if (!hasDrained) {
+      this.#waitsForDrain = true;
+      this.#socket.pause();
+      this.deadline = now + this.#listener.options.limits.writeTimeout;
+      return;
+    }
     this.deadline = now + this.#listener.options.limits.idleTimeout;
     this.#resumeReading();
+  }
+
+  /** The client must see that this is not the whole answer: the end of the framing never comes. */
+  #breakOff(exchange: Exchange, response: HttpResponse, bytesWritten: number, failure: Error): void {
+    exchange.responseBytes = bytesWritten;
+    this.#end(exchange);
+    exchange.errorCode ??= failure instanceof ProxyError ? failure.code : 'upstream_truncated';
+    response.body.cancel(failure);
+    exchange.finish(this.#now());
+    this.#socket.destroy();
+  }
+
+  /** The upstream has switched to another protocol: so do we. The exchange lasts as long as the tunnel. */
+  #switch(protocol: string, response: HttpResponse, upstream: TunnelEnd, exchange: Exchange): void {
+    const { headers } = response;
+    removeHopByHop(headers);
+    exchange.status = response.status;
+    this.#responseStarted = true;
+    this.#state = 'tunnel';
+    this.#socket.write(`${statusLine(response.status)}${headers.toWire()}Connection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`, 'latin1');
+    const tunnel = new TunnelEnd(this.#socket);
+    this.#tunnel = tunnel;
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) tunnel.received(held);
+    if (this.#clientEnded) tunnel.ended();
+    tunnel.join(upstream);
+    this.#tunnelActiveAt = this.#now();
+    this.deadline = this.#tunnelActiveAt + this.#listener.options.limits.tunnelIdleTimeout;
+    exchange.onFinish(() => {
+      exchange.requestBytes = tunnel.bytes;
+      exchange.responseBytes = upstream.bytes;
+    });
+    upstream.onActive = () => {
+      this.#tunnelActiveAt = this.#now();
+    };
+  }
+
+  #checkTunnel(): void {
+    const due = this.#tunnelActiveAt + this.#listener.options.limits.tunnelIdleTimeout;
+    if (due <= this.#now()) this.#socket.destroy();
+    else this.deadline = due;
   }
 
   #end(exchange: Exchange): void {
@@ -304,7 +388,6 @@ export class Http1Connection {
   #closeGently(): void {
     this.#state = 'closing';
     this.#held = undefined;
-    this.#decoder = undefined;
     this.#body = undefined;
     this.deadline = this.#now() + lingerMs;
     this.#socket.end();
@@ -313,26 +396,19 @@ export class Http1Connection {
   }
 
   #readBody(data: Buffer, offset: number): number {
-    const { limits } = this.#listener.options;
-    const decoder = this.#decoder!;
     const body = this.#body!;
-    this.deadline = this.#now() + limits.bodyIdleTimeout;
     try {
-      offset = decoder.decode(data, offset, (chunk) => {
-        this.#bodyBytes += chunk.length;
-        if (this.#bodyBytes > limits.maxBodyBytes) throw new ProxyError('body_too_large');
-        body.push(chunk);
-      });
+      offset = body.read(data, offset, this.#now());
     } catch (error) {
       this.#failRequestBody(violationToError(error));
       return -1;
     }
-    if (decoder.done && this.#decoder === decoder) {
-      this.#decoder = undefined;
-      this.#body = undefined;
-      this.deadline = this.#clientEnded ? this.deadline : Infinity;
-      body.end(decoder.trailers);
+    this.#bodyBytes = body.bytes;
+    if (this.#body === body) {
+      if (body.isComplete) this.#body = undefined;
+      this.deadline = this.#exchangeDeadline(this.#now());
     }
+    if (body.isComplete) body.end();
     return offset;
   }
 
@@ -340,11 +416,11 @@ export class Http1Connection {
   #failRequestBody(error: ProxyError): void {
     const exchange = this.#exchange;
     const body = this.#body;
-    this.#decoder = undefined;
     this.#body = undefined;
     this.#keepAlive = false;
     this.deadline = Infinity;
     if (exchange === undefined) return;
+    this.#bodyBytes = body?.bytes ?? 0;
     if (this.#responseStarted) {
       exchange.errorCode ??= error.code;
       this.#abandon(error);
@@ -352,13 +428,13 @@ export class Http1Connection {
     }
     // The stack fails with this reason, and its rescue layer answers with it.
     exchange.cancellation.cancel(error);
-    body?.fail(error);
+    body?.stream.fail(error);
   }
 
   /** Answers a request that never became one: no request is handed on, but log and metrics see it. */
   #refuse(error: ProxyError): void {
     this.#held = undefined;
-    this.#decoder = undefined;
+    this.#body = undefined;
     this.#state = 'exchange';
     this.#keepAlive = false;
     this.deadline = Infinity;
@@ -368,17 +444,39 @@ export class Http1Connection {
     this.#run(this.#listener.options.refuse, request, exchange);
   }
 
-  readonly #onDrain = (): void => this.#writer?.resume();
+  readonly #onDrain = (): void => {
+    if (this.#tunnel !== undefined) {
+      this.#tunnel.drained();
+    } else if (this.#waitsForDrain && this.#state === 'head') {
+      this.#waitsForDrain = false;
+      this.deadline = this.#now() + this.#listener.options.limits.idleTimeout;
+      this.#resumeReading();
+    } else if (this.#writer !== undefined) {
+      this.#blockedSince = this.#now();
+      this.#writer.resume();
+    }
+  };
 
   readonly #onEnd = (): void => {
     this.#clientEnded = true;
-    if (this.#state === 'closing') this.#socket.destroySoon();
-    else if (this.#state === 'head') this.#socket.destroy();
-    else if (this.#decoder !== undefined) this.#abandon(new ProxyError('client_closed'));
+    if (this.#tunnel !== undefined) this.#tunnel.ended();
+    else if (this.#state === 'closing') this.#socket.destroySoon();
+    else if (this.#state === 'head') this.#socket.destroySoon();
+    else if (this.#body !== undefined) this.#abandon(new ProxyError('client_closed'));
     else if (!this.#responseStarted) this.deadline = this.#now() + halfCloseGraceMs;
   };
 
-  readonly #onClose = (): void => this.#abandon(new ProxyError('client_closed'));
+  readonly #onClose = (): void => {
+    if (this.#tunnel === undefined) {
+      this.#abandon(new ProxyError('client_closed'));
+      return;
+    }
+    this.#tunnel.closed();
+    const exchange = this.#exchange;
+    if (exchange === undefined) return;
+    this.#exchange = undefined;
+    exchange.finish(this.#now());
+  };
 
   /** The exchange cannot be completed: cancels what runs for it. */
   #abandon(reason: ProxyError): void {
@@ -391,7 +489,7 @@ export class Http1Connection {
       exchange.errorCode ??= reason.code;
       if (!this.#responseStarted) exchange.status = reason.entry.status;
       exchange.cancellation.cancel(reason);
-      body?.fail(reason);
+      body?.stream.fail(reason);
       exchange.finish(this.#now());
     }
     if (!this.#socket.destroyed) this.#socket.destroy();
@@ -400,6 +498,14 @@ export class Http1Connection {
   #now(): number {
     return this.#listener.options.clock.now();
   }
+}
+
+/** The protocol that the client wants to switch to, if it may. One at a time: of a list the first that may be. */
+function requestedUpgrade({ headers, minorVersion }: RequestHead, allowed: readonly string[]): string | undefined {
+  const options = (headers.getCombined('connection') ?? '').toLowerCase().split(',');
+  if (minorVersion === 0 || !options.some((option) => option.trim() === 'upgrade')) return undefined;
+  const offered = headers.getCombined('upgrade')!.toLowerCase().split(',').map((protocol) => protocol.trim());
+  return offered.find((protocol) => allowed.includes(protocol));
 }
 
 function checkExpectation(headers: Headers, bodyHasBegun: boolean): void {

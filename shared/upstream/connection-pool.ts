@@ -135,7 +135,7 @@ export class ConnectionPool {
       const { host, port } = this.address;
       let connection: Http1UpstreamConnection | undefined;
       const socket: Socket = connectTcp({
-        host, port, noDelay: true, keepAlive: true, autoSelectFamily: true,
+        host, port, noDelay: true, keepAlive: true, autoSelectFamily: true, allowHalfOpen: true,
         // All sockets read into the same memory: a fresh buffer for each read costs more than parsing what is in it.
         onread: {
           buffer: readBuffer,

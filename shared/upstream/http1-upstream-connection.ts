@@ -4,6 +4,7 @@ import { BytesBody, emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
+import { TunnelEnd } from '../http/tunnel.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
@@ -14,7 +15,8 @@ import type { ConnectionPool } from './connection-pool.js';
 /**
  * One connection to an endpoint, carrying one exchange at a time.
  *
- * `idle` in the pool; `head` while the response's head is awaited; `body` while its body comes. It goes back
+ * `idle` in the pool; `head` while the response's head is awaited; `body` while its body comes; `tunnel` once both sides
+ * have switched to another protocol. It goes back
  * to the pool only when the response ended within its framing, the request was sent whole, and both
  * sides want to keep it; in every other case it is closed, so that no byte of one exchange can ever be taken
  * for part of another.
@@ -25,7 +27,7 @@ export class Http1UpstreamConnection implements Cancellable {
   nothingReceived = true;
   readonly #socket: Socket;
   readonly #pool: ConnectionPool;
-  #state: 'idle' | 'head' | 'body' | 'closed' = 'idle';
+  #state: 'idle' | 'head' | 'body' | 'tunnel' | 'closed' = 'idle';
   #held: Buffer | undefined;
   #request: HttpRequest | undefined;
   #exchange: Exchange | undefined;
@@ -33,6 +35,7 @@ export class Http1UpstreamConnection implements Cancellable {
   #writer: MessageWriter | undefined;
   #decoder: BodyDecoder | undefined;
   #body: StreamBody | undefined;
+  #tunnel: TunnelEnd | undefined;
   #keepAlive = false;
   /** The body ends when the peer closes, and only then. */
   #endsWithConnection = false;
@@ -42,7 +45,7 @@ export class Http1UpstreamConnection implements Cancellable {
   constructor(socket: Socket, pool: ConnectionPool) {
     this.#socket = socket;
     this.#pool = pool;
-    socket.on('drain', () => this.#writer?.resume());
+    socket.on('drain', () => (this.#tunnel === undefined ? this.#writer?.resume() : this.#tunnel.drained()));
     socket.on('end', this.#onEnd);
     socket.on('error', (error) => this.#break(new ProxyError('upstream_reset', { cause: error })));
     socket.on('close', () => this.#break(new ProxyError('upstream_reset')));
@@ -97,6 +100,7 @@ export class Http1UpstreamConnection implements Cancellable {
     }
     // HTTP/1.0 clients may leave Host out; HTTP/1.1 upstreams must get one.
     if (!headers.has('host')) headers.set('Host', this.#pool.name);
+    if (request.upgrade !== undefined) field = `${field}Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n`;
     const head = `${method} ${target} HTTP/1.1\r\n${headers.toWire()}${field}\r\n`;
     if (body.bytes !== undefined) {
       writeWhole(this.#socket, head, body.bytes);
@@ -116,6 +120,10 @@ export class Http1UpstreamConnection implements Cancellable {
     this.nothingReceived = false;
     if (this.#state === 'body') {
       this.#readBody(Buffer.from(data), 0);
+      return;
+    }
+    if (this.#tunnel !== undefined) {
+      this.#tunnel.received(Buffer.from(data));
       return;
     }
     if (this.#state !== 'head') {
@@ -148,13 +156,33 @@ export class Http1UpstreamConnection implements Cancellable {
         this.#begin(head, data, end);
         return;
       }
-      if (head.status === 101) throw new Error('a switch of protocols that was not asked for');
+      if (head.status === 101) {
+        this.#switch(head, data.subarray(end));
+        return;
+      }
       this.#exchange!.inform?.(head.status, head.headers);
       // The exchange may have ended while its client was informed.
       if (this.#state !== 'head') return;
       start = end;
       from = end;
     }
+  }
+
+  /** The upstream speaks another protocol from here on. The connection stays counted, and never carries HTTP again. */
+  #switch({ status, headers }: ResponseHead, rest: Buffer): void {
+    const { upgrade } = this.#request!;
+    const chosen = headers.getCombined('upgrade')?.toLowerCase();
+    if (upgrade === undefined || chosen !== upgrade) throw new Error('a switch of protocols that was not asked for');
+    removeHopByHop(headers);
+    this.#exchange!.respondedAt = this.#pool.clock.now();
+    const resolve = this.#resolve!;
+    const tunnel = new TunnelEnd(this.#socket);
+    this.#release();
+    this.#state = 'tunnel';
+    this.#tunnel = tunnel;
+    if (rest.length > 0) tunnel.received(Buffer.from(rest));
+    else this.#socket.pause();
+    resolve({ status, headers, body: emptyBody, tunnel });
   }
 
   #begin(head: ResponseHead, data: Buffer, end: number): void {
@@ -227,6 +255,10 @@ export class Http1UpstreamConnection implements Cancellable {
   }
 
   readonly #onEnd = (): void => {
+    if (this.#tunnel !== undefined) {
+      this.#tunnel.ended();
+      return;
+    }
     const body = this.#body;
     if (body !== undefined && this.#endsWithConnection) {
       this.#body = undefined;
@@ -243,6 +275,7 @@ export class Http1UpstreamConnection implements Cancellable {
     const reject = this.#reject;
     const body = this.#body;
     this.#body = undefined;
+    this.#tunnel?.closed();
     this.#state = 'closed';
     this.#release();
     this.#socket.destroy();

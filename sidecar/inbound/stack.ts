@@ -1,4 +1,5 @@
 import { stack, type Layer, type Service } from '../../shared/http/service.js';
+import { maxForwards } from '../../shared/intermediary/max-forwards.js';
 
 /*
  * What a request from a caller passes on its way to the application. The last part of the way, from the
@@ -11,6 +12,7 @@ export interface ListenerLayers {
   readonly tracing: Layer;
   readonly rescue: Layer;
   readonly overload: Layer;
+  readonly via: Layer;
 }
 
 export function listenerStack(layers: ListenerLayers, route: Service): Service {
@@ -21,6 +23,8 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
       layers.tracing, // before anything can fail, so that a refusal has a request id too
       layers.rescue, // turns what is thrown below into an answer
       layers.overload, // a full proxy says so before it spends anything on the request
+      maxForwards, // whether the request goes any further at all
+      layers.via, // what goes further says that it came through here
     ],
     route,
   );

@@ -1,0 +1,78 @@
+import type { LimitsConfig } from '../config/sections.js';
+import { ProxyError } from '../errors/proxy-error.js';
+import { StreamBody } from '../http/body.js';
+import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
+import type { Framing } from '../http1/framing.js';
+
+/** Time before a body's average rate is looked at (ms; Kestrel's default, as is the rate). */
+const rateGraceMs = 5_000;
+
+/** The body of a request while it arrives, held to the listener's limits. */
+export class IncomingBody {
+  readonly stream: StreamBody;
+  bytes = 0;
+  /** Clock reading (ms) at which a pause has been too long. */
+  deadline: number;
+  readonly #decoder: BodyDecoder;
+  /** When it began, moved on by the time in which we did not want any of it. */
+  #startedAt: number;
+  #pausedAt: number | undefined;
+
+  constructor(
+    framing: Framing,
+    private readonly limits: LimitsConfig,
+    now: () => number,
+    socket: { pause(): unknown; resume(): unknown },
+  ) {
+    this.#startedAt = now();
+    this.deadline = this.#startedAt + limits.bodyIdleTimeout;
+    this.#decoder = bodyDecoder(framing)!;
+    this.stream = new StreamBody(framing.kind === 'length' ? framing.length : undefined, {
+      pause: () => {
+        this.#pausedAt ??= now();
+        socket.pause();
+      },
+      resume: () => {
+        if (this.#pausedAt !== undefined) this.#startedAt += now() - this.#pausedAt;
+        this.#pausedAt = undefined;
+        this.deadline = now() + limits.bodyIdleTimeout;
+        socket.resume();
+      },
+      cancel: () => {},
+    });
+  }
+
+  /** A client that we made wait is not the one that is late. */
+  get isPaused(): boolean {
+    return this.#pausedAt !== undefined;
+  }
+
+  /** The last byte was read. */
+  get isComplete(): boolean {
+    return this.#decoder.done;
+  }
+
+  /** Consumes `data` from `offset`; returns the offset behind what belongs to the body. Throws `Http1Error` and `ProxyError`. */
+  read(data: Buffer, offset: number, now: number): number {
+    this.deadline = now + this.limits.bodyIdleTimeout;
+    const end = this.#decoder.decode(data, offset, this.#push);
+    if (!this.isComplete) this.#checkRate(now);
+    return end;
+  }
+
+  /** Tells whoever reads it that it is whole. */
+  end(): void {
+    this.stream.end(this.#decoder.trailers);
+  }
+
+  readonly #push = (chunk: Buffer): void => {
+    this.bytes += chunk.length;
+    if (this.bytes > this.limits.maxBodyBytes) throw new ProxyError('body_too_large');
+    this.stream.push(chunk);
+  };
+
+  #checkRate(now: number): void {
+    const elapsed = (this.#pausedAt ?? now) - this.#startedAt;
+    if (elapsed > rateGraceMs && this.bytes < (elapsed / 1_000) * this.limits.minBodyRate) throw new ProxyError('request_timeout');
+  }
+}
