@@ -14,9 +14,9 @@ export function httpOrigin(handler: RequestListener): Promise<Origin & { readonl
 }
 
 /** A TCP server that does with each connection what the test says: broken upstreams are made of this. */
-export function tcpOrigin(handler: (socket: Socket) => void): Promise<Origin> {
+export function tcpOrigin(handler: (socket: Socket) => void, options: { readonly allowHalfOpen?: boolean } = {}): Promise<Origin> {
   const sockets = new Set<Socket>();
-  const server = createTcpServer({ noDelay: true }, (socket) => {
+  const server = createTcpServer({ noDelay: true, ...options }, (socket) => {
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('close', () => sockets.delete(socket));
