@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { admissionPolicies, upstreamPolicies } from '../shared/config/policies.js';
 import { matchSchema } from '../shared/config/routes.js';
-import { limitsSchema, processSections, tlsListenSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
+import { limitsSchema, processSections, proxyListenSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
+import { network } from '../shared/config/units.js';
 
 export const routeSchema = z.strictObject({
   name: z.string().min(1).optional().describe('Name in logs and metrics; default: its host and path.'),
@@ -21,11 +22,11 @@ export const gatewayDynamicSchema = z.strictObject({
 export type GatewayDynamicConfig = z.output<typeof gatewayDynamicSchema>;
 
 export const gatewaySchema = z.strictObject({
-  listen: tlsListenSchema,
+  listen: proxyListenSchema,
   ...gatewayDynamicSchema.shape,
   limits: limitsSchema.prefault({}),
   trustedProxies: z
-    .array(z.string())
+    .array(network)
     .default([])
     .describe('Addresses or CIDRs whose X-Forwarded-* and Forwarded fields are believed; from all others they are removed.'),
   forwardedField: z.boolean().default(false).describe('Whether upstreams also get the `Forwarded` field of RFC 7239.'),

@@ -1,11 +1,9 @@
-import { readFileSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
 import type { Problem } from '../shared/config/load.js';
-import { trustedPeers } from './forwarded.js';
+import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { listen, routes, upstreams, trustedProxies, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
+  const { listen, routes, upstreams, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
   const problems: Problem[] = [];
   const known = isObject(upstreams) ? Object.keys(upstreams) : [];
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
@@ -13,43 +11,14 @@ export function crossCheck(document: unknown): Problem[] {
     if (typeof upstream !== 'string' || known.includes(upstream)) return;
     problems.push({ path: `routes[${index}].upstream`, message: `there is no upstream "${upstream}"; there ${known.length === 0 ? 'are none' : `is ${known.join(', ')}`}` });
   });
-  problems.push(...unusableKeyPair(listen));
+  if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
+  problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
   duplicateRoutes(routes).forEach((index) =>
     problems.push({ path: `routes[${index}].match`, message: 'another route before it matches exactly the same requests' }),
   );
-  (Array.isArray(trustedProxies) ? trustedProxies : []).forEach((entry: unknown, index) => {
-    try {
-      if (typeof entry === 'string') trustedPeers([entry]);
-    } catch {
-      problems.push({ path: `trustedProxies[${index}]`, message: `expected an address or a CIDR such as 10.0.0.0/8, got ${JSON.stringify(entry)}` });
-    }
-  });
   // A snapshot has no listen, and may have no routes.
   if (listen !== undefined && controlPlane === undefined && (routes === undefined || (Array.isArray(routes) && routes.length === 0))) {
     problems.push({ path: 'routes', message: 'at least one route is needed, or a controlPlane that provides them' });
-  }
-  return problems;
-}
-
-/** A certificate and key that cannot be read, or do not belong together, are a wrong configuration and not a failed start. */
-function unusableKeyPair(listen: unknown): Problem[] {
-  const tls = isObject(listen) ? listen['tls'] : undefined;
-  if (!isObject(tls)) return [];
-  const problems: Problem[] = [];
-  const pems = (['cert', 'key'] as const).map((name) => {
-    try {
-      return typeof tls[name] === 'string' ? readFileSync(tls[name]) : undefined;
-    } catch (error) {
-      problems.push({ path: `listen.tls.${name}`, message: `the file cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` });
-      return undefined;
-    }
-  });
-  const [cert, key] = pems;
-  if (cert === undefined || key === undefined) return problems;
-  try {
-    createSecureContext({ cert, key });
-  } catch (error) {
-    problems.push({ path: 'listen.tls', message: `certificate and key cannot be used together: ${(error as Error).message}` });
   }
   return problems;
 }

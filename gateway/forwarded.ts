@@ -1,25 +1,7 @@
-import { BlockList, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { fieldKind } from '../shared/http/field-names.js';
 import type { Headers } from '../shared/http/headers.js';
 import type { Layer } from '../shared/http/service.js';
-
-/** Peers whose forwarding fields are believed, from addresses and CIDRs. Throws `TypeError` on anything else. */
-export function trustedPeers(entries: readonly string[]): (address: string) => boolean {
-  const list = new BlockList();
-  for (const entry of entries) {
-    const [network, prefix] = entry.split('/', 2) as [string, string | undefined];
-    const family = isIPv6(network) ? 'ipv6' : 'ipv4';
-    if (prefix === undefined) list.addAddress(network, family);
-    else list.addSubnet(network, Number(prefix), family);
-  }
-  if (entries.length === 0) return () => false;
-  return (address) => list.check(plain(address), isIPv6(plain(address)) ? 'ipv6' : 'ipv4');
-}
-
-/** An IPv4 address that arrived on an IPv6 socket, as the IPv4 address it is. */
-function plain(address: string): string {
-  return address.startsWith('::ffff:') ? address.slice(7) : address;
-}
 
 export interface ForwardedOptions {
   readonly trusted: (address: string) => boolean;
@@ -37,7 +19,7 @@ export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
   return (next) =>
     function forwarded(request, exchange) {
       const { headers, authority, scheme } = request;
-      const peer = plain(exchange.clientAddress);
+      const peer = exchange.clientAddress;
       let [proto, host]: readonly [string, string] = [scheme, authority];
       if (trusted(peer)) {
         headers.deleteKind(fieldKind.identity);
@@ -50,7 +32,6 @@ export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
         headers.set('X-Forwarded-Host', host);
       } else {
         headers.deleteKind(fieldKind.forwarding | fieldKind.identity);
-        exchange.clientAddress = peer;
         headers.append('X-Forwarded-For', peer);
         headers.append('X-Forwarded-Proto', proto);
         headers.append('X-Forwarded-Host', host);

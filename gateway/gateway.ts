@@ -1,12 +1,12 @@
-import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import type { GatewayConfig, GatewayDynamicConfig } from './config.js';
-import { forwarded, trustedPeers } from './forwarded.js';
+import { forwarded } from './forwarded.js';
 import { Plan, type PlanDependencies } from './plan.js';
 import { listenerStack } from './stack.js';
 import type { Service } from '../shared/http/service.js';
 import { via } from '../shared/intermediary/via.js';
 import { Http1Listener } from '../shared/listener/http1-listener.js';
+import { networkList } from '../shared/listener/network-list.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import { tracing } from '../shared/telemetry/tracing.js';
@@ -23,7 +23,7 @@ export class Gateway {
     this.#dependencies = dataPlane.dependencies;
     const layers = {
       ...dataPlane.layers('edge'),
-      forwarded: forwarded({ trusted: trustedPeers(config.trustedProxies), standardField: config.forwardedField }),
+      forwarded: forwarded({ trusted: networkList(config.trustedProxies), standardField: config.forwardedField }),
       via: via(config.via),
       tracing: tracing({ trustRequestId: false }),
       overload: overload(config.limits.maxInFlight),
@@ -31,9 +31,8 @@ export class Gateway {
     const refuse: Service = (request) => Promise.reject(request.cancellation.reason);
     this.#listener = new Http1Listener({
       name: 'edge',
-      host: config.listen.host,
-      port: config.listen.port,
-      tls: config.listen.tls && { cert: readFileSync(config.listen.tls.cert), key: readFileSync(config.listen.tls.key) },
+      listen: config.listen,
+      credentials: config.listen.tls && dataPlane.serverCredentials(config.listen.tls),
       limits: config.limits,
       clock: dataPlane.clock,
       service: listenerStack(layers, (request, exchange) => this.#plan.route(request, exchange)),

@@ -1,6 +1,7 @@
+import { get } from 'node:http';
 import { connect } from 'node:net';
 import type { Clock, Timer } from '../shared/clock/clock.js';
-import type { Address } from '../shared/config/units.js';
+import { formatAddress, type Address } from '../shared/config/units.js';
 
 export interface AppHealthOptions {
   readonly app: Address;
@@ -49,14 +50,15 @@ export class AppHealth {
     });
   }
 
-  async #answers(path: string): Promise<boolean> {
-    const { host, port } = this.options.app;
-    try {
-      const response = await fetch(`http://${host.includes(':') ? `[${host}]` : host}:${port}${path}`, { signal: AbortSignal.timeout(probeTimeoutMs), redirect: 'manual' });
-      await response.body?.cancel();
-      return response.status < 400;
-    } catch {
-      return false;
-    }
+  #answers(path: string): Promise<boolean> {
+    const { host, port, path: socketPath } = this.options.app;
+    return new Promise((resolve) => {
+      const target = socketPath === undefined ? { host, port } : { socketPath };
+      const probe = get({ ...target, path, agent: false, timeout: probeTimeoutMs, headers: { host: socketPath === undefined ? formatAddress(this.options.app) : 'localhost' } }, (response) => {
+        response.destroy();
+        resolve(response.statusCode! < 400);
+      });
+      probe.on('error', () => resolve(false)).on('timeout', () => probe.destroy());
+    });
   }
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { admissionPolicies } from '../shared/config/policies.js';
-import { limitsSchema, listenSchema, processSections, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
+import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { address, duration } from '../shared/config/units.js';
 
 const { timeout, attemptTimeout, connectTimeout, idleTimeout } = upstreamSchema.shape;
@@ -19,7 +19,7 @@ export const sidecarSchema = z.strictObject({
   service: z.string().regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/).describe('The service that this sidecar stands beside.'),
   inbound: z
     .strictObject({
-      listen: listenSchema,
+      listen: proxyListenSchema,
       app: address.describe('Where the application listens.'),
       ...inboundPoliciesSchema.shape,
       connectTimeout,
@@ -32,7 +32,7 @@ export const sidecarSchema = z.strictObject({
         .prefault({}),
     })
     .optional(),
-  outbound: z.strictObject({ listen: listenSchema }).optional(),
+  outbound: z.strictObject({ listen: proxyListenSchema }).optional(),
   upstreams: sidecarDynamicSchema.shape.upstreams,
   limits: limitsSchema.prefault({}),
   via: viaName('sidecar'),

@@ -4,6 +4,7 @@ import { OutboundPlan } from './outbound/plan.js';
 import { InboundPlan, type InboundConfig } from './inbound/plan.js';
 import { listenerStack as inboundStack } from './inbound/stack.js';
 import { listenerStack as outboundStack } from './outbound/stack.js';
+import type { ListenConfig } from '../shared/config/sections.js';
 import type { Service } from '../shared/http/service.js';
 import { via } from '../shared/intermediary/via.js';
 import { Http1Listener } from '../shared/listener/http1-listener.js';
@@ -86,14 +87,15 @@ export class Sidecar {
     return { service: this.config.service, app, connectTimeout, idleTimeout, policies: { jwt, rateLimit, timeout, attemptTimeout } };
   }
 
-  #side<P extends { readonly route: Service }>(name: string, listen: { host: string; port: number }, plan: P, listenerStack: typeof inboundStack): Side<P> {
+  #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Side<P> {
     const { config, dataPlane } = this;
     const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: via(config.via) };
     const side: Side<P> = {
       plan,
       listener: new Http1Listener({
         name,
-        ...listen,
+        listen,
+        credentials: listen.tls && dataPlane.serverCredentials(listen.tls),
         limits: config.limits,
         clock: dataPlane.clock,
         service: listenerStack(layers, (request, exchange) => side.plan.route(request, exchange)),

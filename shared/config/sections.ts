@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { balanceSchema, upstreamPolicies } from './policies.js';
-import { address, duration, size } from './units.js';
+import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
+import { address, duration, network, size, tcpAddress } from './units.js';
 
 const host = z.string().min(1).default('127.0.0.1');
 
@@ -31,18 +32,24 @@ export const viaName = (name: string) =>
 /** Where a listener listens. Port 0 takes a free one, which the log names. */
 export const listenSchema = z.strictObject({ host, port: z.int().min(0).max(65535) });
 
-export const tlsListenSchema = listenSchema.extend({
-  tls: z
-    .strictObject({
-      cert: z.string().min(1).describe('Path of a PEM file: the certificate, then its intermediates.'),
-      key: z.string().min(1).describe('Path of a PEM file: the private key.'),
-    })
-    .optional(),
-});
-export type ListenConfig = z.output<typeof tlsListenSchema>;
+/** Where a proxy takes requests: a port, or the path of a Unix domain socket. */
+export const proxyListenSchema = z
+  .strictObject({
+    host,
+    port: z.int().min(0).max(65535).optional().describe('TCP port; 0 takes a free one, which the log names.'),
+    path: z.string().startsWith('/').max(103).optional().describe('Path of a Unix domain socket, instead of a port.'),
+    tls: serverTlsSchema.optional(),
+    proxyProtocol: z
+      .strictObject({ from: z.array(network).min(1).describe('Peers that send it, and must.') })
+      .optional()
+      .describe('The PROXY protocol, version 1 or 2: balancers in front say with it who their client is.'),
+  })
+  .refine(({ port, path }) => (port === undefined) !== (path === undefined), { error: 'expected either a port or a path' });
+export type ListenConfig = z.output<typeof proxyListenSchema>;
 
 export const upstreamSchema = z.strictObject({
-  endpoints: z.array(address).describe('Addresses, each host:port.'),
+  endpoints: z.array(address).describe('Addresses, each host:port or unix:/path.'),
+  tls: clientTlsSchema.optional().describe('Speaks TLS to the endpoints. Certificates are always verified.'),
   ...upstreamPolicies,
   balance: balanceSchema.prefault({}),
   connectTimeout: duration.default(1_000).describe('Time to make a connection.'),
@@ -63,7 +70,7 @@ export const controlPlaneSchema = z.strictObject({
   tokenFile: z.string().optional().describe('File with the bearer token that this proxy shows.'),
   node: z.string().regex(/^[A-Za-z0-9._-]{1,128}$/).describe('The name by which the control plane knows this proxy.'),
   snapshotFile: z.string().optional().describe('Where the last good snapshot is kept; the proxy starts from it.'),
-  advertise: address.optional().describe('Sidecar: the inbound address that is registered for the service.'),
+  advertise: tcpAddress.optional().describe('Sidecar: the inbound address that is registered for the service.'),
   leaseTtl: duration.default(5_000).describe('Sidecar: the registration lapses this long after its last renewal.'),
 });
 export type ControlPlaneConfig = z.output<typeof controlPlaneSchema>;

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import ms from 'ms';
 import { z } from 'zod';
 
@@ -41,28 +42,55 @@ export const size = z
   })
   .meta({ description: 'A size: 64KiB, 10MiB, 1MB, or a number of bytes.' });
 
-/** `host:port`, with an IPv6 host in brackets. */
-export interface Address {
+/** Where something listens: a TCP port, or the path of a Unix domain socket. */
+export type Address = TcpAddress | { readonly path: string; readonly host?: undefined; readonly port?: undefined };
+
+export interface TcpAddress {
   readonly host: string;
   readonly port: number;
+  readonly path?: undefined;
+}
+
+function parseTcp(value: string): TcpAddress | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.-]+)):(\d{1,5})$/.exec(value);
+  const port = match === null ? 0 : Number(match[3]);
+  return match !== null && port >= 1 && port <= 65535 ? { host: match[1] ?? match[2]!, port } : undefined;
+}
+
+function addressOf<T extends Address>(parse: (value: string) => T | undefined, forms: string) {
+  return z
+    .string()
+    .transform((value, context): T => {
+      const parsed = parse(value);
+      if (parsed !== undefined) return parsed;
+      context.addIssue({ code: 'custom', message: `expected an address ${forms}, got ${JSON.stringify(value)}`, input: value });
+      return z.NEVER;
+    })
+    .meta({ description: `An address: ${forms}.` });
 }
 
 /** An address, from `host:port` or `[v6]:port`; port 1 to 65535. */
-export const address = z
-  .string()
-  .transform((value, context): Address => {
-    const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.-]+)):(\d{1,5})$/.exec(value);
-    const port = match === null ? 0 : Number(match[3]);
-    if (match !== null && port >= 1 && port <= 65535) return { host: match[1] ?? match[2]!, port };
-    context.addIssue({
-      code: 'custom',
-      message: `expected an address host:port with a port from 1 to 65535, got ${JSON.stringify(value)}`,
-      input: value,
-    });
-    return z.NEVER;
-  })
-  .meta({ description: 'An address: host:port, or [v6]:port.' });
+export const tcpAddress = addressOf(parseTcp, 'host:port with a port from 1 to 65535');
 
-export function formatAddress({ host, port }: Address): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+/** A TCP address, or `unix:/path` for a Unix domain socket. */
+export const address = addressOf<Address>(
+  (value) => (/^unix:\/.{1,103}$/.test(value) ? { path: value.slice(5) } : parseTcp(value)),
+  'host:port with a port from 1 to 65535, or unix:/path',
+);
+
+export function formatAddress(address: Address): string {
+  if (address.path !== undefined) return `unix:${address.path}`;
+  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+/** An IP address or a CIDR, such as 10.0.0.0/8. */
+export const network = z
+  .string()
+  .refine(isNetwork, { error: ({ input }) => `expected an address or a CIDR such as 10.0.0.0/8, got ${JSON.stringify(input)}` })
+  .meta({ description: 'An IP address or a CIDR: 10.0.0.0/8.' });
+
+function isNetwork(value: string): boolean {
+  const [address, prefix, ...rest] = value.split('/');
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address!)]!;
+  return rest.length === 0 && bits > 0 && (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits));
 }

@@ -54,10 +54,10 @@ export class Http1Connection {
   #tunnel: TunnelEnd | undefined;
   #tunnelActiveAt = 0;
 
-  constructor(socket: Socket, listener: Http1Listener) {
+  constructor(socket: Socket, clientAddress: string, listener: Http1Listener) {
     this.#socket = socket;
     this.#listener = listener;
-    this.#clientAddress = socket.remoteAddress ?? '';
+    this.#clientAddress = clientAddress;
     this.deadline = this.#now() + listener.options.limits.headTimeout;
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
@@ -209,7 +209,7 @@ export class Http1Connection {
       target: head.target.target,
       path: head.target.path,
       authority: head.authority,
-      scheme: head.target.scheme ?? (options.tls === undefined ? 'http' : 'https'),
+      scheme: head.target.scheme ?? (options.credentials === undefined ? 'http' : 'https'),
       headers,
       body,
       upgrade,

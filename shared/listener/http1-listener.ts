@@ -1,18 +1,20 @@
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
+import { unlinkSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { LimitsConfig } from '../config/sections.js';
 import type { Service } from '../http/service.js';
+import type { ServerCredentials } from '../tls/server-credentials.js';
 import { Http1Connection } from './http1-connection.js';
+import { networkList, plainAddress } from './network-list.js';
+import { readProxyHeader } from './proxy-protocol.js';
 
 export interface ListenerOptions {
   /** Name in logs and metrics: `edge`, `inbound`, `outbound`. */
   readonly name: string;
-  readonly host: string;
-  /** 0 takes a free port. */
-  readonly port: number;
-  readonly tls?: TlsOptions | undefined;
+  readonly listen: ListenAddress;
+  readonly credentials?: ServerCredentials | undefined;
   readonly limits: LimitsConfig;
   readonly clock: Clock;
   /** The stack that answers every request, refused ones excepted. Looked up per request, so that it can be exchanged. */
@@ -22,26 +24,46 @@ export interface ListenerOptions {
   readonly onConnection?: ((delta: 1 | -1) => void) | undefined;
 }
 
-/** Accepts HTTP/1.x connections and hands their requests to the stack. */
+/** A port, of which 0 takes a free one, or the path of a Unix domain socket. */
+export interface ListenAddress {
+  readonly host?: string;
+  readonly port?: number | undefined;
+  readonly path?: string | undefined;
+  readonly proxyProtocol?: { readonly from: readonly string[] } | undefined;
+}
+
+/**
+ * Accepts HTTP/1.x connections and hands their requests to the stack.
+ *
+ * On its way a connection passes the PROXY protocol, if its peer is one that sends it, and TLS, if there is any; a
+ * connection that gets stuck there is closed after `headTimeout`.
+ */
 export class Http1Listener {
   readonly options: ListenerOptions;
   readonly sweep: DeadlineSweep;
+  /** What listens, and what speaks TLS: one and the same, unless the PROXY protocol comes before TLS. */
   readonly #server: Server;
+  readonly #tls: TlsServer | undefined;
+  readonly #sendsProxyHeader: (address: string) => boolean;
   readonly #connections = new Set<Http1Connection>();
   readonly #perClient = new Map<string, number>();
+  /** Clients that the PROXY protocol named, of connections whose TLS handshake is going on, by the peer's address and port. */
+  readonly #named = new Map<string, string>();
   #draining = false;
   #drained: (() => void) | undefined;
 
   constructor(options: ListenerOptions) {
     this.options = options;
-    const { limits, clock } = options;
-    this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, halfCloseGraceMs * 2]);
-    const accept = (socket: Socket): void => this.#accept(socket);
+    const { limits, clock, credentials, listen } = options;
+    this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, limits.writeTimeout, limits.tunnelIdleTimeout, halfCloseGraceMs * 2]);
+    this.#sendsProxyHeader = networkList(listen.proxyProtocol?.from ?? []);
     // Half-open, so that a client's FIN is ours to interpret; see Http1Connection.
-    this.#server =
-      options.tls === undefined
-        ? createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 }, accept)
-        : createTlsServer({ minVersion: 'TLSv1.2', handshakeTimeout: limits.headTimeout, ...options.tls, allowHalfOpen: true, noDelay: true }, accept);
+    const common = { allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 };
+    this.#tls = credentials && createTlsServer({ ...common, ...credentials.options, handshakeTimeout: limits.headTimeout }, (socket) => this.#afterTls(socket, credentials));
+    this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
+    if (this.#tls !== undefined) credentials!.serve(this.#tls);
+    if (this.#tls !== undefined && listen.proxyProtocol === undefined) this.#server = this.#tls;
+    else this.#server = createServer(common, (socket) => this.#afterTcp(socket));
     this.#server.maxConnections = limits.maxConnections;
   }
 
@@ -54,15 +76,18 @@ export class Http1Listener {
   }
 
   /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
-  listen(): Promise<AddressInfo> {
-    return new Promise((resolve, reject) => {
+  async listen(): Promise<AddressInfo> {
+    const { host, port, path } = this.options.listen;
+    if (path !== undefined) await removeStaleSocket(path);
+    await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ host: this.options.host, port: this.options.port, backlog: 1_024 }, () => {
+      this.#server.listen(path === undefined ? { host, port, backlog } : { path, backlog }, () => {
         this.#server.off('error', reject);
         this.#server.on('error', () => {});
-        resolve(this.#server.address() as AddressInfo);
+        resolve();
       });
     });
+    return path === undefined ? (this.#server.address() as AddressInfo) : { address: path, family: 'unix', port: 0 };
   }
 
   /** Stops accepting, lets exchanges in flight finish and their answers say `Connection: close`. */
@@ -84,9 +109,44 @@ export class Http1Listener {
     this.sweep.close();
   }
 
-  #accept(socket: Socket): void {
+  #afterTcp(socket: Socket): void {
+    if (!this.#sendsProxyHeader(socket.remoteAddress ?? '')) {
+      this.#afterProxyHeader(socket, undefined);
+      return;
+    }
+    socket.on('error', ignore);
+    const late = { deadline: this.options.clock.now() + this.options.limits.headTimeout, onDeadline: () => socket.destroy() };
+    this.sweep.add(late);
+    socket.once('close', () => this.sweep.delete(late));
+    readProxyHeader(socket, (source) => {
+      this.sweep.delete(late);
+      this.#afterProxyHeader(socket, source);
+    });
+  }
+
+  #afterProxyHeader(socket: Socket, source: string | undefined): void {
+    if (this.#tls === undefined) {
+      this.#accept(socket, source);
+      return;
+    }
+    if (source !== undefined) {
+      const peer = peerOf(socket);
+      this.#named.set(peer, source);
+      socket.once('close', () => this.#named.delete(peer));
+    }
+    this.#tls.emit('connection', socket);
+  }
+
+  #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
+    socket.on('error', ignore);
+    if (credentials.refuses(socket)) socket.destroy();
+    else this.#accept(socket, this.#named.get(peerOf(socket)));
+  }
+
+  /** `source`: the client, if somebody in front says that it is not the peer. */
+  #accept(socket: Socket, source: string | undefined): void {
     const { limits, onConnection } = this.options;
-    const client = socket.remoteAddress ?? '';
+    const client = plainAddress(source ?? socket.remoteAddress ?? '');
     const count = (this.#perClient.get(client) ?? 0) + 1;
     socket.on('error', ignore);
     if (count > limits.maxConnectionsPerClient || this.#draining) {
@@ -94,7 +154,7 @@ export class Http1Listener {
       return;
     }
     this.#perClient.set(client, count);
-    const connection = new Http1Connection(socket, this);
+    const connection = new Http1Connection(socket, client, this);
     this.#connections.add(connection);
     this.sweep.add(connection);
     onConnection?.(1);
@@ -107,11 +167,31 @@ export class Http1Listener {
       onConnection?.(-1);
       this.#checkDrained();
     });
+    // It was paused while the PROXY protocol's header was read.
+    if (socket.isPaused()) socket.resume();
   }
 
   #checkDrained(): void {
     if (this.#connections.size === 0) this.#drained?.();
   }
+}
+
+const backlog = 1_024;
+
+function peerOf(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort}`;
+}
+
+/** Takes away the socket of a process that is gone: binding to it would fail for ever. One that answers is left alone. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const isAnswered = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED'));
+  });
+  if (!isAnswered) unlinkSync(path);
 }
 
 /** Socket errors are followed by `close`, where they are dealt with. */

@@ -7,6 +7,9 @@ import { accessLog } from '../telemetry/access-log.js';
 import { openLineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import type { ServerTlsConfig } from '../tls/config.js';
+import { PemStore } from '../tls/pem-store.js';
+import { ServerCredentials } from '../tls/server-credentials.js';
 import { guardEndpoint } from '../upstream/endpoint-stack.js';
 import type { UpstreamDependencies } from '../upstream/upstream.js';
 
@@ -24,6 +27,7 @@ export interface CommonLayers {
 export class DataPlane {
   readonly metrics = new ProxyMetrics();
   readonly dependencies: UpstreamDependencies & { readonly policies: Policies };
+  readonly #pems: PemStore;
   readonly #sweep: DeadlineSweep;
   readonly #accessLog: Layer | undefined;
   readonly #logger: Logger;
@@ -43,8 +47,10 @@ export class DataPlane {
     const sweep = new DeadlineSweep(clock, [shortestUpstreamTimeoutMs]);
     this.#sweep = sweep;
     this.#logger = logger;
+    this.#pems = new PemStore(clock);
     this.dependencies = {
       clock,
+      pems: this.#pems,
       sweep,
       random,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition }),
@@ -69,12 +75,22 @@ export class DataPlane {
     };
   }
 
+  /** Throws if the files cannot be used, which the check of the configuration has seen before. */
+  serverCredentials(config: ServerTlsConfig): ServerCredentials {
+    return new ServerCredentials(config, this.#pems, (error) => {
+      this.metrics.certificateReload(error === undefined ? 'used' : 'refused');
+      if (error === undefined) this.#logger.info('certificates were exchanged');
+      else this.#logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
+    });
+  }
+
   connectionGauge(listener: string): (delta: 1 | -1) => void {
     return this.metrics.connectionGauge(listener);
   }
 
   close(): void {
     this.#sweep.close();
+    this.#pems.close();
     this.#close();
   }
 }

@@ -105,9 +105,9 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     lifecycle.started();
   } catch (error) {
     await lifecycle.close();
-    const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
-    if (code === undefined || port === undefined) logger.fatal({ err: error }, 'could not start');
-    else logger.fatal({ code }, `could not listen on ${address ?? ''}:${port}: ${listenFailures[code] ?? code}`);
+    const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+    if (code === undefined || syscall !== 'listen') logger.fatal({ err: error }, 'could not start');
+    else logger.fatal({ code }, `could not listen on ${port === undefined || port < 0 ? address : `${address}:${port}`}: ${listenFailures[code] ?? code}`);
     process.exit(exitCodes.unavailable);
   }
 }

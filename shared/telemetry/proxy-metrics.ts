@@ -28,6 +28,7 @@ export class ProxyMetrics {
   readonly #transitions = this.#counter('proxy_breaker_transitions_total', 'Changes of a breaker, by the state it went to.', ['upstream', 'endpoint', 'state']);
   readonly #rateLimited = this.#counter('proxy_rate_limit_decisions_total', 'Requests beyond a quota, and requests whose quota could not be checked.', ['scope', 'decision']);
   readonly #keySets = this.#counter('proxy_key_set_fetches_total', 'Fetches of an issuer’s keys, by result.', ['result']);
+  readonly #certificates = this.#counter('proxy_certificate_reloads_total', 'Exchanges of certificates, by whether the new files could be used.', ['result']);
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
   readonly #tallies = new Map<string, Tally>();
   readonly #attempts = new Map<string, number>();
@@ -87,6 +88,10 @@ export class ProxyMetrics {
 
   keySetEvent(result: 'fetched' | 'stale' | 'unavailable'): void {
     this.#keySets.inc({ result });
+  }
+
+  certificateReload(result: 'used' | 'refused'): void {
+    this.#certificates.inc({ result });
   }
 
   controlPlaneConnected(isConnected: boolean): void {

@@ -1,9 +1,12 @@
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
 import { formatAddress, type Address } from '../config/units.js';
+import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
+import type { ClientCredentials } from '../tls/client-credentials.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 
 export interface PoolLimits {
@@ -13,6 +16,13 @@ export interface PoolLimits {
   readonly maxConnections: number;
   readonly maxPending: number;
   readonly maxHeadBytes: number;
+}
+
+export interface PoolDependencies {
+  readonly clock: Clock;
+  readonly sweep: DeadlineSweep;
+  /** With these, TLS is spoken. */
+  readonly credentials?: ClientCredentials | undefined;
 }
 
 interface Waiting {
@@ -32,16 +42,23 @@ export class ConnectionPool {
   readonly #all = new Set<Http1UpstreamConnection>();
   readonly #waiting: Waiting[] = [];
   readonly name: string;
+  readonly clock: Clock;
+  private readonly sweep: DeadlineSweep;
+  readonly #credentials: ClientCredentials | undefined;
+  /** The last TLS session, to be resumed; and the version of the credentials that it was made with. */
+  #session: { readonly ticket: Buffer; readonly version: number } | undefined;
   #connecting = 0;
   #closed = false;
 
   constructor(
     readonly address: Address,
     readonly limits: PoolLimits,
-    readonly clock: Clock,
-    private readonly sweep: DeadlineSweep,
+    { clock, sweep, credentials }: PoolDependencies,
   ) {
     this.name = formatAddress(address);
+    this.clock = clock;
+    this.sweep = sweep;
+    this.#credentials = credentials;
   }
 
   /** Connections that carry an exchange now. */
@@ -132,19 +149,8 @@ export class ConnectionPool {
   #connect(cancellation: Cancellation | undefined): Promise<Http1UpstreamConnection> {
     this.#connecting++;
     return new Promise((resolve, reject) => {
-      const { host, port } = this.address;
       let connection: Http1UpstreamConnection | undefined;
-      const socket: Socket = connectTcp({
-        host, port, noDelay: true, keepAlive: true, autoSelectFamily: true, allowHalfOpen: true,
-        // All sockets read into the same memory: a fresh buffer for each read costs more than parsing what is in it.
-        onread: {
-          buffer: readBuffer,
-          callback: (length) => {
-            connection?.receive(readBuffer.subarray(0, length));
-            return true;
-          },
-        },
-      });
+      const socket = this.#open((data) => connection?.receive(data));
       const attempt = {
         deadline: this.clock.now() + this.limits.connectTimeout,
         onDeadline: () => fail(new ProxyError('upstream_connect_failed', { cause: new Error('the connection took too long') })),
@@ -154,7 +160,7 @@ export class ConnectionPool {
         this.sweep.delete(attempt);
         unsubscribe?.();
         socket.removeAllListeners('error');
-        socket.removeAllListeners('connect');
+        socket.removeAllListeners(this.#readyEvent);
       };
       const fail = (reason: Error): void => {
         settle();
@@ -163,8 +169,11 @@ export class ConnectionPool {
         reject(reason);
         this.#serveWaiting();
       };
-      socket.once('error', (error) => fail(new ProxyError('upstream_connect_failed', { cause: error })));
-      socket.once('connect', () => {
+      // What fails once there is a connection is TLS: an unknown authority, another name, no protocol in common.
+      let code: ErrorCode = 'upstream_connect_failed';
+      if (this.#credentials !== undefined) socket.once('connect', () => (code = 'upstream_tls_failed'));
+      socket.once('error', (error) => fail(new ProxyError(code, { cause: error })));
+      socket.once(this.#readyEvent, () => {
         settle();
         connection = new Http1UpstreamConnection(socket, this);
         this.#all.add(connection);
@@ -174,6 +183,37 @@ export class ConnectionPool {
       this.sweep.add(attempt);
       const unsubscribe = cancellation?.onCancel(fail);
     });
+  }
+
+  get #readyEvent(): 'connect' | 'secureConnect' {
+    return this.#credentials === undefined ? 'connect' : 'secureConnect';
+  }
+
+  #open(receive: (data: Buffer) => void): Socket {
+    const { host, port, path } = this.address;
+    const options = {
+      ...(path === undefined ? { host, port, autoSelectFamily: true } : { path }),
+      noDelay: true,
+      keepAlive: true,
+      allowHalfOpen: true,
+      // All sockets read into the same memory: a fresh buffer for each read costs more than parsing what is in it.
+      onread: {
+        buffer: readBuffer,
+        callback: (length: number) => {
+          receive(readBuffer.subarray(0, length));
+          return true;
+        },
+      },
+    };
+    if (this.#credentials === undefined) return connectTcp(options as NetConnectOpts);
+    const credentials = this.#credentials;
+    const { version } = credentials;
+    const session = this.#session?.version === version ? this.#session.ticket : undefined;
+    const socket = connectTls({ ...options, ...credentials.optionsFor(host), ...(session && { session }) } as ConnectionOptions);
+    socket.on('session', (ticket) => {
+      this.#session = { ticket, version };
+    });
+    return socket;
   }
 }
 

@@ -1,11 +1,10 @@
 import type { Clock } from '../clock/clock.js';
-import type { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Exchange } from '../http/exchange.js';
 import { isIdempotent, type HttpRequest, type HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
-import { ConnectionPool, type PoolLimits } from './connection-pool.js';
+import { ConnectionPool, type PoolDependencies, type PoolLimits } from './connection-pool.js';
 import { PeakEwma } from './peak-ewma.js';
 
 /** Whether requests may be sent to an endpoint, as its breaker sees it. */
@@ -30,10 +29,10 @@ export class Endpoint {
   constructor(
     readonly address: Address,
     limits: PoolLimits,
-    { clock, sweep }: { clock: Clock; sweep: DeadlineSweep },
+    dependencies: PoolDependencies,
   ) {
-    this.#clock = clock;
-    this.pool = new ConnectionPool(address, limits, clock, sweep);
+    this.#clock = dependencies.clock;
+    this.pool = new ConnectionPool(address, limits, dependencies);
     this.name = this.pool.name;
     this.latency = new PeakEwma();
     this.service = this.connect;

@@ -6,12 +6,15 @@ import { ProxyError } from '../errors/proxy-error.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
 import { balancer, type Balancer } from './balance/balancer.js';
+import { ClientCredentials } from '../tls/client-credentials.js';
+import type { PemStore } from '../tls/pem-store.js';
 import { Endpoint } from './endpoint.js';
 
 export interface UpstreamDependencies {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   readonly random: () => number;
+  readonly pems: PemStore;
   /** Puts the layers of the process's stack in front of a new endpoint. */
   readonly guard: (endpoint: Endpoint, upstream: string, config: UpstreamConfig) => void;
 }
@@ -34,12 +37,13 @@ export class Upstream {
     this.#settings = JSON.stringify(settings);
     this.#balancer = balancer(config.balance, dependencies);
     const kept = previous !== undefined && previous.#settings === this.#settings ? previous.#endpoints : undefined;
+    const credentials = config.tls && new ClientCredentials(config.tls, dependencies.pems);
     for (const address of endpoints) {
       const key = formatAddress(address);
       if (this.#endpoints.has(key)) continue;
       let endpoint = kept?.get(key);
       if (endpoint === undefined) {
-        endpoint = new Endpoint(address, config, dependencies);
+        endpoint = new Endpoint(address, config, { ...dependencies, credentials });
         dependencies.guard(endpoint, name, config);
       }
       this.#endpoints.set(key, endpoint);

@@ -7,13 +7,17 @@ import type { Exchange } from '../../shared/http/exchange.js';
 import { Headers } from '../../shared/http/headers.js';
 import type { Layer, Service } from '../../shared/http/service.js';
 import { toProxyError } from '../../shared/errors/proxy-error.js';
-import { Http1Listener } from '../../shared/listener/http1-listener.js';
+import { Http1Listener, type ListenAddress } from '../../shared/listener/http1-listener.js';
+import type { ServerTlsConfig } from '../../shared/tls/config.js';
+import { PemStore } from '../../shared/tls/pem-store.js';
+import { ServerCredentials } from '../../shared/tls/server-credentials.js';
 import { Upstream } from '../../shared/upstream/upstream.js';
 
 export interface TestEngine {
   readonly port: number;
   readonly listener: Http1Listener;
   readonly upstream: Upstream;
+  readonly pems: PemStore;
   /** Exchanges that are over, oldest first. */
   readonly finished: Exchange[];
   /** Resolves once `count` exchanges are over. */
@@ -24,6 +28,8 @@ export interface TestEngine {
 export interface TestEngineOptions {
   readonly limits?: Partial<LimitsConfig>;
   readonly upstream?: Partial<UpstreamConfig>;
+  readonly listen?: ListenAddress;
+  readonly tls?: ServerTlsConfig;
   /** Stands in front of the upstream. */
   readonly layer?: Layer;
 }
@@ -33,7 +39,8 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
   const limits = { ...limitsSchema.parse({}), ...options.limits };
   const config = { ...upstreamSchema.parse({ endpoints: endpoints.map(formatAddress) }), ...options.upstream };
   const sweep = new DeadlineSweep(systemClock, [config.connectTimeout, config.idleTimeout, config.bodyIdleTimeout]);
-  const upstream = new Upstream('origin', config, { clock: systemClock, sweep, random: Math.random, guard: () => {} });
+  const pems = new PemStore(systemClock);
+  const upstream = new Upstream('origin', config, { clock: systemClock, sweep, random: Math.random, pems, guard: () => {} });
   const finished: Exchange[] = [];
   let wake: (() => void) | undefined;
   const observed = (service: Service): Service =>
@@ -53,8 +60,8 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
   const inner: Service = (request, exchange) => upstream.balance(request, exchange);
   const listener = new Http1Listener({
     name: 'test',
-    host: '127.0.0.1',
-    port: 0,
+    listen: { host: '127.0.0.1', port: 0, ...options.listen },
+    credentials: options.tls && new ServerCredentials(options.tls, pems, () => {}),
     limits,
     clock: systemClock,
     service: observed(options.layer === undefined ? inner : options.layer(inner)),
@@ -65,6 +72,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
     port,
     listener,
     upstream,
+    pems,
     finished,
     async untilFinished(count) {
       while (finished.length < count) await new Promise<void>((resolve) => (wake = resolve));
@@ -74,6 +82,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
       await listener.close();
       for (const endpoint of upstream.endpoints) endpoint.pool.destroy();
       sweep.close();
+      pems.close();
     },
   };
 }

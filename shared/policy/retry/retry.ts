@@ -79,7 +79,7 @@ async function settle(next: (request: HttpRequest, exchange: Exchange) => Promis
 }
 
 const codesOf: Readonly<Record<'connect-failure' | 'reset' | 'timeout', readonly ErrorCode[]>> = {
-  'connect-failure': ['upstream_connect_failed', 'no_endpoint', 'breaker_open'],
+  'connect-failure': ['upstream_connect_failed', 'upstream_tls_failed', 'no_endpoint', 'breaker_open'],
   reset: ['upstream_reset', 'upstream_truncated'],
   timeout: ['upstream_timeout'],
 };

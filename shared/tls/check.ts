@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import type { Problem } from '../config/load.js';
+
+/*
+ * Certificates and keys that cannot be read, or do not belong together, are a wrong configuration and not a failed start.
+ * Each check takes any `tls` section, also a wrong one; what a schema sees is left to the schema.
+ */
+
+export function checkServerTls(tls: unknown, path: string): Problem[] {
+  if (!isObject(tls)) return [];
+  const { certificates, clientAuth } = tls;
+  return [
+    ...checkPems(tls, path),
+    ...(Array.isArray(certificates) ? certificates.flatMap((entry: unknown, index) => (isObject(entry) ? checkPems(entry, `${path}.certificates[${index}]`) : [])) : []),
+    ...(isObject(clientAuth) ? checkPems(clientAuth, `${path}.clientAuth`) : []),
+  ];
+}
+
+export function checkClientTls(tls: unknown, path: string): Problem[] {
+  if (!isObject(tls)) return [];
+  const problems: Problem[] = [];
+  if ('cert' in tls && !('key' in tls)) problems.push({ path: `${path}.key`, message: 'is missing; a certificate is of no use without its key' });
+  if ('key' in tls && !('cert' in tls)) problems.push({ path: `${path}.cert`, message: 'is missing; a key is of no use without its certificate' });
+  return problems.length > 0 ? problems : checkPems(tls, path);
+}
+
+function checkPems(section: Record<string, unknown>, path: string): Problem[] {
+  const problems: Problem[] = [];
+  const pems: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
+  for (const name of ['ca', 'cert', 'key'] as const) {
+    const file = section[name];
+    if (typeof file !== 'string') continue;
+    try {
+      pems[name] = readFileSync(file);
+    } catch (error) {
+      problems.push({ path: `${path}.${name}`, message: `the file cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` });
+    }
+  }
+  if (problems.length > 0) return problems;
+  try {
+    createSecureContext(pems);
+  } catch (error) {
+    problems.push({ path, message: `${pems.cert === undefined ? 'the file cannot be used' : 'certificate and key cannot be used together'}: ${(error as Error).message}` });
+  }
+  return problems;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,59 @@
+import { isIP } from 'node:net';
+import { checkServerIdentity, createSecureContext, type ConnectionOptions, type SecureContext } from 'node:tls';
+import type { ClientTlsConfig } from './config.js';
+import type { PemStore } from './pem-store.js';
+
+/** What is shown to an upstream and asked of it. Connections that are made after a change of the files use the new ones. */
+export class ClientCredentials {
+  #context: SecureContext;
+  #version: number;
+
+  /** Throws if the files cannot be used. */
+  constructor(
+    private readonly config: ClientTlsConfig,
+    private readonly pems: PemStore,
+  ) {
+    this.#version = pems.version;
+    this.#context = this.#load();
+  }
+
+  /** Of what sessions are bound to: one that was made under another version must not be resumed. */
+  get version(): number {
+    this.#refresh();
+    return this.#version;
+  }
+
+  /** For `tls.connect` to `host`; the certificate is verified, for `serverName` or else for the host. */
+  optionsFor(host: string | undefined): ConnectionOptions {
+    this.#refresh();
+    const name = this.config.serverName ?? host ?? 'localhost';
+    // An address is no server name (RFC 6066 section 3); the certificate must be for it all the same.
+    return {
+      secureContext: this.#context,
+      ...(isIP(name) === 0 && { servername: name }),
+      rejectUnauthorized: true,
+      checkServerIdentity: (_host, certificate) => checkServerIdentity(name, certificate),
+      ALPNProtocols: ['http/1.1'],
+    };
+  }
+
+  #refresh(): void {
+    if (this.#version === this.pems.version) return;
+    this.#version = this.pems.version;
+    try {
+      this.#context = this.#load();
+    } catch {
+      // The last good ones stay; the files may be half exchanged.
+    }
+  }
+
+  #load(): SecureContext {
+    const { ca, cert, key, minVersion } = this.config;
+    return createSecureContext({
+      minVersion,
+      ...(ca !== undefined && { ca: this.pems.read(ca) }),
+      ...(cert !== undefined && { cert: this.pems.read(cert) }),
+      ...(key !== undefined && { key: this.pems.read(key) }),
+    });
+  }
+}

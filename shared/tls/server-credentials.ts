@@ -1,0 +1,81 @@
+import { randomBytes } from 'node:crypto';
+import { createSecureContext, type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import type { ServerTlsConfig } from './config.js';
+import type { PemStore } from './pem-store.js';
+
+/**
+ * What a listener shows its clients, and asks of them; exchanged while it listens, with no connection dropped.
+ *
+ * Session tickets outlive an exchange of certificates, so that clients go on resuming; a change of the authorities
+ * that clients are verified against makes new ticket keys, so that nobody gets in on an old verification.
+ */
+export class ServerCredentials {
+  #contexts: ReadonlyMap<string, SecureContext> = new Map();
+  #options: TlsOptions;
+  #ticketKeys = randomBytes(48);
+  #authorities: Buffer | undefined;
+
+  /** `onReload` hears of each exchange: of its error if the new files cannot be used, and the old ones stay. Throws if the first ones cannot. */
+  constructor(
+    private readonly config: ServerTlsConfig,
+    private readonly pems: PemStore,
+    private readonly onReload: (error: Error | undefined) => void,
+  ) {
+    this.#options = this.#load();
+  }
+
+  /** Whether a client got as far as it did although its certificate is wrong: where none is required, Node only takes note. */
+  refuses(socket: TLSSocket): boolean {
+    return this.config.clientAuth !== undefined && !socket.authorized && Object.keys(socket.getPeerCertificate()).length > 0;
+  }
+
+  /** For `tls.createServer`. */
+  get options(): TlsOptions {
+    return this.#options;
+  }
+
+  /** Keeps a server's certificates up to date. */
+  serve(server: Server): void {
+    this.pems.onChange(() => {
+      try {
+        this.#options = this.#load();
+        server.setSecureContext(this.#options);
+        this.onReload(undefined);
+      } catch (error) {
+        this.onReload(error as Error);
+      }
+    });
+  }
+
+  #load(): TlsOptions {
+    const { config, pems } = this;
+    const ca = config.clientAuth && pems.read(config.clientAuth.ca);
+    let ticketKeys = this.#ticketKeys;
+    if (ca !== undefined && this.#authorities?.equals(ca) === false) ticketKeys = randomBytes(48);
+    const options: TlsOptions = {
+      cert: pems.read(config.cert),
+      key: pems.read(config.key),
+      minVersion: config.minVersion,
+      ticketKeys,
+      sessionIdContext: 'listener',
+      ALPNProtocols: ['http/1.1'],
+      SNICallback: (name, done) => done(null, this.#contextFor(name.toLowerCase())),
+      ...(config.clientAuth && { ca: ca!, requestCert: true, rejectUnauthorized: config.clientAuth.required }),
+    };
+    const contexts = new Map<string, SecureContext>();
+    for (const { hosts, cert, key } of config.certificates) {
+      const context = createSecureContext({ ...options, cert: pems.read(cert), key: pems.read(key) });
+      for (const host of hosts) contexts.set(host.toLowerCase(), context);
+    }
+    createSecureContext(options);
+    this.#contexts = contexts;
+    this.#ticketKeys = ticketKeys;
+    this.#authorities = ca;
+    return options;
+  }
+
+  /** Undefined is the default certificate. */
+  #contextFor(name: string): SecureContext | undefined {
+    return this.#contexts.get(name) ?? this.#contexts.get(`*${name.slice(Math.max(0, name.indexOf('.')))}`);
+  }
+}

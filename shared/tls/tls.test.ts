@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { connect, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { after, before, describe, test } from 'node:test';
+import { TestAuthority, type KeyPairFiles } from '../../tests/support/certificates.js';
+import { startEngine } from '../../tests/support/engine.js';
+import { httpOrigin, type Origin } from '../../tests/support/origin.js';
+
+const request = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
+
+let authority: TestAuthority;
+let stranger: TestAuthority;
+let shop: KeyPairFiles;
+let other: KeyPairFiles;
+
+before(async () => {
+  authority = await TestAuthority.create();
+  stranger = await TestAuthority.create();
+  shop = await authority.issue('shop', { dns: ['shop.test'], ip: ['127.0.0.1'] });
+  other = await authority.issue('other', { dns: ['other.test', '*.wild.test'] });
+});
+after(() => {
+  authority.remove();
+  stranger.remove();
+});
+
+const pair = ({ cert, key }: KeyPairFiles): { cert: Buffer; key: Buffer } => ({ cert: readFileSync(cert), key: readFileSync(key) });
+
+/** One request over TLS of its own. */
+function ask(port: number, options: ConnectionOptions = {}, onSession?: (session: Buffer) => void): Promise<{ text: string; subject: string; resumed: boolean }> {
+  return new Promise((resolve, reject) => {
+    const socket: TLSSocket = connect({ port, host: '127.0.0.1', servername: 'shop.test', ca: readFileSync(authority.ca), ...options }, () => {
+      const subject = String((socket.getPeerCertificate() as Partial<PeerCertificate>).subject?.CN ?? '');
+      const resumed = socket.isSessionReused();
+      let text = '';
+      socket.on('data', (data: Buffer) => (text += data.toString()));
+      socket.on('end', () => (text === '' ? reject(new Error('closed')) : resolve({ text, subject, resumed })));
+      socket.write(request);
+    });
+    if (onSession !== undefined) socket.on('session', onSession);
+    socket.on('error', reject);
+    socket.on('close', () => reject(new Error('closed')));
+  });
+}
+
+describe('TLS towards clients', () => {
+  let origin: Origin;
+  before(async () => {
+    origin = await httpOrigin((_request, response) => response.end('hello'));
+  });
+  after(() => origin.close());
+
+  const tls = (): { cert: string; key: string; certificates: []; minVersion: 'TLSv1.2' } => ({ ...shop, certificates: [], minVersion: 'TLSv1.2' });
+
+  test('chooses the certificate by the name that the client asks for', async () => {
+    const engine = await startEngine([origin.address], { tls: { ...tls(), certificates: [{ hosts: ['other.test', '*.wild.test'], ...other }] } });
+    for (const [servername, subject] of [['shop.test', 'shop'], ['other.test', 'other'], ['a.wild.test', 'other']] as const) {
+      const answer = await ask(engine.port, { servername });
+      assert.equal(answer.subject, subject);
+      assert.match(answer.text, /^HTTP\/1\.1 200 OK.*hello$/s);
+    }
+    // Unknown names get the default certificate, which the client then refuses.
+    await assert.rejects(ask(engine.port, { servername: 'a.b.wild.test' }), /altnames|Hostname/);
+    await engine.close();
+  });
+
+  test('speaks no version below 1.2, and no protocol but HTTP/1.1', async () => {
+    const engine = await startEngine([origin.address], { tls: tls() });
+    await assert.rejects(ask(engine.port, { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }));
+    await assert.rejects(ask(engine.port, { ALPNProtocols: ['h2'] }), /no application protocol/i);
+    assert.match((await ask(engine.port, { ALPNProtocols: ['h2', 'http/1.1'] })).text, /200 OK/);
+    await engine.close();
+  });
+
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    test(`resumes a session (${version}), also after the certificate was exchanged`, async () => {
+      const current = { cert: `${authority.directory}/current.crt`, key: `${authority.directory}/current.key` };
+      copyFileSync(shop.cert, current.cert);
+      copyFileSync(shop.key, current.key);
+      const engine = await startEngine([origin.address], { tls: { ...tls(), ...current } });
+      let session: Buffer | undefined;
+      const versions = { minVersion: version, maxVersion: version };
+      assert.equal((await ask(engine.port, versions, (ticket) => (session = ticket))).resumed, false);
+      assert.equal((await ask(engine.port, { ...versions, session })).resumed, true);
+      const open = connect({ port: engine.port, host: '127.0.0.1', servername: 'shop.test', ca: readFileSync(authority.ca) });
+      await new Promise((resolve) => open.once('secureConnect', resolve));
+      const renewed = await authority.issue('renewed', { dns: ['shop.test'] });
+      copyFileSync(renewed.cert, current.cert);
+      copyFileSync(renewed.key, current.key);
+      engine.pems.refresh();
+      assert.equal((await ask(engine.port, versions)).subject, 'renewed');
+      assert.equal((await ask(engine.port, { ...versions, session })).resumed, true);
+      // The connection from before goes on.
+      const answered = new Promise<string>((resolve) => open.once('data', (data: Buffer) => resolve(data.toString())));
+      open.write(request);
+      assert.match(await answered, /200 OK/);
+      open.destroy();
+      await engine.close();
+    });
+  }
+
+  test('certificates that cannot be used do not replace those that can', async () => {
+    const current = { cert: `${authority.directory}/kept.crt`, key: `${authority.directory}/kept.key` };
+    copyFileSync(shop.cert, current.cert);
+    copyFileSync(shop.key, current.key);
+    const engine = await startEngine([origin.address], { tls: { ...tls(), ...current } });
+    copyFileSync(other.key, current.key);
+    engine.pems.refresh();
+    assert.equal((await ask(engine.port)).subject, 'shop');
+    await engine.close();
+  });
+
+  test('asks for client certificates, and lets only those of the authority in', async () => {
+    const engine = await startEngine([origin.address], { tls: { ...tls(), clientAuth: { ca: authority.ca, required: true } } });
+    assert.match((await ask(engine.port, pair(other))).text, /200 OK/);
+    await assert.rejects(ask(engine.port));
+    await assert.rejects(ask(engine.port, pair(await stranger.issue('stranger', { dns: ['x'] }))));
+    await engine.close();
+    const optional = await startEngine([origin.address], { tls: { ...tls(), clientAuth: { ca: authority.ca, required: false } } });
+    assert.match((await ask(optional.port)).text, /200 OK/);
+    assert.match((await ask(optional.port, pair(other))).text, /200 OK/);
+    await assert.rejects(ask(optional.port, pair(await stranger.issue('stranger', { dns: ['x'] }))));
+    await optional.close();
+  });
+
+  test('a client that never finishes its handshake is cut off', async () => {
+    const engine = await startEngine([origin.address], { tls: tls(), limits: { headTimeout: 150 } });
+    const { RawClient } = await import('../../tests/support/raw-client.js');
+    const client = await RawClient.connect(engine.port);
+    await client.send(Buffer.from([22, 3, 1])).untilClosed();
+    await engine.close();
+  });
+});
+
+describe('TLS towards an upstream', () => {
+  let server: Server;
+  let seen: { resumed: boolean; subject: string | undefined }[] = [];
+  const start = async (files: KeyPairFiles, options: object = {}): Promise<number> => {
+    seen = [];
+    server = createServer({ ...pair(files), ...options }, (incoming, response) => {
+      const { socket } = incoming as unknown as { socket: TLSSocket };
+      seen.push({ resumed: socket.isSessionReused(), subject: (socket.getPeerCertificate() as Partial<PeerCertificate>).subject?.CN as string | undefined });
+      response.end('secret');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return (server.address() as AddressInfo).port;
+  };
+  const stop = async (): Promise<void> => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+  const forward = async (port: number, tls: object, requests = 1): Promise<string[]> => {
+    const engine = await startEngine([{ host: '127.0.0.1', port }], { upstream: { tls: { minVersion: 'TLSv1.2', ...tls } } });
+    const answers: string[] = [];
+    for (let index = 0; index < requests; index++) {
+      const response = await fetch(`http://127.0.0.1:${engine.port}/`);
+      answers.push(`${response.status} ${await response.text()}`);
+      // The next request needs a connection of its own.
+      server.closeAllConnections();
+      while (engine.upstream.endpoints[0]!.pool.size > 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await engine.close();
+    return answers;
+  };
+
+  test('verifies the certificate: its authority, and its name', async () => {
+    const port = await start(shop);
+    assert.deepEqual(await forward(port, { ca: authority.ca }), ['200 secret']);
+    assert.deepEqual(await forward(port, { ca: authority.ca, serverName: 'shop.test' }), ['200 secret']);
+    assert.deepEqual(await forward(port, { ca: authority.ca, serverName: 'evil.test' }), ['502 upstream_tls_failed']);
+    assert.deepEqual(await forward(port, { ca: stranger.ca }), ['502 upstream_tls_failed']);
+    assert.deepEqual(await forward(port, {}), ['502 upstream_tls_failed']);
+    assert.equal(seen.length, 2);
+    await stop();
+  });
+
+  test('shows a certificate of ours, and is turned away without', async () => {
+    const port = await start(shop, { requestCert: true, rejectUnauthorized: true, ca: readFileSync(authority.ca), maxVersion: 'TLSv1.2' });
+    assert.deepEqual(await forward(port, { ca: authority.ca, ...other }), ['200 secret']);
+    assert.equal(seen[0]!.subject, 'other');
+    assert.deepEqual(await forward(port, { ca: authority.ca }), ['502 upstream_tls_failed']);
+    await stop();
+  });
+
+  test('resumes sessions', async () => {
+    const port = await start(shop);
+    assert.deepEqual(await forward(port, { ca: authority.ca }, 3), ['200 secret', '200 secret', '200 secret']);
+    assert.deepEqual(seen.map(({ resumed }) => resumed), [false, true, true]);
+    await stop();
+  });
+
+  test('an upstream that speaks no TLS is told apart from one that is not there', async () => {
+    const plain = await httpOrigin((_request, response) => response.end());
+    server = plain.server as unknown as Server;
+    assert.deepEqual(await forward(plain.port, { ca: authority.ca }), ['502 upstream_tls_failed']);
+    await plain.close();
+    assert.deepEqual(await forward(plain.port, { ca: authority.ca }), ['503 upstream_connect_failed']);
+  });
+});
