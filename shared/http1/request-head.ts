@@ -77,6 +77,8 @@ function checkHost(headers: Headers, minorVersion: number, target: Target): stri
 
 /** Persistence as RFC 9112 section 9.3 has it. */
 export function wantsKeepAlive(headers: Headers, minorVersion: number): boolean {
+  // No field of any standard, but what a client means by it is plain, and Node's server closes too.
+  if (headers.has('proxy-connection') && /(?:^|,)[ \t]*close[ \t]*(?:,|$)/i.test(headers.getCombined('proxy-connection')!)) return false;
   if (!headers.has('connection')) return minorVersion === 1;
   const options = headers.getCombined('connection')!.toLowerCase();
   if (options === 'keep-alive') return true;

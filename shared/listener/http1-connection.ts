@@ -188,7 +188,8 @@ export class Http1Connection {
     this.#head = head;
     this.#state = 'exchange';
     this.#keepAlive = head.keepAlive && ++this.#requests < options.limits.maxRequestsPerConnection;
-    this.deadline = Infinity;
+    // Requests that came before the client's FIN are answered, each as if the FIN came now.
+    this.deadline = this.#clientEnded ? this.#now() + halfCloseGraceMs : Infinity;
     const exchange = this.#open();
     if (head.minorVersion === 0) exchange.httpVersion = '1.0';
     let body: Body = emptyBody;
@@ -261,7 +262,7 @@ export class Http1Connection {
 
   #respond(method: string, response: HttpResponse, exchange: Exchange): void {
     // A request whose body is not all here may never be: its connection cannot be used again.
-    if (this.#body !== undefined || this.#listener.isDraining || this.#clientEnded) this.#keepAlive = false;
+    if (this.#body !== undefined || this.#listener.isDraining || (this.#clientEnded && this.#held === undefined)) this.#keepAlive = false;
     const framing: ResponseFraming = responseFramingFor(method, response, this.#head?.minorVersion ?? 1);
     if (framing.kind === 'close') this.#keepAlive = false;
     exchange.status = response.status;
@@ -382,7 +383,14 @@ export class Http1Connection {
     if (held === undefined || this.#state !== 'head' || this.#socket.destroyed) return;
     this.#held = undefined;
     this.#consume(held, 0);
+    if (this.#clientEnded) this.#endHeld();
   };
+
+  /** The client will send nothing more: what is unfinished now stays so. */
+  #endHeld(): void {
+    if (this.#state === 'head') this.#closeGently();
+    else if (this.#state === 'exchange' && this.#body !== undefined) this.#abandon(new ProxyError('client_closed'));
+  }
 
   /** Sends FIN, then reads and drops what the client still sends (RFC 9112 section 9.6). */
   #closeGently(): void {
@@ -461,7 +469,7 @@ export class Http1Connection {
     this.#clientEnded = true;
     if (this.#tunnel !== undefined) this.#tunnel.ended();
     else if (this.#state === 'closing') this.#socket.destroySoon();
-    else if (this.#state === 'head') this.#socket.destroySoon();
+    else if (this.#state === 'head' && !this.#resumesSoon) this.#socket.destroySoon();
     else if (this.#body !== undefined) this.#abandon(new ProxyError('client_closed'));
     else if (!this.#responseStarted) this.deadline = this.#now() + halfCloseGraceMs;
   };
