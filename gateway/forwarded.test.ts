@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { forwarded } from './forwarded.js';
+import type { Headers } from '../shared/http/headers.js';
+import { networkList } from '../shared/listener/network-list.js';
+import { exchange, request, response } from '../tests/support/policy.js';
+
+const trusted = networkList(['10.0.0.0/8', '2001:db8::/32']);
+
+async function run(peer: string, fields: Readonly<Record<string, string>>, standardField = false): Promise<{ client: string; headers: Headers }> {
+  const over = exchange(peer);
+  const sent = request(over, { fields });
+  await forwarded({ trusted, standardField })(() => Promise.resolve(response(200)))(sent, over);
+  return { client: over.clientAddress, headers: sent.headers };
+}
+
+test('a stranger’s claims are removed, and it is named itself', async () => {
+  const { client, headers } = await run('192.0.2.9', {
+    'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'evil', 'X-Forwarded-Anything': '1', Forwarded: 'for=198.51.100.1',
+    'X-Real-IP': '198.51.100.1', 'X-Auth-Subject': 'admin', 'X-Request-Id': 'chosen', 'X-Kept': '1',
+  });
+  assert.equal(client, '192.0.2.9');
+  assert.deepEqual(headers.toObject(), { 'x-kept': '1', 'x-forwarded-for': '192.0.2.9', 'x-forwarded-proto': 'http', 'x-forwarded-host': 'shop' });
+});
+
+const believed: readonly (readonly [name: string, fields: Readonly<Record<string, string>>, client: string, chain: string, proto: string, host: string])[] = [
+  ['X-Forwarded-*', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'Public' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'Public'],
+  ['the rightmost address that is not trusted', { 'X-Forwarded-For': '6.6.6.6, 198.51.100.1, 10.2.2.2' }, '198.51.100.1', '6.6.6.6, 198.51.100.1, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
+  ['the first address when all are trusted', { 'X-Forwarded-For': '10.9.9.9, 10.2.2.2' }, '10.9.9.9', '10.9.9.9, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
+  ['Forwarded', { Forwarded: 'for=198.51.100.1;proto=https;host=public.test' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'public.test'],
+  ['Forwarded with IPv6, ports and quotes', { Forwarded: 'For="[2001:DB8:1::7]:4711", for="198.51.100.1:80" ; Host="a,b" ; proto=HTTPS' }, '198.51.100.1', '2001:DB8:1::7, 198.51.100.1, 10.1.1.1', 'https', 'shop'],
+  ['X-Forwarded-For before Forwarded', { 'X-Forwarded-For': '198.51.100.1', Forwarded: 'for=6.6.6.6' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
+  ['nothing, and the peer is the client', {}, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
+];
+for (const [name, fields, client, chain, proto, host] of believed) {
+  test(`a trusted peer is believed: ${name}`, async () => {
+    const result = await run('10.1.1.1', { ...fields, 'X-Auth-Subject': 'admin' });
+    assert.equal(result.client, client);
+    const { headers } = result;
+    assert.deepEqual([headers.get('x-forwarded-for'), headers.get('x-forwarded-proto'), headers.get('x-forwarded-host')], [chain, proto, host]);
+    assert.equal(headers.has('x-auth-subject'), false);
+  });
+}
+
+test('says it in Forwarded too where that is wanted', async () => {
+  assert.equal((await run('192.0.2.9', {}, true)).headers.get('forwarded'), 'for=192.0.2.9;proto=http;host="shop"');
+  assert.deepEqual((await run('2001:db8::1', { Forwarded: 'for=198.51.100.1' }, true)).headers.getAll('forwarded'), ['for=198.51.100.1', 'for="[2001:db8::1]";proto=http;host="shop"']);
+});
