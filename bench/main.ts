@@ -1,38 +1,91 @@
 import { Command, InvalidArgumentError } from 'commander';
-import Table from 'cli-table3';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describeMachine } from '../scenarios/report/machine.js';
-import { measureHop } from './hop.js';
-import { peers } from './peers.js';
+import { writeCharts } from './charts.js';
+import { makeCredentials } from './credentials.js';
+import { addedByHop, curves, edge, idleMemory, pair, plainHop, quickHop, standardTest, type Curve, type Effort, type Table } from './jobs.js';
+import { canPin } from './measure.js';
+import { printIdle, printTable, printVerdicts } from './print.js';
+import { judge, type Results } from './targets.js';
 
-/* The cost of a plain hop, ours beside every peer that is installed, in one run. */
+/* What a hop costs, ours beside every peer that is installed, in one run. */
+
+const jobs = ['plain', 'edge', 'pair', 'latency', 'standard', 'memory', 'curves'] as const;
+type Job = (typeof jobs)[number];
+/** The advantage over the stock plugin below which the quick mode fails. */
+const leastAdvantage = 3.5;
 
 const wholeNumber = (text: string): number => {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('Not a whole number above zero.');
   return value;
 };
+const jobList = (text: string): Job[] => {
+  const names = text.split(',') as Job[];
+  const unknown = names.find((name) => !jobs.includes(name));
+  if (unknown !== undefined) throw new InvalidArgumentError(`There is no job ${unknown}; there are ${jobs.join(', ')}.`);
+  return names;
+};
 
 const options = new Command('bench')
-  .description('CPU time per request and throughput of a plain hop, beside the peers that are installed')
-  .option('--rounds <n>', 'rounds, the proxies in turn in each', wholeNumber, 3)
+  .description('CPU time per request, throughput, latency and memory, beside the peers that are installed')
+  .option('--jobs <list>', `some of ${jobs.join(',')}`, jobList, [...jobs])
+  .option('--quick', `only ours and the stock plugin, under a minute; fails under an advantage of ${leastAdvantage}`)
+  .option('--rounds <n>', 'rounds, the proxies in turn in each', wholeNumber, 5)
   .option('--seconds <n>', 'measured seconds of each proxy in each round', wholeNumber, 3)
-  .option('--connections <n>', 'keep-alive connections', wholeNumber, 32)
-  .option('--json <file>', 'writes the results to this file')
+  .option('--connections <n>', 'keep-alive connections of closed loops', wholeNumber, 32)
+  .option('--json <file>', 'writes the results to this file', 'reports/bench.json')
+  .option('--html <file>', 'writes a page with charts to this file', 'reports/bench.html')
   .parse()
-  .opts<{ rounds: number; seconds: number; connections: number; json?: string }>();
+  .opts<Effort & { jobs: Job[]; quick?: true; json: string; html: string }>();
 
-const result = await measureHop(peers(), options, (line) => process.stderr.write(`${line}\n`));
-const base = result.rows.find(({ name }) => name === 'gateway')!;
-const table = new Table({ head: ['proxy', 'CPU/request', 'ours is', 'requests/s', 'p50', 'p99', 'memory', 'log'], style: { head: [], border: [] } });
-for (const row of result.rows) {
-  table.push([row.name, `${row.cpuMicros.toFixed(1)} µs`, `${(base.cpuMicros / row.cpuMicros).toFixed(2)}×`, row.rate.toFixed(0), `${row.p50.toFixed(2)} ms`, `${row.p99.toFixed(2)} ms`, `${(row.residentBytes / 2 ** 20).toFixed(0)} MiB`, row.log]);
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const show = (text: string): void => void process.stdout.write(text);
+
+async function quick(): Promise<void> {
+  const table = await quickHop({ rounds: 3, seconds: 3, connections: options.connections }, say);
+  show(printTable(table));
+  const [ours, stock] = table.rows;
+  const advantage = stock!.cpuMicros / ours!.cpuMicros;
+  show(`advantage over the stock plugin: ${advantage.toFixed(2)} (at least ${leastAdvantage})\n`);
+  if (advantage < leastAdvantage) process.exitCode = 1;
 }
-const machine = describeMachine();
-process.stdout.write(`${table.toString()}\n${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}; ${options.connections} keep-alive connections, closed loop, 50-byte JSON; medians of ${options.rounds} rounds; ${result.method}\n`);
-for (const missing of result.missing) process.stdout.write(`Not installed, so not measured: ${missing}\n`);
-if (options.json !== undefined) {
-  mkdirSync(dirname(options.json), { recursive: true });
-  writeFileSync(options.json, JSON.stringify({ machine, options, ...result }, null, 2));
+
+async function whole(): Promise<void> {
+  const wants = (job: Job): boolean => options.jobs.includes(job);
+  const credentials = await makeCredentials();
+  const tables: Table[] = [];
+  const measured: Record<string, unknown> = {};
+  const table = async (job: Job, name: keyof Results, run: () => Promise<Table>): Promise<void> => {
+    if (!wants(job)) return;
+    const result = await run();
+    tables.push(result);
+    measured[name] = result;
+    show(printTable(result));
+  };
+  try {
+    await table('plain', 'plainHop', () => plainHop(options, say));
+    await table('edge', 'edge', () => edge(options, credentials, say));
+    await table('pair', 'pair', () => pair(options, credentials, say));
+    await table('latency', 'addedByHop', () => addedByHop(options, say));
+    await table('standard', 'standardTest', () => standardTest(options, credentials, say));
+    const memory = wants('memory') ? await idleMemory(10_000, say) : undefined;
+    if (memory !== undefined) show(printIdle(memory));
+    const drawn: Curve[] = wants('curves') ? await curves({ ...options, seconds: Math.min(2, options.seconds) }, say) : [];
+    const results = { ...measured, ...(memory && { idleMemory: memory }) } as Results;
+    const verdicts = judge(results);
+    show(printVerdicts(verdicts));
+    const machine = describeMachine();
+    const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, one warm-up, medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
+    show(`\n${method}\n`);
+    for (const file of [options.json, options.html]) mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(options.json, JSON.stringify({ machine, method, results, verdicts, curves: drawn }, null, 2));
+    writeCharts(options.html, { method, tables, verdicts, curves: drawn });
+    show(`Results: ${options.json}, charts: ${options.html}\n`);
+  } finally {
+    credentials.remove();
+  }
 }
+
+await (options.quick ? quick() : whole());

@@ -113,11 +113,11 @@ function chartData(document: ReportDocument): Record<string, unknown> {
   );
 }
 
-function chartLibrary(): string {
+export function chartLibrary(): string {
   const file = createRequire(import.meta.url).resolve('chart.js').replace(/chart\.c?js$/, 'chart.umd.js');
   return readFileSync(file, 'utf8').replaceAll('</script', '<\\/script').replace(/\/\/# sourceMappingURL=.*$/m, '');
 }
 
-function escape(text: string): string {
+export function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }

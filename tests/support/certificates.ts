@@ -43,7 +43,7 @@ export class TestAuthority {
       extensions: [new x509.SubjectAlternativeNameExtension([...dns.map((value) => ({ type: 'dns' as const, value })), ...ip.map((value) => ({ type: 'ip' as const, value }))])],
     });
     const files = { cert: join(this.directory, `${name}.crt`), key: join(this.directory, `${name}.key`) };
-    writeFileSync(files.cert, certificate.toString('pem'));
+    writeFileSync(files.cert, `${certificate.toString('pem')}\n`);
     writeFileSync(files.key, x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY'));
     return files;
   }

@@ -1,0 +1,48 @@
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/** Where a contender finds what it needs. */
+export interface Place {
+  /** Ports of its own, as many as it asked for; the first is where it listens. */
+  readonly ports: readonly number[];
+  readonly origins: readonly number[];
+  /** A folder of its own. */
+  readonly directory: string;
+}
+
+export interface Launch {
+  /** Files to write into the folder, by name. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly processes: readonly (readonly [command: string, ...args: string[]])[];
+}
+
+/** A proxy, set up for a job. */
+export interface Contender {
+  readonly name: string;
+  /** Whether it writes an access log, as ours does. */
+  readonly log: 'on' | 'off';
+  readonly isInstalled: boolean;
+  readonly portCount: number;
+  /** Hops that a request takes through it: CPU is divided by them. */
+  readonly hops: number;
+  readonly launch: (place: Place) => Launch;
+}
+
+const dist = fileURLToPath(new URL('../', import.meta.url));
+
+/** A process of ours, with its configuration file. */
+export function ours(kind: 'gateway' | 'sidecar', file: string): readonly [string, ...string[]] {
+  return [process.execPath, `${dist}${kind}/main.js`, '--config', file];
+}
+
+export function script(path: string, ...args: string[]): readonly [string, ...string[]] {
+  return [process.execPath, `${dist}bench/${path}`, ...args];
+}
+
+const found = new Map<string, boolean>();
+
+export function installed(command: string): boolean {
+  let known = found.get(command);
+  if (known === undefined) found.set(command, (known = spawnSync(command, ['-v']).error === undefined));
+  return known;
+}

@@ -1,0 +1,66 @@
+import { build } from 'hdr-histogram-js';
+import { AnswerReader, open, readyEvent, requestFor, target, type LoadReport } from './target.js';
+
+/*
+ * Requests at a constant rate, whatever became of those before: an open loop. A request's time counts from when its turn
+ * came, so that waiting for a busy connection shows (Tene, "How NOT to measure latency"); the generator's own lateness, up
+ * to the millisecond of its timer, does not count, since it shares its processor with the origin and may not spin.
+ */
+
+const rate = target.rate!;
+const histogram = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 });
+let answered = 0;
+let failed = 0;
+
+interface Lane {
+  readonly meant: number[];
+  readonly send: (meantAt: number) => void;
+}
+
+const lanes = await Promise.all(
+  Array.from({ length: target.connections }, (_, index) => new Promise<Lane>((resolve) => {
+    const socket = open();
+    const request = requestFor(index);
+    const reader = new AnswerReader();
+    const waiting: number[] = [];
+    let inFlight: number | undefined;
+    const next = (): void => {
+      inFlight = waiting.shift();
+      if (inFlight !== undefined) socket.write(request, 'latin1');
+    };
+    socket.on('error', () => failed++);
+    socket.on('data', (data) => reader.take(data, (isOk) => {
+      answered++;
+      if (!isOk) failed++;
+      histogram.recordValue(Math.max(1, Math.round((performance.now() - inFlight!) * 1_000)));
+      next();
+    }));
+    socket.once(readyEvent, () => resolve({
+      meant: waiting,
+      send(meantAt) {
+        waiting.push(meantAt);
+        if (inFlight === undefined) next();
+      },
+    }));
+  })),
+);
+
+process.stdout.write('begin\n');
+const total = Math.round(rate * target.seconds);
+const startedAt = performance.now();
+let sent = 0;
+await new Promise<void>((resolve) => {
+  const turn = (): void => {
+    const now = performance.now();
+    while (sent < total && startedAt + (sent * 1_000) / rate <= now) {
+      lanes[sent % lanes.length]!.send(now);
+      sent++;
+    }
+    if (answered + failed >= total || now > startedAt + (target.seconds + 10) * 1_000) resolve();
+    else setTimeout(turn, 1);
+  };
+  turn();
+});
+const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1_000;
+const report: LoadReport = { requests: answered, failed: failed + (total - answered), rate: (answered / (performance.now() - startedAt)) * 1_000, p50: at(50), p90: at(90), p99: at(99) };
+process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));

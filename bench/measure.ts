@@ -1,0 +1,192 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { script, type Contender } from './contender.js';
+import type { LoadReport, Target } from './load/target.js';
+
+/*
+ * Proxies run on one processor, load and origin on another, where the machine can pin. CPU time is the operating system's own
+ * accounting of the proxy's processes between the first request and the last; contenders take turns, round by round, so that what
+ * disturbs the machine disturbs all; every figure is a median of the rounds.
+ */
+
+export interface Sample {
+  /** Of the proxy, for one request and hop (µs). */
+  readonly cpuMicros: number;
+  /** Processors that it kept busy. */
+  readonly cpus: number;
+  readonly rate: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly residentBytes: number;
+}
+
+export interface Row extends Sample {
+  readonly name: string;
+  readonly log: 'on' | 'off';
+}
+
+const ticksPerSecond = 100;
+export const canPin = spawnSync('taskset', ['-V']).error === undefined;
+
+function start(processor: 0 | 1, [command, ...args]: readonly [string, ...string[]], output: number | 'pipe'): ChildProcess {
+  const [file, all] = canPin ? ['taskset', ['-c', String(processor), command, ...args]] : [command, args];
+  return spawn(file, all, { stdio: ['ignore', output, output === 'pipe' ? 'inherit' : output], detached: false });
+}
+
+/** A contender that runs. */
+export interface Running {
+  readonly contender: Contender;
+  readonly port: number;
+  readonly pids: readonly number[];
+}
+
+/** Everything of one job: its origin, its contenders, and a folder, all gone when it is closed. */
+export class Bench {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'bench-'));
+  readonly #children: ChildProcess[] = [];
+  #origins: readonly number[] = [];
+
+  /** Starts origins on `count` ports. */
+  async startOrigins(count = 1): Promise<readonly number[]> {
+    const child = start(1, script('load/origin.js', String(count)), 'pipe');
+    this.#children.push(child);
+    this.#origins = JSON.parse(await nextLine(child)) as number[];
+    return this.#origins;
+  }
+
+  async launch(contender: Contender, origins = this.#origins): Promise<Running> {
+    const directory = join(this.#directory, `${contender.name.replace(/\W+/g, '-')}-${this.#children.length}`);
+    mkdirSync(directory);
+    const ports = await freePorts(contender.portCount);
+    const { files, processes } = contender.launch({ ports, origins, directory });
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+    const pids = processes.map((command, index) => {
+      const log = openSync(join(directory, `output-${index}.log`), 'a');
+      const child = start(0, command, log);
+      closeSync(log);
+      this.#children.push(child);
+      return child.pid!;
+    });
+    try {
+      await untilListening(ports[0]!);
+    } catch (error) {
+      throw new Error(`${contender.name}: ${(error as Error).message}; it said: ${readFileSync(join(directory, 'output-0.log'), 'utf8').slice(-500)}`, { cause: error });
+    }
+    return { contender, port: ports[0]!, pids };
+  }
+
+  /** Puts a load on a contender and measures what it takes. */
+  async measure(running: Running, loop: 'closed' | 'open', target: Omit<Target, 'port'>): Promise<Sample> {
+    const { pids, port, contender } = running;
+    const load = start(1, script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port })), 'pipe');
+    const lines = createInterface(load.stdout!)[Symbol.asyncIterator]();
+    await lines.next();
+    const [before, startedAt] = [cpuSeconds(pids), performance.now()];
+    const { value } = (await lines.next()) as { value: string | undefined };
+    const [after, endedAt] = [cpuSeconds(pids), performance.now()];
+    if (value === undefined) throw new Error(`${contender.name}: the load generator failed`);
+    const report = JSON.parse(value) as LoadReport;
+    if (report.failed > 0) throw new Error(`${contender.name}: ${report.failed} requests failed; no figure of it would mean anything`);
+    const seconds = after - before;
+    return { cpuMicros: (seconds / report.requests / contender.hops) * 1e6, cpus: seconds / contender.hops / ((endedAt - startedAt) / 1_000), rate: report.rate, p50: report.p50, p90: report.p90, p99: report.p99, residentBytes: residentBytes(pids) / contender.hops };
+  }
+
+  /** Holds idle connections while `look` looks. */
+  async holdIdle<T>(running: Running, connections: number, look: () => Promise<T>): Promise<T> {
+    const child = start(1, script('load/idle.js', JSON.stringify({ port: running.port, seconds: 0, connections } satisfies Target)), 'pipe');
+    try {
+      await nextLine(child);
+      return await look();
+    } finally {
+      child.kill('SIGKILL');
+    }
+  }
+
+  stop(running: Running): void {
+    for (const pid of running.pids) process.kill(pid, 'SIGKILL');
+  }
+
+  close(): void {
+    for (const child of this.#children) child.kill('SIGKILL');
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** Measures contenders in turn, `rounds` times after a warm-up, and takes medians. */
+export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'closed' | 'open', target: Omit<Target, 'port'>, rounds: number, say: (line: string) => void): Promise<Row[]> {
+  const samples = new Map<Running, Sample[]>(all.map((running) => [running, []]));
+  for (let round = 0; round <= rounds; round++) {
+    for (const running of all) {
+      const sample = await bench.measure(running, loop, target);
+      say(`  ${round === 0 ? 'warm-up' : `round ${round}`} ${running.contender.name}: ${sample.cpuMicros.toFixed(1)} µs, ${sample.rate.toFixed(0)}/s, p99 ${sample.p99.toFixed(2)} ms`);
+      if (round > 0) samples.get(running)!.push(sample);
+    }
+  }
+  return all.map((running) => ({ name: running.contender.name, log: running.contender.log, ...medians(samples.get(running)!) }));
+}
+
+export function medians(samples: readonly Sample[]): Sample {
+  const median = (key: keyof Sample): number => samples.map((sample) => sample[key]).sort((a, b) => a - b)[samples.length >> 1]!;
+  return { cpuMicros: median('cpuMicros'), cpus: median('cpus'), rate: median('rate'), p50: median('p50'), p90: median('p90'), p99: median('p99'), residentBytes: median('residentBytes') };
+}
+
+/** User and system time of processes and their children that run (proc(5): fields 14 and 15 of stat, in ticks). */
+export function cpuSeconds(pids: readonly number[]): number {
+  return withChildren(pids).reduce((sum, pid) => {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+    return sum + (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+  }, 0);
+}
+
+export function residentBytes(pids: readonly number[]): number {
+  return withChildren(pids).reduce((sum, pid) => sum + Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024, 0);
+}
+
+function withChildren(pids: readonly number[]): number[] {
+  const all = [...pids];
+  for (let index = 0; index < all.length; index++) {
+    for (const task of readdirSync(`/proc/${all[index]}/task`)) {
+      try {
+        all.push(...readFileSync(`/proc/${all[index]}/task/${task}/children`, 'utf8').split(' ').filter((text) => text !== '').map(Number));
+      } catch {
+        // A kernel that does not list children.
+      }
+    }
+  }
+  return all;
+}
+
+async function nextLine(child: ChildProcess): Promise<string> {
+  const { value } = (await createInterface(child.stdout!)[Symbol.asyncIterator]().next()) as { value: string | undefined };
+  if (value === undefined) throw new Error('a helper of the bench ended early');
+  return value;
+}
+
+async function untilListening(port: number): Promise<void> {
+  const until = Date.now() + 20_000;
+  for (;;) {
+    const socket = connect(port, '127.0.0.1');
+    const isUp = await new Promise<boolean>((resolve) => socket.once('connect', () => resolve(true)).once('error', () => resolve(false)));
+    socket.destroy();
+    if (isUp) return;
+    if (Date.now() > until) throw new Error(`nothing listens on port ${port} after 20 s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return server;
+  }));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

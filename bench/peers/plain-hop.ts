@@ -1,0 +1,77 @@
+import { installed, ours, script, type Contender } from '../contender.js';
+
+/* A plain hop: HTTP/1.1 in, HTTP/1.1 out over kept connections, nothing else. */
+
+export interface GatewayOptions {
+  /** Settings beside listen, admin, routes and upstreams. */
+  readonly extra?: Readonly<Record<string, unknown>>;
+  readonly routes?: number;
+}
+
+export function gateway({ extra = {}, routes = 1 }: GatewayOptions = {}): Contender {
+  return {
+    name: 'gateway', log: 'on', isInstalled: true, portCount: 2, hops: 1,
+    launch: ({ ports: [listen, admin], origins, directory }) => ({
+      files: {
+        'gateway.json': JSON.stringify({
+          listen: { port: listen }, admin: { port: admin },
+          // The one that matches is the last; the others differ in host, path or both.
+          routes: [...Array.from({ length: routes - 1 }, (_, index) => ({ match: index % 2 === 0 ? { path: `/service-${index}/orders` } : { host: `host-${index}.example`, path: '/orders' }, upstream: 'origin' })), { upstream: 'origin' }],
+          upstreams: { origin: { endpoints: origins.map((port) => `127.0.0.1:${port}`) } },
+          ...extra,
+        }),
+      },
+      processes: [ours('gateway', `${directory}/gateway.json`)],
+    }),
+  };
+}
+
+export const nginx: Contender = {
+  name: 'nginx', log: 'on', isInstalled: installed('nginx'), portCount: 1, hops: 1,
+  launch: ({ ports: [listen], origins, directory }) => ({
+    files: {
+      'nginx.conf': `daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 65536; pid ${directory}/nginx.pid; error_log ${directory}/error.log; events { worker_connections 20000; }
+http { access_log ${directory}/access.log combined buffer=8k flush=1s; client_body_temp_path ${directory}/a; proxy_temp_path ${directory}/b; fastcgi_temp_path ${directory}/c; uwsgi_temp_path ${directory}/d; scgi_temp_path ${directory}/e;
+  keepalive_requests 1000000000; upstream origin { ${origins.map((port) => `server 127.0.0.1:${port};`).join(' ')} keepalive 1024; keepalive_requests 1000000000; }
+  server { listen 127.0.0.1:${listen}; location / { proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } } }`,
+    },
+    processes: [['nginx', '-p', directory, '-c', `${directory}/nginx.conf`]],
+  }),
+};
+
+export const haproxyDefaults = `global
+  nbthread 1
+  maxconn 12000
+  no strict-limits
+  log stdout format raw local0
+defaults
+  mode http
+  log global
+  option httplog
+  timeout connect 1s
+  timeout client 60s
+  timeout server 60s
+  http-reuse always
+`;
+
+export const haproxy: Contender = {
+  name: 'haproxy', log: 'on', isInstalled: installed('haproxy'), portCount: 1, hops: 1,
+  launch: ({ ports: [listen], origins, directory }) => ({
+    files: { 'haproxy.cfg': `${haproxyDefaults}listen hop\n  bind 127.0.0.1:${listen}\n${origins.map((port, index) => `  server origin${index} 127.0.0.1:${port}\n`).join('')}` },
+    processes: [['haproxy', '-f', `${directory}/haproxy.cfg`]],
+  }),
+};
+
+export const caddy: Contender = {
+  name: 'caddy', log: 'on', isInstalled: installed('caddy'), portCount: 1, hops: 1,
+  launch: ({ ports: [listen], origins, directory }) => ({
+    files: { Caddyfile: `{\n  admin off\n  auto_https off\n  storage file_system ${directory}/data\n}\nhttp://127.0.0.1:${listen}, http://shop.example:${listen} {\n  log {\n    output file ${directory}/access.log\n  }\n  reverse_proxy ${origins.map((port) => `127.0.0.1:${port}`).join(' ')}\n}\n` },
+    processes: [['env', `HOME=${directory}`, 'GOMAXPROCS=1', 'caddy', 'run', '--config', `${directory}/Caddyfile`, '--adapter', 'caddyfile']],
+  }),
+};
+
+/** The stock plugins with their defaults; `http-proxy` has no log of its own. */
+export const stock = (name: '@fastify/http-proxy' | 'http-proxy'): Contender => ({
+  name: `stock ${name}`, log: name === 'http-proxy' ? 'off' : 'on', isInstalled: true, portCount: 1, hops: 1,
+  launch: ({ ports: [listen], origins }) => ({ files: {}, processes: [script('peers/stock.js', name, String(listen), String(origins[0]))] }),
+});

@@ -1,0 +1,27 @@
+import Table from 'cli-table3';
+import type { IdleMemory, Table as JobTable } from './jobs.js';
+import type { Verdict } from './targets.js';
+
+const plain = { head: [], border: [] };
+
+export function printTable({ title, load, rows, missing }: JobTable): string {
+  const base = rows.find(({ name }) => name === 'gateway' || name === 'sidecar pair')!;
+  const table = new Table({ head: ['', 'CPU/request', 'ours is', 'requests/s', 'p50', 'p90', 'p99', 'memory', 'log'], style: plain });
+  for (const row of rows) {
+    const cost = row.cpuMicros === 0 ? ['', ''] : [`${row.cpuMicros.toFixed(1)} µs`, `${(base.cpuMicros / row.cpuMicros).toFixed(2)}×`];
+    table.push([row.name, ...cost, row.rate.toFixed(0), `${row.p50.toFixed(2)} ms`, `${row.p90.toFixed(2)} ms`, `${row.p99.toFixed(2)} ms`, `${(row.residentBytes / 2 ** 20).toFixed(0)} MiB`, row.log]);
+  }
+  return `\n${title} (${load})\n${table.toString()}\n${missing.map((name) => `Not installed, so not measured: ${name}\n`).join('')}`;
+}
+
+export function printIdle({ connections, rows }: IdleMemory): string {
+  return `\nMemory of an idle connection (of ${connections}): ${rows.map(({ name, bytesEach }) => `${name} ${(bytesEach / 1_024).toFixed(1)} KiB`).join(', ')}\n`;
+}
+
+export function printVerdicts(verdicts: readonly Verdict[]): string {
+  const table = new Table({ head: ['job', 'beside', 'measured', 'reach', 'aim', ''], style: plain });
+  for (const { job, peer, measured, unit, reach, aim } of verdicts) {
+    table.push([job, peer, `${measured.toFixed(2)} ${unit}`, String(reach), String(aim), measured <= aim ? 'aim' : measured <= reach ? 'reached' : 'not reached']);
+  }
+  return `\nWhat it must reach\n${table.toString()}\n`;
+}

@@ -1,0 +1,55 @@
+import type { IdleMemory, Table } from './jobs.js';
+import type { Row } from './measure.js';
+
+/** One line of what the product must reach, with what was measured. */
+export interface Verdict {
+  readonly job: string;
+  readonly peer: string;
+  readonly measured: number;
+  readonly unit: string;
+  readonly reach: number;
+  readonly aim: number;
+}
+
+export interface Results {
+  readonly plainHop?: Table;
+  readonly edge?: Table;
+  readonly pair?: Table;
+  readonly addedByHop?: Table;
+  readonly standardTest?: Table;
+  readonly idleMemory?: IdleMemory;
+}
+
+const row = (table: Table, name: string): Row | undefined => table.rows.find((candidate) => candidate.name === name);
+
+function ratio(job: string, table: Table | undefined, our: string, peer: string, reach: number, aim: number): Verdict[] {
+  const [own, other] = table === undefined ? [] : [row(table, our), row(table, peer)];
+  return own === undefined || other === undefined ? [] : [{ job, peer, measured: own.cpuMicros / other.cpuMicros, unit: '× CPU', reach, aim }];
+}
+
+function addedLatency(job: string, table: Table | undefined, our: string, percentiles: readonly (readonly [key: 'p50' | 'p90' | 'p99', reach: number, aim: number])[]): Verdict[] {
+  const [own, without] = table === undefined ? [] : [row(table, our), row(table, 'direct')];
+  if (own === undefined || without === undefined) return [];
+  return percentiles.map(([key, reach, aim]) => ({ job: `${job}, ${key}`, peer: 'direct', measured: own[key] - without[key], unit: 'ms added', reach, aim }));
+}
+
+/** The measured figures beside those that the design asks for. */
+export function judge(results: Results): Verdict[] {
+  const { plainHop, edge, pair, addedByHop, standardTest, idleMemory } = results;
+  const inTest = standardTest && row(standardTest, 'sidecar pair');
+  const idle = idleMemory?.rows.find(({ name }) => name === 'gateway');
+  return [
+    ...ratio('plain hop', plainHop, 'gateway', 'nginx', 1.35, 1),
+    ...ratio('plain hop', plainHop, 'gateway', 'haproxy', 1.35, 1),
+    ...ratio('plain hop', plainHop, 'gateway', 'stock @fastify/http-proxy', 0.25, 0.2),
+    ...ratio('edge', edge, 'gateway', 'haproxy', 0.8, 0.5),
+    ...ratio('sidecar, each hop', pair, 'sidecar pair', 'haproxy pair', 1.5, 1),
+    ...addedLatency('one hop', addedByHop, 'gateway', [['p99', 1, 0.5]]),
+    ...addedLatency('standard test', standardTest, 'sidecar pair', [['p50', 0.4, 0.2], ['p90', 0.6, 0.25], ['p99', 1, 0.4]]),
+    ...(inTest === undefined ? [] : [
+      { job: 'CPU of one sidecar in it', peer: '', measured: inTest.cpus, unit: 'vCPU', reach: 0.1, aim: 0.06 },
+      { job: 'memory of one sidecar in it', peer: '', measured: inTest.residentBytes / 1e6, unit: 'MB', reach: 80, aim: 60 },
+    ]),
+    ...(idle === undefined ? [] : [{ job: 'memory of an idle connection', peer: '', measured: idle.bytesEach / 1_024, unit: 'KiB', reach: 15, aim: 8 }]),
+  ];
+}
