@@ -7,6 +7,7 @@ import type { Exchange } from '../../shared/http/exchange.js';
 import { Headers } from '../../shared/http/headers.js';
 import type { Layer, Service } from '../../shared/http/service.js';
 import { toProxyError } from '../../shared/errors/proxy-error.js';
+import { FastifyListener } from '../../shared/listener/fastify/fastify-listener.js';
 import { Http1Listener, type ListenAddress } from '../../shared/listener/http1-listener.js';
 import type { ServerTlsConfig } from '../../shared/tls/config.js';
 import { PemStore } from '../../shared/tls/pem-store.js';
@@ -15,7 +16,7 @@ import { Upstream } from '../../shared/upstream/upstream.js';
 
 export interface TestEngine {
   readonly port: number;
-  readonly listener: Http1Listener;
+  readonly listener: Http1Listener | FastifyListener;
   readonly upstream: Upstream;
   readonly pems: PemStore;
   /** Exchanges that are over, oldest first. */
@@ -30,6 +31,8 @@ export interface TestEngineOptions {
   readonly upstream?: Partial<UpstreamConfig>;
   readonly listen?: ListenAddress;
   readonly tls?: ServerTlsConfig;
+  /** The engine's own, unless another is asked for. */
+  readonly kind?: typeof Http1Listener | typeof FastifyListener;
   /** Stands in front of the upstream. */
   readonly layer?: Layer;
 }
@@ -58,7 +61,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
       }
     };
   const inner: Service = (request, exchange) => upstream.balance(request, exchange);
-  const listener = new Http1Listener({
+  const listener = new (options.kind ?? Http1Listener)({
     name: 'test',
     listen: { host: '127.0.0.1', port: 0, ...options.listen },
     credentials: options.tls && new ServerCredentials(options.tls, pems, () => {}),

@@ -1,0 +1,91 @@
+import { finished, Readable } from 'node:stream';
+import type { Body, BodySink } from './body.js';
+import { fieldKind } from './field-names.js';
+import { Headers } from './headers.js';
+
+/** A Node stream as a message body. */
+export class ReadableBody implements Body {
+  readonly bytes = undefined;
+
+  constructor(
+    private readonly readable: Readable & { readonly trailers?: Readonly<Record<string, string | undefined>> },
+    readonly length: number | undefined,
+    /** Hears of each chunk before it goes on; what it throws ends the body. */
+    private readonly onChunk: (chunk: Buffer) => void,
+  ) {}
+
+  pipe(sink: BodySink): void {
+    const { readable } = this;
+    readable.on('data', (chunk: Buffer) => {
+      try {
+        this.onChunk(chunk);
+      } catch (error) {
+        this.#drop();
+        sink.fail(error as Error);
+        return;
+      }
+      if (!sink.chunk(chunk)) readable.pause();
+    });
+    // Also tells of what happened before: a request may have broken off while it was on its way here.
+    finished(readable, { writable: false }, (error) => {
+      if (error) {
+        sink.fail(error);
+        return;
+      }
+      const trailers = Headers.empty();
+      for (const [name, value] of Object.entries(readable.trailers ?? {})) if (value !== undefined) trailers.append(name, value);
+      trailers.deleteKind(fieldKind.notInTrailers);
+      sink.end(trailers.size === 0 ? undefined : trailers);
+    });
+  }
+
+  resume(): void {
+    this.readable.resume();
+  }
+
+  cancel(): void {
+    this.#drop();
+  }
+
+  #drop(): void {
+    this.readable.removeAllListeners('data');
+    this.readable.resume();
+  }
+}
+
+/** A message body as a Node stream; `onFail` hears why it broke off. */
+export class BodyReadable extends Readable {
+  #started = false;
+  bytes = 0;
+
+  constructor(
+    private readonly body: Body,
+    private readonly onFail: (reason: Error) => void,
+  ) {
+    super({ highWaterMark: 65_536 });
+  }
+
+  override _read(): void {
+    if (this.#started) {
+      this.body.resume();
+      return;
+    }
+    this.#started = true;
+    this.body.pipe({
+      chunk: (data) => {
+        this.bytes += data.length;
+        return this.push(data);
+      },
+      end: () => void this.push(null),
+      fail: (reason) => {
+        this.onFail(reason);
+        this.destroy(reason);
+      },
+    });
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    if (!this.readableEnded) this.body.cancel(error ?? new Error('nobody reads the answer'));
+    done(error);
+  }
+}

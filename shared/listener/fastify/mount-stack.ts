@@ -1,0 +1,248 @@
+import httpProxy, { type FastifyHttpProxyOptions } from '@fastify/http-proxy';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Readable } from 'node:stream';
+import type { Clock } from '../../clock/clock.js';
+import type { LimitsConfig } from '../../config/sections.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import { emptyBody, type Body } from '../../http/body.js';
+import { Exchange } from '../../http/exchange.js';
+import { Headers } from '../../http/headers.js';
+import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import { BodyReadable, ReadableBody } from '../../http/readable.js';
+import type { Service } from '../../http/service.js';
+import { requestFraming } from '../../http1/framing.js';
+import { removeHopByHop } from '../../http1/hop-by-hop.js';
+import { parseAuthority, parseTarget } from '../../http1/target.js';
+import { plainAddress } from '../network-list.js';
+import { violationToError } from '../violations.js';
+
+export interface MountOptions {
+  /** Name in logs and metrics. */
+  readonly name: string;
+  readonly limits: LimitsConfig;
+  readonly clock: Clock;
+  readonly service: Service;
+  /** Answers what never became a request. */
+  readonly refuse: Service;
+  /** Where in the application the stack is mounted; the path goes upstream as the client sent it. */
+  readonly prefix?: string | undefined;
+}
+
+/** What @fastify/http-proxy takes for an undici client: it asks for nothing but this. */
+interface Requestable {
+  request(options: { readonly headers: object; readonly body?: unknown }, done: (error: Error | null, response?: Answer) => void): void;
+  destroy(): void;
+}
+
+interface Answer {
+  readonly statusCode: number;
+  readonly headers: Record<string, string | string[]>;
+  readonly body: Readable | Buffer;
+}
+
+/** Carries the incoming request through the fields that the plugin passes to its client. */
+const incoming = Symbol('incoming request');
+
+/**
+ * Mounts a stack in a Fastify application, through @fastify/http-proxy: the plugin does the routing and the streams,
+ * its `undici` option is the stack. So balancing, retries, breaking and TLS towards upstreams are the same code as
+ * behind the engine's own listener.
+ *
+ * What Node's parser accepts is what comes here; fields, path and authority are then read by the engine's rules.
+ */
+export async function mountStack(application: FastifyInstance, options: MountOptions): Promise<Mounted> {
+  const mounted = new MountedStack(options);
+  await application.register(async (scope) => {
+    // The stack's errors are answers already; what is thrown here was refused by Fastify or the plugin.
+    scope.setErrorHandler((error, request, reply) => mounted.refuse(request, reply, refusalOf(error)));
+    const proxyOptions: FastifyHttpProxyOptions & { retryMethods: readonly string[] } = {
+      upstream: 'http://stack.invalid',
+      prefix: options.prefix ?? '/',
+      undici: mounted as never,
+      httpMethods: scope.supportedMethods.filter((method) => method !== 'CONNECT'),
+      // Retries are the stack's: with its default the plugin sends one GET that gets 503 eleven times.
+      retryMethods: [],
+      internalRewriteLocationHeader: false,
+      disableRequestLogging: true,
+      // Where a request goes is decided by its own target.
+      preRewrite: () => '/',
+      replyOptions: {
+        queryString: () => '',
+        rewriteRequestHeaders: (request, headers) => ({ ...headers, [incoming]: request }),
+      },
+    };
+    scope.addHook('preHandler', (request, reply, done) => {
+      mounted.expect(request, reply);
+      done();
+    });
+    await scope.register(httpProxy, proxyOptions);
+  });
+  return mounted;
+}
+
+export interface Mounted {
+  /** Answers in the stack's way what Fastify would have refused in its own. */
+  refuse(request: FastifyRequest, reply: FastifyReply, error: ProxyError): Promise<unknown>;
+}
+
+/** Which of our errors a refusal of Fastify's is. */
+export function refusalOf(error: unknown): ProxyError {
+  if (error instanceof ProxyError) return error;
+  const { statusCode } = error as { statusCode?: number };
+  return new ProxyError(statusCode === 413 ? 'body_too_large' : statusCode !== undefined && statusCode < 500 ? 'bad_request' : 'internal', { cause: error });
+}
+
+class MountedStack implements Requestable, Mounted {
+  readonly #replies = new WeakMap<FastifyRequest, FastifyReply>();
+
+  constructor(private readonly options: MountOptions) {}
+
+  expect(request: FastifyRequest, reply: FastifyReply): void {
+    this.#replies.set(request, reply);
+  }
+
+  request({ headers, body }: { readonly headers: object; readonly body?: unknown }, done: (error: Error | null, response?: Answer) => void): void {
+    const request = (headers as { [incoming]: FastifyRequest })[incoming];
+    const reply = this.#replies.get(request)!;
+    const exchange = this.#open(request, reply);
+    let sent: HttpRequest;
+    let service = this.options.service;
+    try {
+      sent = this.#read(request, body as Readable | undefined, exchange);
+    } catch (error) {
+      service = this.options.refuse;
+      sent = refused(exchange, violationToError(error));
+    }
+    this.#run(service, sent, exchange, reply).then((answer) => answer !== undefined && done(null, answer), done);
+  }
+
+  async refuse(request: FastifyRequest, reply: FastifyReply, error: ProxyError): Promise<unknown> {
+    const exchange = this.#open(request, reply);
+    const answer = await this.#run(this.options.refuse, refused(exchange, error), exchange, reply);
+    if (answer === undefined) return reply;
+    return reply.code(answer.statusCode).headers(answer.headers).send(answer.body);
+  }
+
+  destroy(): void {}
+
+  #open(request: FastifyRequest, reply: FastifyReply): Exchange {
+    const { name, clock } = this.options;
+    const exchange = new Exchange(name, plainAddress(request.socket.remoteAddress ?? ''), clock.now());
+    exchange.httpVersion = request.raw.httpVersionMajor === 2 ? '2' : request.raw.httpVersion === '1.0' ? '1.0' : '1.1';
+    exchange.inform = (status, headers) => {
+      if (status === 103 && exchange.httpVersion !== '1.0' && !reply.raw.headersSent) reply.raw.writeEarlyHints(fieldsOf(headers));
+    };
+    reply.raw.once('close', () => {
+      if (!reply.raw.writableFinished) {
+        const error = new ProxyError('client_closed');
+        exchange.errorCode ??= error.code;
+        if (exchange.status === 0) exchange.status = error.entry.status;
+        exchange.cancellation.cancel(error);
+      }
+      exchange.finish(clock.now());
+    });
+    return exchange;
+  }
+
+  #read(request: FastifyRequest, body: Readable | undefined, exchange: Exchange): HttpRequest {
+    const { raw } = request;
+    const { limits } = this.options;
+    const method = raw.method!;
+    const headers = Headers.empty();
+    for (let index = 0; index < raw.rawHeaders.length; index += 2) {
+      if (!raw.rawHeaders[index]!.startsWith(':')) headers.append(raw.rawHeaders[index]!, raw.rawHeaders[index + 1]!);
+    }
+    if (headers.size > limits.maxHeaders) throw new ProxyError('head_too_large');
+    if (raw.url!.length > limits.maxTargetBytes) throw new ProxyError('target_too_long');
+    // Node reads codings before chunked and drops them with the field: what goes on would not be what was meant.
+    if (raw.httpVersionMajor === 1) requestFraming(headers, raw.httpVersionMinor);
+    const target = parseTarget(raw.url!, method);
+    if (headers.getAll('host').length > 1) throw new ProxyError('bad_request');
+    const authority = target.authority ?? parseAuthority((raw.headers[':authority'] as string | undefined) ?? headers.get('host') ?? '');
+    if (authority !== '') headers.set('Host', authority);
+    const length = headers.has('content-length') ? Number(headers.get('content-length')) : undefined;
+    if (length !== undefined && length > limits.maxBodyBytes) throw new ProxyError('body_too_large');
+    removeHopByHop(headers);
+    headers.delete('expect');
+    // Of GET and HEAD Fastify reads no body: the request goes on without.
+    const hasBody = typeof body === 'object';
+    if (!hasBody && length !== 0) headers.delete('content-length');
+    return {
+      method,
+      target: target.target,
+      path: target.path,
+      authority,
+      scheme: (raw.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http',
+      headers,
+      body: hasBody ? this.#body(request, body, length, exchange) : emptyBody,
+      cancellation: exchange.cancellation,
+    };
+  }
+
+  #body({ raw }: FastifyRequest, readable: Readable, length: number | undefined, exchange: Exchange): Body {
+    const { maxBodyBytes, bodyIdleTimeout } = this.options.limits;
+    raw.setTimeout(bodyIdleTimeout, () => {
+      // A client that we made wait is not the one that is late.
+      if (!raw.complete && !readable.isPaused()) exchange.cancellation.cancel(new ProxyError('request_timeout'));
+    });
+    readable.once('end', () => raw.setTimeout(0));
+    return new ReadableBody(readable, length, (chunk) => {
+      exchange.requestBytes += chunk.length;
+      if (exchange.requestBytes <= maxBodyBytes) return;
+      const error = new ProxyError('body_too_large');
+      exchange.cancellation.cancel(error);
+      throw error;
+    });
+  }
+
+  /** Undefined when there is nobody left to answer. */
+  async #run(service: Service, request: HttpRequest, exchange: Exchange, reply: FastifyReply): Promise<Answer | undefined> {
+    exchange.request = request;
+    const response = await service(request, exchange);
+    if (reply.raw.destroyed) {
+      response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
+      return undefined;
+    }
+    exchange.status = response.status;
+    const answer = answerOf(request.method, response, exchange);
+    // Who was refused once has lost our trust in where its next request begins.
+    if (service === this.options.refuse && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
+    return answer;
+  }
+}
+
+function answerOf(method: string, { status, headers, body }: HttpResponse, exchange: Exchange): Answer {
+  removeHopByHop(headers);
+  for (const [name, value] of exchange.responseFields) headers.set(name, value);
+  const fields = fieldsOf(headers);
+  const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
+  // Fastify makes up a type for bytes that have none, but not for a stream.
+  if (hasBody && body.bytes !== undefined && body.bytes.length > 0 && headers.has('content-type')) {
+    exchange.responseBytes = body.bytes.length;
+    return { statusCode: status, headers: fields, body: body.bytes };
+  }
+  const readable = new BodyReadable(hasBody ? body : emptyBody, (reason) => {
+    exchange.errorCode ??= reason instanceof ProxyError ? reason.code : 'upstream_truncated';
+  });
+  if (!hasBody) body.cancel(new Error('the response has no body'));
+  exchange.onFinish((over) => {
+    over.responseBytes = readable.bytes;
+  });
+  return { statusCode: status, headers: fields, body: readable };
+}
+
+function fieldsOf(headers: Headers): Record<string, string | string[]> {
+  const fields: Record<string, string | string[]> = {};
+  for (const [name] of headers) {
+    if (name in fields) continue;
+    const values = headers.getAll(name);
+    fields[name] = values.length === 1 ? values[0]! : values;
+  }
+  return fields;
+}
+
+function refused(exchange: Exchange, error: ProxyError): HttpRequest {
+  exchange.cancellation.cancel(error);
+  return { method: '-', target: '-', path: '-', authority: '', scheme: 'http', headers: Headers.empty(), body: emptyBody, cancellation: exchange.cancellation };
+}
+
