@@ -21,9 +21,8 @@ export const gatewayDynamicSchema = z.strictObject({
 });
 export type GatewayDynamicConfig = z.output<typeof gatewayDynamicSchema>;
 
-export const gatewaySchema = z.strictObject({
-  listen: proxyListenSchema,
-  ...gatewayDynamicSchema.shape,
+/** What holds for every route. */
+export const edgeSchema = z.strictObject({
   limits: limitsSchema.prefault({}),
   trustedProxies: z
     .array(network)
@@ -31,6 +30,12 @@ export const gatewaySchema = z.strictObject({
     .describe('Addresses or CIDRs whose X-Forwarded-* and Forwarded fields are believed; from all others they are removed.'),
   forwardedField: z.boolean().default(false).describe('Whether upstreams also get the `Forwarded` field of RFC 7239.'),
   via: viaName('gateway'),
+});
+
+export const gatewaySchema = z.strictObject({
+  listen: proxyListenSchema,
+  ...gatewayDynamicSchema.shape,
+  ...edgeSchema.shape,
   ...processSections,
 });
 export type GatewayConfig = z.output<typeof gatewaySchema>;

@@ -1,42 +1,27 @@
 import type { AddressInfo } from 'node:net';
 import type { GatewayConfig, GatewayDynamicConfig } from './config.js';
-import { forwarded } from './forwarded.js';
+import { edgeServices } from './edge.js';
 import { Plan, type PlanDependencies } from './plan.js';
-import { listenerStack } from './stack.js';
-import type { Service } from '../shared/http/service.js';
-import { via } from '../shared/intermediary/via.js';
-import { Http1Listener } from '../shared/listener/http1-listener.js';
-import { networkList } from '../shared/listener/network-list.js';
-import { overload } from '../shared/policy/overload/overload.js';
+import { createListener, type Listener } from '../shared/listener/listener.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
-import { tracing } from '../shared/telemetry/tracing.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 
 /** The ambassador: one listener at the edge, and the routes behind it. */
 export class Gateway {
-  readonly #listener: Http1Listener;
+  readonly #listener: Listener;
   readonly #dependencies: PlanDependencies;
   #plan: Plan;
 
   private constructor(config: GatewayConfig, plan: Plan, dataPlane: DataPlane) {
     this.#plan = plan;
     this.#dependencies = dataPlane.dependencies;
-    const layers = {
-      ...dataPlane.layers('edge'),
-      forwarded: forwarded({ trusted: networkList(config.trustedProxies), standardField: config.forwardedField }),
-      via: via(config.via),
-      tracing: tracing({ trustRequestId: false }),
-      overload: overload(config.limits.maxInFlight),
-    };
-    const refuse: Service = (request) => Promise.reject(request.cancellation.reason);
-    this.#listener = new Http1Listener({
+    this.#listener = createListener({
       name: 'edge',
       listen: config.listen,
       credentials: config.listen.tls && dataPlane.serverCredentials(config.listen.tls),
       limits: config.limits,
       clock: dataPlane.clock,
-      service: listenerStack(layers, (request, exchange) => this.#plan.route(request, exchange)),
-      refuse: listenerStack(layers, refuse),
+      ...edgeServices(config, dataPlane, (request, exchange) => this.#plan.route(request, exchange)),
       onConnection: dataPlane.connectionGauge('edge'),
     });
   }

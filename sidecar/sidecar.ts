@@ -7,14 +7,14 @@ import { listenerStack as outboundStack } from './outbound/stack.js';
 import type { ListenConfig } from '../shared/config/sections.js';
 import type { Service } from '../shared/http/service.js';
 import { via } from '../shared/intermediary/via.js';
-import { Http1Listener } from '../shared/listener/http1-listener.js';
+import { createListener, type Listener } from '../shared/listener/listener.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import { tracing } from '../shared/telemetry/tracing.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 
 interface Side<P> {
-  readonly listener: Http1Listener;
+  readonly listener: Listener;
   plan: P;
 }
 
@@ -92,7 +92,7 @@ export class Sidecar {
     const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: via(config.via) };
     const side: Side<P> = {
       plan,
-      listener: new Http1Listener({
+      listener: createListener({
         name,
         listen,
         credentials: listen.tls && dataPlane.serverCredentials(listen.tls),

@@ -39,12 +39,15 @@ export const proxyListenSchema = z
     port: z.int().min(0).max(65535).optional().describe('TCP port; 0 takes a free one, which the log names.'),
     path: z.string().startsWith('/').max(103).optional().describe('Path of a Unix domain socket, instead of a port.'),
     tls: serverTlsSchema.optional(),
+    http2: z.boolean().default(false).describe('Speaks HTTP/2 too, where a client asks for it by ALPN; costs several times as much a request, and switches to no other protocol.'),
     proxyProtocol: z
       .strictObject({ from: z.array(network).min(1).describe('Peers that send it, and must.') })
       .optional()
       .describe('The PROXY protocol, version 1 or 2: balancers in front say with it who their client is.'),
   })
-  .refine(({ port, path }) => (port === undefined) !== (path === undefined), { error: 'expected either a port or a path' });
+  .refine(({ port, path }) => (port === undefined) !== (path === undefined), { error: 'expected either a port or a path' })
+  .refine(({ http2, tls }) => !http2 || tls !== undefined, { path: ['http2'], error: 'needs tls: HTTP/2 is chosen by ALPN' })
+  .refine(({ http2, proxyProtocol }) => !http2 || proxyProtocol === undefined, { path: ['proxyProtocol'], error: 'cannot be combined with http2' });
 export type ListenConfig = z.output<typeof proxyListenSchema>;
 
 export const upstreamSchema = z.strictObject({

@@ -29,6 +29,8 @@ export interface ListenAddress {
   readonly host?: string;
   readonly port?: number | undefined;
   readonly path?: string | undefined;
+  /** HTTP/2 by ALPN, beside HTTP/1.1; with TLS only. */
+  readonly http2?: boolean;
   readonly proxyProtocol?: { readonly from: readonly string[] } | undefined;
 }
 

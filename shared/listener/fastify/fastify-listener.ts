@@ -1,7 +1,8 @@
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { METHODS } from 'node:http';
+import type { Http2Session } from 'node:http2';
 import type { AddressInfo, Server, Socket } from 'node:net';
-import type { Server as TlsServer } from 'node:tls';
+import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import type { ListenerOptions } from '../http1-listener.js';
 import { mountStack, refusalOf, type Mounted } from './mount-stack.js';
 
@@ -13,7 +14,9 @@ export class FastifyListener {
   readonly options: ListenerOptions;
   readonly #application: FastifyInstance;
   #mounted: Mounted | undefined;
-  #connections = 0;
+  /** Connections, and how many exchanges each carries; those of HTTP/2 are counted but looked after as sessions. */
+  readonly #sockets = new Map<Socket, number>();
+  readonly #sessions = new Set<Http2Session>();
   #draining = false;
 
   constructor(options: ListenerOptions) {
@@ -40,19 +43,32 @@ export class FastifyListener {
       http: { maxHeaderSize: limits.maxHeadBytes, headersTimeout: limits.headTimeout, connectionsCheckingInterval: Math.min(1_000, limits.headTimeout / 2) },
       ...(credentials && { http2: true, https: { ...credentials.options, ALPNProtocols: ['h2', 'http/1.1'], allowHTTP1: true, maxHeaderSize: limits.maxHeadBytes, headersTimeout: limits.headTimeout, settings: { maxHeaderListSize: limits.maxHeadBytes, maxConcurrentStreams: 128 } } }),
     };
-    this.#application = fastify(settings as object) as unknown as FastifyInstance;
+    this.#application = fastify(settings as object);
     for (const method of METHODS) {
       if (method !== 'CONNECT' && !this.#application.supportedMethods.includes(method)) this.#application.addHttpMethod(method, { hasBody: true });
     }
     const { server } = this.#application as unknown as { server: Server };
     server.maxConnections = limits.maxConnections;
-    server.on(credentials === undefined ? 'connection' : 'secureConnection', (socket: { once(event: 'close', listener: () => void): void }) => {
-      this.#connections++;
+    server.on(credentials === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+      this.#sockets.set(socket, 0);
       options.onConnection?.(1);
       socket.once('close', () => {
-        this.#connections--;
+        this.#sockets.delete(socket);
         options.onConnection?.(-1);
       });
+    });
+    server.on('session', (session: Http2Session) => {
+      this.#sessions.add(session);
+      session.once('close', () => this.#sessions.delete(session));
+    });
+    this.#application.addHook('onRequest', (request, reply, done) => {
+      this.#count(request.socket, 1);
+      reply.raw.once('close', () => this.#count(request.socket, -1));
+      done();
+    });
+    this.#application.addHook('onSend', (request, reply, _payload, done) => {
+      if (this.#draining && request.raw.httpVersionMajor === 1) reply.header('connection', 'close');
+      done();
     });
     credentials?.serve(server as unknown as TlsServer);
   }
@@ -62,7 +78,7 @@ export class FastifyListener {
   }
 
   get connectionCount(): number {
-    return this.#connections;
+    return this.#sockets.size;
   }
 
   /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
@@ -76,18 +92,26 @@ export class FastifyListener {
   /** Stops accepting and lets exchanges in flight finish. */
   async drain(): Promise<void> {
     this.#draining = true;
-    await this.#application.close();
+    const closed = this.#application.close();
+    // Each session says GOAWAY and ends with its last stream.
+    for (const session of this.#sessions) session.close();
+    for (const [socket, exchanges] of this.#sockets) if (exchanges === 0 && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2') socket.destroy();
+    await closed;
   }
 
   /** Breaks off whatever is left. */
   async close(): Promise<void> {
-    const { server } = this.#application as unknown as { server: { closeAllConnections?: () => void } };
     const drained = this.drain();
-    server.closeAllConnections?.();
+    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets.keys()) socket.destroy();
     await drained;
   }
-}
 
+  #count(socket: Socket, delta: 1 | -1): void {
+    const exchanges = this.#sockets.get(socket);
+    if (exchanges !== undefined) this.#sockets.set(socket, exchanges + delta);
+  }
+}
 
 /** Statuses for what Node's server refuses by itself, by its code. */
 const nodeRefusals: Readonly<Record<string, string>> = {

@@ -1,5 +1,6 @@
 import httpProxy, { type FastifyHttpProxyOptions } from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock/clock.js';
 import type { LimitsConfig } from '../../config/sections.js';
@@ -165,7 +166,8 @@ class MountedStack implements Requestable, Mounted {
     removeHopByHop(headers);
     headers.delete('expect');
     // Of GET and HEAD Fastify reads no body: the request goes on without.
-    const hasBody = typeof body === 'object';
+    const incomingBody = typeof body === 'object' ? body : unannouncedBody(raw);
+    const hasBody = incomingBody !== undefined;
     if (!hasBody && length !== 0) headers.delete('content-length');
     return {
       method,
@@ -174,7 +176,7 @@ class MountedStack implements Requestable, Mounted {
       authority,
       scheme: (raw.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http',
       headers,
-      body: hasBody ? this.#body(request, body, length, exchange) : emptyBody,
+      body: hasBody ? this.#body(request, incomingBody, length, exchange) : emptyBody,
       cancellation: exchange.cancellation,
     };
   }
@@ -204,14 +206,14 @@ class MountedStack implements Requestable, Mounted {
       return undefined;
     }
     exchange.status = response.status;
-    const answer = answerOf(request.method, response, exchange);
+    const answer = answerOf(request.method, response, exchange, reply);
     // Who was refused once has lost our trust in where its next request begins.
     if (service === this.options.refuse && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
     return answer;
   }
 }
 
-function answerOf(method: string, { status, headers, body }: HttpResponse, exchange: Exchange): Answer {
+function answerOf(method: string, { status, headers, body }: HttpResponse, exchange: Exchange, reply: FastifyReply): Answer {
   removeHopByHop(headers);
   for (const [name, value] of exchange.responseFields) headers.set(name, value);
   const fields = fieldsOf(headers);
@@ -223,12 +225,20 @@ function answerOf(method: string, { status, headers, body }: HttpResponse, excha
   }
   const readable = new BodyReadable(hasBody ? body : emptyBody, (reason) => {
     exchange.errorCode ??= reason instanceof ProxyError ? reason.code : 'upstream_truncated';
+    // Destroyed without a code, a stream of HTTP/2 would look as if it had ended well.
+    (reply.raw as unknown as Partial<Http2ServerResponse>).stream?.close(constants.NGHTTP2_INTERNAL_ERROR);
   });
   if (!hasBody) body.cancel(new Error('the response has no body'));
   exchange.onFinish((over) => {
     over.responseBytes = readable.bytes;
   });
   return { statusCode: status, headers: fields, body: readable };
+}
+
+/** In HTTP/2 a body needs no field that announces it; without one Fastify overlooks it. */
+function unannouncedBody(raw: FastifyRequest['raw']): Readable | undefined {
+  const { stream } = raw as unknown as Partial<Http2ServerRequest>;
+  return stream === undefined || stream.endAfterHeaders || raw.method === 'GET' || raw.method === 'HEAD' ? undefined : raw;
 }
 
 function fieldsOf(headers: Headers): Record<string, string | string[]> {

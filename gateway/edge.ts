@@ -1,0 +1,22 @@
+import type { z } from 'zod';
+import { forwarded } from './forwarded.js';
+import type { edgeSchema } from './config.js';
+import { listenerStack } from './stack.js';
+import type { Service } from '../shared/http/service.js';
+import { via } from '../shared/intermediary/via.js';
+import { networkList } from '../shared/listener/network-list.js';
+import { overload } from '../shared/policy/overload/overload.js';
+import type { DataPlane } from '../shared/process/data-plane.js';
+import { tracing } from '../shared/telemetry/tracing.js';
+
+/** What stands at the edge in front of the routes, for requests and for what never became one. */
+export function edgeServices(config: z.output<typeof edgeSchema>, dataPlane: DataPlane, route: Service): { service: Service; refuse: Service } {
+  const layers = {
+    ...dataPlane.layers('edge'),
+    forwarded: forwarded({ trusted: networkList(config.trustedProxies), standardField: config.forwardedField }),
+    via: via(config.via),
+    tracing: tracing({ trustRequestId: false }),
+    overload: overload(config.limits.maxInFlight),
+  };
+  return { service: listenerStack(layers, route), refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)) };
+}

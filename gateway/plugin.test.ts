@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:http2';
+import { fastify } from 'fastify';
+import { ambassador } from './plugin.js';
+import { TestAuthority } from '../tests/support/certificates.js';
+import { httpOrigin } from '../tests/support/origin.js';
+import { portIn, TestProcess } from '../tests/support/process.js';
+
+describe('the plugin', () => {
+  test('mounts the ambassador below a prefix of somebody’s application, and leaves the rest alone', async () => {
+    const origin = await httpOrigin((request, response) => response.end(`${request.url} ${String(request.headers['x-forwarded-for'])}`));
+    const application = fastify();
+    application.get('/own', () => 'mine');
+    await application.register(ambassador, { prefix: '/api', config: { routes: [{ match: { path: '/api/orders' }, upstream: 'orders' }], upstreams: { orders: { endpoints: [`127.0.0.1:${origin.port}`] } } } });
+    const address = await application.listen({ port: 0, host: '127.0.0.1' });
+    assert.equal(await (await fetch(`${address}/own`)).text(), 'mine');
+    assert.equal(await (await fetch(`${address}/api/orders/7?x=1`)).text(), '/api/orders/7?x=1 127.0.0.1');
+    const missing = await fetch(`${address}/api/users`);
+    assert.deepEqual([missing.status, missing.headers.get('content-type'), ((await missing.json()) as { code: string }).code], [404, 'application/problem+json', 'no_route']);
+    assert.equal((await fetch(`${address}/other`)).status, 404);
+    await application.close();
+    await origin.close();
+  });
+
+  test('names every problem of its configuration', async () => {
+    const application = fastify();
+    await assert.rejects(async () => {
+      await application.register(ambassador, { config: { routes: [{ upstream: 'nowhere' }], upstreams: {}, limits: { maxHeders: 1 } as object } });
+      await application.ready();
+    }, /limits\.maxHeders: unknown key[^]*there is no upstream "nowhere"|there is no upstream "nowhere"[^]*limits\.maxHeders: unknown key/);
+    await application.close();
+  });
+});
+
+test('the gateway speaks HTTP/2 where it is told to, and drains with a session open', async (context) => {
+  const authority = await TestAuthority.create();
+  context.after(() => authority.remove());
+  const files = await authority.issue('shop', { dns: ['localhost'] });
+  const origin = await httpOrigin((_request, response) => response.end('over two'));
+  const gateway = new TestProcess('gateway/main.js', {
+    listen: { port: 0, tls: files, http2: true }, admin: { port: 0 }, drainTimeout: '5s',
+    routes: [{ upstream: 'origin' }], upstreams: { origin: { endpoints: [`127.0.0.1:${origin.port}`] } },
+  });
+  const port = portIn(await gateway.logged('ready'), 'listen');
+  const session = connect(`https://127.0.0.1:${port}`, { servername: 'localhost', ca: readFileSync(authority.ca) });
+  session.on('error', () => {});
+  const stream = session.request({ ':path': '/' });
+  let text = '';
+  for await (const chunk of stream) text += String(chunk);
+  assert.equal(text, 'over two');
+  const stoppedAt = performance.now();
+  const { code } = await gateway.stop();
+  assert.equal(code, 0);
+  assert.ok(performance.now() - stoppedAt < 3_000, 'an idle session held the drain up');
+  session.destroy();
+  await origin.close();
+});

@@ -1,0 +1,41 @@
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { edgeSchema, gatewayDynamicSchema } from './config.js';
+import { crossCheck } from './cross-check.js';
+import { edgeServices } from './edge.js';
+import { Plan } from './plan.js';
+import { systemClock } from '../shared/clock/clock.js';
+import { parseConfig } from '../shared/config/load.js';
+import { mountStack } from '../shared/listener/fastify/mount-stack.js';
+import { DataPlane } from '../shared/process/data-plane.js';
+import { createLogger } from '../shared/telemetry/logger.js';
+
+export const ambassadorSchema = z.strictObject({
+  ...gatewayDynamicSchema.shape,
+  ...edgeSchema.shape,
+  accessLog: z.boolean().default(false).describe('One JSON line for each exchange, on stdout.'),
+});
+
+export interface AmbassadorOptions {
+  /** Routes, upstreams and the rest, as in the gateway's configuration. Rejects with a `ConfigError` that names every problem. */
+  readonly config: z.input<typeof ambassadorSchema>;
+}
+
+/**
+ * The ambassador inside somebody's own Fastify application:
+ *
+ *     await application.register(ambassador, { prefix: '/api', config: { routes: [{ upstream: 'orders' }], upstreams: { orders: { endpoints: ['127.0.0.1:9000'] } } } });
+ *
+ * Everything below the prefix goes through the gateway's stack, with its path as the client sent it; the rest stays the
+ * application's. Ends with the application.
+ */
+export async function ambassador(application: FastifyInstance, { config }: AmbassadorOptions): Promise<void> {
+  const parsed = parseConfig(config, ambassadorSchema, crossCheck);
+  const dataPlane = new DataPlane(systemClock, createLogger({ name: 'ambassador', level: 'warn' }), { accessLog: parsed.accessLog });
+  const plan = await Plan.build(parsed, dataPlane.dependencies);
+  application.addHook('onClose', () => {
+    plan.retire();
+    dataPlane.close();
+  });
+  await mountStack(application, { name: 'edge', limits: parsed.limits, clock: systemClock, ...edgeServices(parsed, dataPlane, plan.route) });
+}

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect, type ClientHttp2Session } from 'node:http2';
+import { after, before, describe, test } from 'node:test';
+import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
+import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
+import { httpOrigin, readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
+import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
+import { FastifyListener } from './fastify-listener.js';
+
+const get = 'GET / HTTP/1.1\r\nHost: shop\r\n\r\n';
+
+describe('HTTP/2', () => {
+  let authority: TestAuthority;
+  let files: KeyPairFiles;
+  let origin: Origin;
+  let engine: TestEngine;
+  let session: ClientHttp2Session;
+  before(async () => {
+    authority = await TestAuthority.create();
+    files = await authority.issue('shop', { dns: ['shop.test'] });
+    origin = await httpOrigin(async (request, response) => {
+      const body = await readBody(request);
+      response.setHeader('Set-Cookie', ['a=1', 'b=2']);
+      response.end(JSON.stringify({ method: request.method, url: request.url, host: request.headers.host, headers: request.headers, body }));
+    });
+    engine = await startEngine([origin.address], { kind: FastifyListener, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
+    session = connect(`https://127.0.0.1:${engine.port}`, { servername: 'shop.test', ca: readFileSync(authority.ca) });
+  });
+  after(async () => {
+    session.close();
+    await engine.close();
+    await origin.close();
+    authority.remove();
+  });
+
+  async function ask(fields: Readonly<Record<string, string>>, body?: string): Promise<{ status: number; fields: Record<string, unknown>; body: string }> {
+    const stream = session.request({ ':path': '/', ':authority': 'shop.test', ...fields }, { endStream: body === undefined });
+    if (body !== undefined) stream.end(body);
+    const [answer] = (await once(stream, 'response')) as [Record<string, unknown>];
+    let text = '';
+    for await (const chunk of stream) text += String(chunk);
+    return { status: Number(answer[':status']), fields: answer, body: text };
+  }
+
+  test('is chosen by ALPN, and goes upstream as HTTP/1.1', async () => {
+    const { status, fields, body } = await ask({ ':path': '/a/../b?c', 'x-one': '1' });
+    assert.equal(session.alpnProtocol, 'h2');
+    const seen = JSON.parse(body) as { url: string; host: string; headers: Record<string, string> };
+    assert.deepEqual([status, seen.url, seen.host, seen.headers['x-one']], [200, '/b?c', 'shop.test', '1']);
+    assert.deepEqual(fields['set-cookie'], ['a=1', 'b=2']);
+    assert.equal(engine.finished.at(-1)!.httpVersion, '2');
+  });
+
+  test('carries bodies, with and without a length', async () => {
+    for (const fields of [{}, { 'content-length': '5' }]) {
+      const { body } = await ask({ ':method': 'POST', ...fields }, 'hello');
+      assert.equal((JSON.parse(body) as { body: string }).body, 'hello');
+    }
+  });
+
+  test('keeps a hundred requests of one connection apart', async () => {
+    const answers = await Promise.all(Array.from({ length: 100 }, (_, index) => ask({ ':path': `/${index}` })));
+    assert.deepEqual(answers.map(({ body }) => (JSON.parse(body) as { url: string }).url), Array.from({ length: 100 }, (_, index) => `/${index}`));
+  });
+
+  test('refuses what the engine refuses, and the connection goes on', async () => {
+    assert.equal((await ask({ ':path': '/a%2fb' })).status, 400);
+    assert.equal((await ask({ ':authority': 'me@shop' })).status, 400);
+    assert.equal((await ask({})).status, 200);
+  });
+
+  test('serves HTTP/1.1 beside it', async () => {
+    const { connect: connectTls } = await import('node:tls');
+    const socket = connectTls({ port: engine.port, host: '127.0.0.1', servername: 'shop.test', ca: readFileSync(authority.ca), ALPNProtocols: ['http/1.1'] });
+    socket.write('GET /old HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n');
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    assert.match(text, /^HTTP\/1\.1 200 OK[^]*"url":"\/old"/);
+  });
+
+  test('an answer that breaks off resets its stream, and only that', async () => {
+    const broken = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf')));
+    const own = await startEngine([broken.address], { kind: FastifyListener, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
+    const client = connect(`https://127.0.0.1:${own.port}`, { servername: 'shop.test', ca: readFileSync(authority.ca) });
+    const stream = client.request({ ':path': '/' });
+    await assert.rejects(async () => {
+      for await (const chunk of stream) assert.ok(chunk);
+    });
+    assert.equal(client.destroyed, false);
+    assert.equal((await own.untilFinished(1))[0]!.errorCode, 'upstream_truncated');
+    client.destroy();
+    await own.close();
+    await broken.close();
+  });
+});
+
+describe('what the stock plugin gets wrong', () => {
+  test('a client that leaves cancels the attempt and counts as 499', async () => {
+    let requested: (() => void) | undefined;
+    let closed: (() => void) | undefined;
+    const untilRequested = new Promise<void>((resolve) => (requested = resolve));
+    const untilClosed = new Promise<void>((resolve) => (closed = resolve));
+    const origin = await tcpOrigin((socket) => {
+      socket.on('data', () => requested!());
+      socket.on('close', () => closed!());
+    });
+    const engine = await startEngine([origin.address], { kind: FastifyListener });
+    const client = await RawClient.connect(engine.port);
+    client.send(get);
+    await untilRequested;
+    client.close();
+    await untilClosed;
+    const [exchange] = await engine.untilFinished(1);
+    assert.deepEqual([exchange!.status, exchange!.errorCode], [499, 'client_closed']);
+    await engine.close();
+    await origin.close();
+  });
+
+  test('a GET that gets 503 is sent once', async () => {
+    let requests = 0;
+    const origin = await httpOrigin((_request, response) => {
+      requests++;
+      response.writeHead(503).end();
+    });
+    const engine = await startEngine([origin.address], { kind: FastifyListener });
+    assert.match(await exchangeRaw(engine.port, get.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')), /^HTTP\/1\.1 503 /);
+    assert.equal(requests, 1);
+    await engine.close();
+    await origin.close();
+  });
+
+  test('a body that is too large is refused mid-stream', async () => {
+    const origin = await httpOrigin((request, response) => void readBody(request).then(() => response.end(), () => undefined));
+    const engine = await startEngine([origin.address], { kind: FastifyListener, limits: { maxBodyBytes: 10 } });
+    const answer = await exchangeRaw(engine.port, 'POST / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello \r\n6\r\nworld!\r\n0\r\n\r\n');
+    assert.match(answer, /^HTTP\/1\.1 413 [^]*body_too_large/);
+    await engine.close();
+    await origin.close();
+  });
+});

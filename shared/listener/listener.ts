@@ -1,0 +1,20 @@
+import type { AddressInfo } from 'node:net';
+import { FastifyListener } from './fastify/fastify-listener.js';
+import { Http1Listener, type ListenerOptions } from './http1-listener.js';
+
+/** Takes requests from somewhere and hands them to a stack, which does not know from which. */
+export interface Listener {
+  readonly isDraining: boolean;
+  readonly connectionCount: number;
+  /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
+  listen(): Promise<AddressInfo>;
+  /** Stops accepting and lets exchanges in flight finish. */
+  drain(): Promise<void>;
+  /** Breaks off whatever is left. */
+  close(): Promise<void>;
+}
+
+/** The engine's own listener, unless HTTP/2 is asked for. */
+export function createListener(options: ListenerOptions): Listener {
+  return options.listen.http2 === true ? new FastifyListener(options) : new Http1Listener(options);
+}
