@@ -10,25 +10,26 @@ import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 export class Gateway {
   readonly #listener: Listener;
   readonly #dependencies: PlanDependencies;
-  #plan: Plan;
+  readonly #current: { plan: Plan };
 
-  private constructor(config: GatewayConfig, plan: Plan, dataPlane: DataPlane) {
-    this.#plan = plan;
-    this.#dependencies = dataPlane.dependencies;
-    this.#listener = createListener({
+  private constructor(listener: Listener, current: { plan: Plan }, dependencies: PlanDependencies) {
+    this.#listener = listener;
+    this.#current = current;
+    this.#dependencies = dependencies;
+  }
+
+  static async create(config: GatewayConfig, dataPlane: DataPlane): Promise<Gateway> {
+    const current = { plan: await Plan.build(config, dataPlane.dependencies) };
+    const listener = await createListener({
       name: 'edge',
       listen: config.listen,
       credentials: config.listen.tls && dataPlane.serverCredentials(config.listen.tls),
       limits: config.limits,
       clock: dataPlane.clock,
-      ...edgeServices(config, dataPlane, (request, exchange) => this.#plan.route(request, exchange)),
+      ...edgeServices(config, dataPlane, (request, exchange) => current.plan.route(request, exchange)),
       onConnection: dataPlane.connectionGauge('edge'),
     });
-  }
-
-  static async create(config: GatewayConfig, dataPlane: DataPlane): Promise<Gateway> {
-    const plan = await Plan.build(config, dataPlane.dependencies);
-    return new Gateway(config, plan, dataPlane);
+    return new Gateway(listener, current, dataPlane.dependencies);
   }
 
   listen(): Promise<AddressInfo> {
@@ -36,18 +37,18 @@ export class Gateway {
   }
 
   get config(): GatewayDynamicConfig {
-    return this.#plan.config;
+    return this.#current.plan.config;
   }
 
   upstreams(): UpstreamDescription[] {
-    return this.#plan.upstreams.describe(this.#dependencies.clock.now());
+    return this.#current.plan.upstreams.describe(this.#dependencies.clock.now());
   }
 
   /** Exchanges routes and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */
   async apply(config: GatewayDynamicConfig): Promise<void> {
-    const previous = this.#plan;
-    this.#plan = await Plan.build(config, this.#dependencies, previous);
-    previous.retire(this.#plan);
+    const previous = this.#current.plan;
+    this.#current.plan = await Plan.build(config, this.#dependencies, previous);
+    previous.retire(this.#current.plan);
   }
 
   /** Stops accepting and resolves when the last exchange is over. */
@@ -57,6 +58,6 @@ export class Gateway {
 
   async close(): Promise<void> {
     await this.#listener.close();
-    this.#plan.retire();
+    this.#current.plan.retire();
   }
 }

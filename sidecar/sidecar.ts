@@ -33,11 +33,11 @@ export class Sidecar {
     const { inbound, outbound } = config;
     if (inbound !== undefined) {
       const plan = await InboundPlan.build(sidecar.#inboundConfig(inbound), dataPlane.dependencies);
-      sidecar.#inbound = sidecar.#side('inbound', inbound.listen, plan, inboundStack);
+      sidecar.#inbound = await sidecar.#side('inbound', inbound.listen, plan, inboundStack);
     }
     if (outbound !== undefined) {
       const plan = await OutboundPlan.build(config.upstreams, dataPlane.dependencies);
-      sidecar.#outbound = sidecar.#side('outbound', outbound.listen, plan, outboundStack);
+      sidecar.#outbound = await sidecar.#side('outbound', outbound.listen, plan, outboundStack);
     }
     return sidecar;
   }
@@ -87,23 +87,21 @@ export class Sidecar {
     return { service: this.config.service, app, connectTimeout, idleTimeout, policies: { jwt, rateLimit, timeout, attemptTimeout } };
   }
 
-  #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Side<P> {
+  async #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Promise<Side<P>> {
     const { config, dataPlane } = this;
     const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: via(config.via) };
-    const side: Side<P> = {
-      plan,
-      listener: createListener({
-        name,
-        listen,
-        credentials: listen.tls && dataPlane.serverCredentials(listen.tls),
-        limits: config.limits,
-        clock: dataPlane.clock,
-        service: listenerStack(layers, (request, exchange) => side.plan.route(request, exchange)),
-        refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)),
-        onConnection: dataPlane.connectionGauge(name),
-      }),
-    };
-    return side;
+    const current = { plan };
+    const listener = await createListener({
+      name,
+      listen,
+      credentials: listen.tls && dataPlane.serverCredentials(listen.tls),
+      limits: config.limits,
+      clock: dataPlane.clock,
+      service: listenerStack(layers, (request, exchange) => current.plan.route(request, exchange)),
+      refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)),
+      onConnection: dataPlane.connectionGauge(name),
+    });
+    return Object.assign(current, { listener });
   }
 }
 

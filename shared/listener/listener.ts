@@ -1,5 +1,4 @@
 import type { AddressInfo } from 'node:net';
-import { FastifyListener } from './fastify/fastify-listener.js';
 import { Http1Listener, type ListenerOptions } from './http1-listener.js';
 
 /** Takes requests from somewhere and hands them to a stack, which does not know from which. */
@@ -14,7 +13,9 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** The engine's own listener, unless HTTP/2 is asked for. */
-export function createListener(options: ListenerOptions): Listener {
-  return options.listen.http2 === true ? new FastifyListener(options) : new Http1Listener(options);
+/** The engine's own listener, unless HTTP/2 is asked for: what that takes is loaded only then, and takes 10 MiB. */
+export async function createListener(options: ListenerOptions): Promise<Listener> {
+  if (options.listen.http2 !== true) return new Http1Listener(options);
+  const { FastifyListener } = await import('./fastify/fastify-listener.js');
+  return new FastifyListener(options);
 }

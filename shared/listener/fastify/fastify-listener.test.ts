@@ -67,7 +67,9 @@ describe('HTTP/2', () => {
 
   test('refuses what the engine refuses, and the connection goes on', async () => {
     assert.equal((await ask({ ':path': '/a%2fb' })).status, 400);
-    assert.equal((await ask({ ':authority': 'me@shop' })).status, 400);
+    // From Node 24 on the HTTP/2 library refuses this one itself, and resets the stream.
+    const odd = await ask({ ':authority': 'me@shop' }).then(({ status }) => status, ({ code }: NodeJS.ErrnoException) => code);
+    assert.ok(odd === 400 || odd === 'ERR_HTTP2_STREAM_ERROR', String(odd));
     assert.equal((await ask({})).status, 200);
   });
 
