@@ -2,12 +2,13 @@ import type { AddressInfo } from 'node:net';
 import type { GatewayConfig, GatewayDynamicConfig } from './config.js';
 import { edgeServices } from './edge.js';
 import { Plan, type PlanDependencies } from './plan.js';
-import { createListener, type Listener } from '../shared/listener/listener.js';
+import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
+import type { Proxy } from '../shared/process/proxy.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 
 /** The ambassador: one listener at the edge, and the routes behind it. */
-export class Gateway {
+export class Gateway implements Proxy<GatewayDynamicConfig> {
   readonly #listener: Listener;
   readonly #dependencies: PlanDependencies;
   readonly #current: { plan: Plan };
@@ -32,12 +33,8 @@ export class Gateway {
     return new Gateway(listener, current, dataPlane.dependencies);
   }
 
-  listen(): Promise<AddressInfo> {
-    return this.#listener.listen();
-  }
-
-  get config(): GatewayDynamicConfig {
-    return this.#current.plan.config;
+  async listen(): Promise<{ listen: AddressInfo }> {
+    return { listen: await this.#listener.listen() };
   }
 
   upstreams(): UpstreamDescription[] {
@@ -52,8 +49,8 @@ export class Gateway {
   }
 
   /** Stops accepting and resolves when the last exchange is over. */
-  drain(): Promise<void> {
-    return this.#listener.drain();
+  drain(options?: DrainOptions): Promise<void> {
+    return this.#listener.drain(options);
   }
 
   async close(): Promise<void> {

@@ -39,3 +39,10 @@ export const sidecarSchema = z.strictObject({
   ...processSections,
 });
 export type SidecarConfig = z.output<typeof sidecarSchema>;
+
+/** The policies of an inbound section, without the rest of it. */
+export function inboundPoliciesOf(inbound: SidecarConfig['inbound']): SidecarDynamicConfig['inbound'] {
+  if (inbound === undefined) return {};
+  const { jwt, rateLimit, timeout, attemptTimeout } = inbound;
+  return { jwt, rateLimit, timeout, attemptTimeout };
+}

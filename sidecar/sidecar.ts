@@ -1,5 +1,5 @@
 import type { AddressInfo } from 'node:net';
-import type { SidecarConfig, SidecarDynamicConfig } from './config.js';
+import { inboundPoliciesOf, type SidecarConfig, type SidecarDynamicConfig } from './config.js';
 import { OutboundPlan } from './outbound/plan.js';
 import { InboundPlan, type InboundConfig } from './inbound/plan.js';
 import { listenerStack as inboundStack } from './inbound/stack.js';
@@ -7,9 +7,10 @@ import { listenerStack as outboundStack } from './outbound/stack.js';
 import type { ListenConfig } from '../shared/config/sections.js';
 import type { Service } from '../shared/http/service.js';
 import { via } from '../shared/intermediary/via.js';
-import { createListener, type Listener } from '../shared/listener/listener.js';
+import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
+import type { Proxy } from '../shared/process/proxy.js';
 import { tracing } from '../shared/telemetry/tracing.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 
@@ -19,7 +20,7 @@ interface Side<P> {
 }
 
 /** The helper beside one application: what comes in for it, and what it sends out. */
-export class Sidecar {
+export class Sidecar implements Proxy<SidecarDynamicConfig> {
   #inbound: Side<InboundPlan> | undefined;
   #outbound: Side<OutboundPlan> | undefined;
 
@@ -42,7 +43,7 @@ export class Sidecar {
     return sidecar;
   }
 
-  async listen(): Promise<{ inbound?: AddressInfo; outbound?: AddressInfo }> {
+  async listen(): Promise<Readonly<Record<string, AddressInfo>>> {
     return {
       ...(this.#inbound && { inbound: await this.#inbound.listener.listen() }),
       ...(this.#outbound && { outbound: await this.#outbound.listener.listen() }),
@@ -71,9 +72,9 @@ export class Sidecar {
   }
 
   /** Takes no more calls from outside, finishes those in flight, and only then stops serving the application's own. */
-  async drain(): Promise<void> {
-    await this.#inbound?.listener.drain();
-    await this.#outbound?.listener.drain();
+  async drain(options?: DrainOptions): Promise<void> {
+    await this.#inbound?.listener.drain(options);
+    await this.#outbound?.listener.drain(options);
   }
 
   async close(): Promise<void> {
@@ -83,8 +84,9 @@ export class Sidecar {
     this.#outbound?.plan.retire();
   }
 
-  #inboundConfig({ app, connectTimeout, idleTimeout, jwt, rateLimit, timeout, attemptTimeout }: NonNullable<SidecarConfig['inbound']>): InboundConfig {
-    return { service: this.config.service, app, connectTimeout, idleTimeout, policies: { jwt, rateLimit, timeout, attemptTimeout } };
+  #inboundConfig(inbound: NonNullable<SidecarConfig['inbound']>): InboundConfig {
+    const { app, connectTimeout, idleTimeout } = inbound;
+    return { service: this.config.service, app, connectTimeout, idleTimeout, policies: inboundPoliciesOf(inbound) };
   }
 
   async #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Promise<Side<P>> {

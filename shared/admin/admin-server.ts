@@ -1,6 +1,5 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { isIP, type AddressInfo } from 'node:net';
-import type { Registry } from 'prom-client';
 import { redact } from '../config/redact.js';
 import type { Logger } from '../telemetry/logger.js';
 
@@ -8,12 +7,13 @@ export interface AdminOptions {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
-  readonly registry: Registry;
+  /** Every metric, in the text format that the content type names. */
+  readonly metrics: { readonly contentType: string; readonly collect: () => Promise<string> };
   readonly logger: Logger;
   readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] };
   /** The configuration in force; secrets are redacted here. */
   readonly config: () => unknown;
-  readonly upstreams: () => unknown;
+  readonly upstreams: () => Promise<unknown>;
   readonly drain: () => void;
   readonly schema: () => unknown;
   readonly version: string;
@@ -26,7 +26,7 @@ export interface AdminServer {
 
 /** The server that operators and orchestrators talk to. It has no authentication: it belongs on loopback. */
 export function createAdminServer(options: AdminOptions): AdminServer {
-  const { host, logger, registry } = options;
+  const { host, logger, metrics } = options;
   const server: FastifyInstance = Fastify({ bodyLimit: 16_384, requestTimeout: 10_000, forceCloseConnections: true });
   if (!isLoopback(host)) logger.warn({ host }, 'the admin server is reachable from other machines, and anyone who reaches it may drain this process');
 
@@ -50,7 +50,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
     const { ready, reasons } = options.readiness();
     return reply.code(ready ? 200 : 503).send({ ready, reasons });
   });
-  server.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()));
+  server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.collect()));
   server.get('/config', async () => redact(options.config()));
   server.get('/config/schema', async () => options.schema());
   server.get('/upstreams', async () => options.upstreams());

@@ -80,6 +80,10 @@ export type ControlPlaneConfig = z.output<typeof controlPlaneSchema>;
 
 /** What both proxies have in common. */
 export const processSections = {
+  workers: z
+    .union([z.literal('auto'), z.int().min(1).max(64)])
+    .default(1)
+    .describe('Processes that share the ports; auto: one for each processor. Limits, caps of upstreams and quotas hold for all together, but maxConnectionsPerClient, breakers and retry budgets for each.'),
   admin: listenSchema.prefault({ port: 0 }).describe('The admin server; keep it on loopback.'),
   controlPlane: controlPlaneSchema.optional(),
   accessLog: z.boolean().default(true).describe('One JSON line for each exchange, on stdout.'),

@@ -9,7 +9,7 @@ import { SnapshotClient } from './snapshot-client.js';
 
 export interface FollowOptions {
   readonly kind: 'gateway' | 'sidecar';
-  readonly service?: string;
+  readonly service?: string | undefined;
   /** Sidecar: keeps the service's instance in the registry. */
   readonly register?: { readonly address: string; readonly isHealthy: () => boolean } | undefined;
   readonly apply: (config: unknown) => Promise<void>;

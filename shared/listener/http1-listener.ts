@@ -48,6 +48,8 @@ export class Http1Listener {
   readonly #tls: TlsServer | undefined;
   readonly #sendsProxyHeader: (address: string) => boolean;
   readonly #connections = new Set<Http1Connection>();
+  /** Connections that had something to pass before their first request: what closes one of them closes these. */
+  readonly #arriving = new Set<Socket>();
   readonly #perClient = new Map<string, number>();
   /** Clients that the PROXY protocol named, of connections whose TLS handshake is going on, by the peer's address and port. */
   readonly #named = new Map<string, string>();
@@ -63,6 +65,7 @@ export class Http1Listener {
     const common = { allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 };
     this.#tls = credentials && createTlsServer({ ...common, ...credentials.options, handshakeTimeout: limits.headTimeout }, (socket) => this.#afterTls(socket, credentials));
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
+    this.#tls?.on('connection', (socket: Socket) => this.#expect(socket));
     if (this.#tls !== undefined) credentials!.serve(this.#tls);
     if (this.#tls !== undefined && listen.proxyProtocol === undefined) this.#server = this.#tls;
     else this.#server = createServer(common, (socket) => this.#afterTcp(socket));
@@ -92,11 +95,14 @@ export class Http1Listener {
     return path === undefined ? (this.#server.address() as AddressInfo) : { address: path, family: 'unix', port: 0 };
   }
 
-  /** Stops accepting, lets exchanges in flight finish and their answers say `Connection: close`. */
-  drain(): Promise<void> {
+  /**
+   * Stops accepting, lets exchanges in flight finish and their answers say `Connection: close`. With `keepIdle`, connections
+   * that wait for their next request may wait on: whoever sends one at this moment would lose it.
+   */
+  drain({ keepIdle = false }: { readonly keepIdle?: boolean } = {}): Promise<void> {
     this.#draining = true;
     if (this.#server.listening) this.#server.close();
-    for (const connection of this.#connections) connection.closeIfIdle();
+    if (!keepIdle) for (const connection of this.#connections) connection.closeIfIdle();
     return new Promise((resolve) => {
       this.#drained = resolve;
       this.#checkDrained();
@@ -107,8 +113,19 @@ export class Http1Listener {
   async close(): Promise<void> {
     const drained = this.drain();
     for (const connection of this.#connections) connection.destroy();
+    for (const socket of this.#arriving) socket.destroy();
     await drained;
     this.sweep.close();
+  }
+
+  /** A connection whose TLS handshake or PROXY header is still to come is not cut off by a drain. */
+  #expect(socket: Socket): void {
+    if (this.#arriving.has(socket)) return;
+    this.#arriving.add(socket);
+    socket.once('close', () => {
+      this.#arriving.delete(socket);
+      this.#checkDrained();
+    });
   }
 
   #afterTcp(socket: Socket): void {
@@ -116,6 +133,7 @@ export class Http1Listener {
       this.#afterProxyHeader(socket, undefined);
       return;
     }
+    this.#expect(socket);
     socket.on('error', ignore);
     const late = { deadline: this.options.clock.now() + this.options.limits.headTimeout, onDeadline: () => socket.destroy() };
     this.sweep.add(late);
@@ -151,7 +169,7 @@ export class Http1Listener {
     const client = plainAddress(source ?? socket.remoteAddress ?? '');
     const count = (this.#perClient.get(client) ?? 0) + 1;
     socket.on('error', ignore);
-    if (count > limits.maxConnectionsPerClient || this.#draining) {
+    if (count > limits.maxConnectionsPerClient) {
       socket.destroy();
       return;
     }
@@ -174,7 +192,7 @@ export class Http1Listener {
   }
 
   #checkDrained(): void {
-    if (this.#connections.size === 0) this.#drained?.();
+    if (this.#connections.size === 0 && this.#arriving.size === 0) this.#drained?.();
   }
 }
 

@@ -8,9 +8,14 @@ export interface Listener {
   /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
   listen(): Promise<AddressInfo>;
   /** Stops accepting and lets exchanges in flight finish. */
-  drain(): Promise<void>;
+  drain(options?: DrainOptions): Promise<void>;
   /** Breaks off whatever is left. */
   close(): Promise<void>;
+}
+
+export interface DrainOptions {
+  /** Connections that wait for their next request may wait on, and are closed with its answer; default: false. */
+  readonly keepIdle?: boolean;
 }
 
 /** The engine's own listener, unless HTTP/2 is asked for: what that takes is loaded only then, and takes 10 MiB. */

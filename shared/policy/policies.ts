@@ -5,7 +5,7 @@ import type { Layer } from '../http/service.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { jwt } from './jwt/jwt.js';
-import { rateLimit } from './rate-limit/rate-limit.js';
+import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
 import { retry } from './retry/retry.js';
 
 export interface PoliciesDependencies {
@@ -13,6 +13,8 @@ export interface PoliciesDependencies {
   readonly random: () => number;
   readonly logger: Logger;
   readonly metrics: ProxyMetrics;
+  /** Where quotas are counted; default: in this process. */
+  readonly counter?: QuotaCounter | undefined;
 }
 
 /** Makes the policies of a stack, or takes them over with their state, and connects what they report to log and metrics. */
@@ -36,9 +38,11 @@ export class Policies {
 
   /** `scope` names what the quota belongs to: two scopes never share a counter. */
   async rateLimit(generation: Generation, scope: string, config: RateLimitConfig): Promise<Layer> {
-    const { logger, metrics } = this.dependencies;
-    const part = await generation.keep(`rateLimit ${scope} ${JSON.stringify(config)}`, () =>
+    const { logger, metrics, counter } = this.dependencies;
+    const key = `rateLimit ${scope} ${JSON.stringify(config)}`;
+    const part = await generation.keep(key, () =>
       rateLimit(config, {
+        counter: counter && { scope: key, counter },
         onEvent: (event) => {
           metrics.rateLimitEvent(scope, event, config.failOpen);
           if (event === 'store_failed') logger.warn({ scope, failOpen: config.failOpen }, 'the quota could not be checked');

@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import { rescue } from '../errors/rescue.js';
 import type { Layer } from '../http/service.js';
 import { Policies } from '../policy/policies.js';
+import type { QuotaCounter } from '../policy/rate-limit/rate-limit.js';
 import { accessLog } from '../telemetry/access-log.js';
 import { openLineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
@@ -23,6 +25,16 @@ export interface CommonLayers {
   readonly rescue: Layer;
 }
 
+export interface DataPlaneOptions {
+  readonly accessLog: boolean;
+  /** Other processes write their access logs there too. */
+  readonly isStdoutShared?: boolean;
+  /** Where quotas are counted; default: here. */
+  readonly counter?: QuotaCounter;
+  /** Of which the keys of TLS session tickets are made; default: a random one. */
+  readonly ticketSecret?: Uint8Array;
+}
+
 /** What both proxies stand on: clocks, metrics, logs, and how policies and endpoints are made from them. */
 export class DataPlane {
   readonly metrics = new ProxyMetrics();
@@ -36,7 +48,7 @@ export class DataPlane {
   constructor(
     readonly clock: Clock,
     logger: Logger,
-    options: { readonly accessLog: boolean },
+    private readonly options: DataPlaneOptions,
   ) {
     const random = Math.random; // eslint-disable-line no-restricted-properties -- this is where chance enters
     const { metrics } = this;
@@ -54,9 +66,9 @@ export class DataPlane {
       sweep,
       random,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition }),
-      policies: new Policies({ clock, random, logger, metrics }),
+      policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
     };
-    const lines = options.accessLog ? openLineWriter(1, clock) : undefined;
+    const lines = options.accessLog ? openLineWriter(1, clock, options.isStdoutShared) : undefined;
     this.#accessLog = lines && accessLog(lines.writer, { clock });
     this.#close = () => lines?.close();
   }
@@ -77,7 +89,7 @@ export class DataPlane {
 
   /** Throws if the files cannot be used, which the check of the configuration has seen before. */
   serverCredentials(config: ServerTlsConfig): ServerCredentials {
-    return new ServerCredentials(config, this.#pems, (error) => {
+    return new ServerCredentials(config, this.#pems, this.options.ticketSecret ?? randomBytes(32), (error) => {
       this.metrics.certificateReload(error === undefined ? 'used' : 'refused');
       if (error === undefined) this.#logger.info('certificates were exchanged');
       else this.#logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');

@@ -17,13 +17,15 @@ export interface ProcessConfig {
   readonly drainDelay: number;
 }
 
-export interface ProcessContext {
+export interface ProcessContext<T = unknown> {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly lifecycle: Lifecycle;
   /** The configuration's JSON Schema. */
   readonly schema: () => unknown;
   readonly version: string;
+  /** What SIGHUP does with the file that was read again, and found right; rejects with what is in the way. */
+  readonly onReload: (reload: (config: T) => Promise<void>) => void;
 }
 
 export interface ProcessDefinition<T extends ProcessConfig> {
@@ -32,13 +34,13 @@ export interface ProcessDefinition<T extends ProcessConfig> {
   readonly schema: z.ZodType<T>;
   readonly crossCheck?: CrossCheck;
   /** Opens everything. What was registered for closing is closed if it rejects. */
-  readonly start: (config: T, context: ProcessContext) => Promise<void>;
+  readonly start: (config: T, context: ProcessContext<T>) => Promise<void>;
 }
 
 /**
  * The life of a process, the same for all of ours: reads `--config`, names every problem and exits 64 before any port
  * opens; starts; on SIGTERM or SIGINT drains and exits 0; on a second signal exits at once; on a defect that
- * nobody caught logs it and exits 70, since what state it left behind is unknown.
+ * nobody caught logs it and exits 70, since what state it left behind is unknown. On SIGHUP the file is read again.
  */
 export async function runProcess<T extends ProcessConfig>(definition: ProcessDefinition<T>, argv: readonly string[] = process.argv): Promise<void> {
   const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
@@ -64,7 +66,7 @@ export async function runProcess<T extends ProcessConfig>(definition: ProcessDef
   }
   const config = await readConfig(definition, options.config);
   if (config === undefined || options.check === true) return;
-  await live(definition, config, schema, version);
+  await live(definition, config, { schema, version, read: () => loadConfig(options.config!, definition.schema, definition.crossCheck) });
 }
 
 async function readConfig<T extends ProcessConfig>({ name, schema, crossCheck }: ProcessDefinition<T>, file: string | undefined): Promise<T | undefined> {
@@ -79,21 +81,17 @@ async function readConfig<T extends ProcessConfig>({ name, schema, crossCheck }:
   }
 }
 
-async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, config: T, schema: () => unknown, version: string): Promise<void> {
+async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, config: T, { schema, version, read }: { schema: () => unknown; version: string; read: () => Promise<T> }): Promise<void> {
   const logger = createLogger({ name: definition.name, level: config.logLevel });
   const clock = systemClock;
   const lifecycle = new Lifecycle({ clock, logger, drainDelayMs: config.drainDelay, drainTimeoutMs: config.drainTimeout });
 
-  const die = (kind: string) => (error: unknown) => {
-    logger.fatal({ err: error }, kind);
-    process.exit(exitCodes.software);
-  };
-  process.on('uncaughtException', die('uncaught exception'));
-  process.on('unhandledRejection', die('unhandled rejection'));
-  process.on('SIGHUP', () => logger.info('SIGHUP is ignored: configuration is exchanged through the control plane'));
-  // Whoever read our output went away: that ends the output, not the process.
-  process.stdout.on('error', () => {});
-  process.stderr.on('error', () => {});
+  const die = exitOnDefects(logger);
+  let reload: ((config: T) => Promise<void>) | undefined;
+  process.on('SIGHUP', () => {
+    if (reload === undefined || lifecycle.isDraining) logger.info('SIGHUP is ignored: there is nothing to read again');
+    else void reloadFrom(read, reload, logger);
+  });
   for (const [signal, number] of [['SIGTERM', 15], ['SIGINT', 2]] as const) {
     process.on(signal, () => {
       if (lifecycle.isDraining) process.exit(128 + number);
@@ -101,15 +99,39 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     });
   }
   try {
-    await definition.start(config, { clock, logger, lifecycle, schema, version });
+    await definition.start(config, { clock, logger, lifecycle, schema, version, onReload: (handler) => (reload = handler) });
     lifecycle.started();
   } catch (error) {
     await lifecycle.close();
     const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
-    if (code === undefined || syscall !== 'listen') logger.fatal({ err: error }, 'could not start');
+    if (code === undefined || (syscall !== 'listen' && syscall !== 'bind')) logger.fatal({ err: error }, 'could not start');
     else logger.fatal({ code }, `could not listen on ${port === undefined || port < 0 ? address : `${address}:${port}`}: ${listenFailures[code] ?? code}`);
     process.exit(exitCodes.unavailable);
   }
+}
+
+async function reloadFrom<T>(read: () => Promise<T>, reload: (config: T) => Promise<void>, logger: Logger): Promise<void> {
+  try {
+    await reload(await read());
+    logger.info('reloaded');
+  } catch (error) {
+    if (error instanceof ConfigError) logger.error({ problems: error.message.split('\n') }, 'the configuration is wrong; the old one stays');
+    else logger.error({ reason: (error as Error).message }, 'the configuration could not be exchanged; the old one stays');
+  }
+}
+
+/** Logs what nobody caught and exits: what state it left behind is unknown. Returns the same for rejections that are waited for. */
+export function exitOnDefects(logger: Logger): (kind: string) => (error: unknown) => void {
+  const die = (kind: string) => (error: unknown) => {
+    logger.fatal({ err: error }, kind);
+    process.exit(exitCodes.software);
+  };
+  process.on('uncaughtException', die('uncaught exception'));
+  process.on('unhandledRejection', die('unhandled rejection'));
+  // Whoever read our output went away: that ends the output, not the process.
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
+  return die;
 }
 
 const listenFailures: Readonly<Record<string, string>> = {

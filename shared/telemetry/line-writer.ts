@@ -4,6 +4,8 @@ import type { Clock } from '../clock/clock.js';
 /** Lines leave in batches of about this size, or when they are this old. */
 const batchBytes = 65_536;
 const maxAgeMs = 200;
+/** What a pipe takes in one piece, whoever else writes to it (PIPE_BUF of Linux). */
+const pipeBatchBytes = 4_096;
 /** What a reader that does not keep up may leave lying (bytes); beyond it lines are lost, not memory. */
 const maxPendingBytes = 16 * 1_024 * 1_024;
 
@@ -12,7 +14,7 @@ const maxPendingBytes = 16 * 1_024 * 1_024;
  * handing strings on would have them measured and encoded again.
  */
 export class LineWriter {
-  #batch = Buffer.allocUnsafeSlow(batchBytes);
+  #batch: Buffer;
   #used = 0;
   #isScheduled = false;
 
@@ -20,12 +22,15 @@ export class LineWriter {
     private readonly clock: Clock,
     /** Takes a batch of whole lines, and owns its memory. */
     private readonly flush: (batch: Buffer) => void,
-  ) {}
+    private readonly size = batchBytes,
+  ) {
+    this.#batch = Buffer.allocUnsafeSlow(size);
+  }
 
   /** Takes a whole line, newline included. */
   write(line: string): void {
-    if (this.#used + line.length > batchBytes) this.#flush();
-    if (line.length > batchBytes) {
+    if (this.#used + line.length > this.size) this.#flush();
+    if (line.length > this.size) {
       this.flush(Buffer.from(line, 'latin1'));
       return;
     }
@@ -40,7 +45,7 @@ export class LineWriter {
     this.#isScheduled = false;
     if (this.#used === 0) return;
     this.flush(this.#batch.subarray(0, this.#used));
-    this.#batch = Buffer.allocUnsafeSlow(batchBytes);
+    this.#batch = Buffer.allocUnsafeSlow(this.size);
     this.#used = 0;
   };
 
@@ -62,14 +67,16 @@ function escaped(text: string): string {
 
 /**
  * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. pino's destination does
- * the writing: it copes with pipes that are full. `close` writes what is left, synchronously.
+ * the writing: it copes with pipes that are full. `close` writes what is left, synchronously. Where several processes write to the
+ * descriptor (`isShared`), batches are so small that lines stay whole.
  */
-export function openLineWriter(fd: number, clock: Clock): { writer: LineWriter; close: () => void } {
+export function openLineWriter(fd: number, clock: Clock, isShared = false): { writer: LineWriter; close: () => void } {
+  const size = isShared ? pipeBatchBytes : batchBytes;
   // `contentMode` is sonic-boom's, which pino.destination passes its options to.
-  const options = { fd, sync: false, contentMode: 'buffer', maxLength: maxPendingBytes };
+  const options = { fd, sync: false, contentMode: 'buffer', maxLength: maxPendingBytes, maxWrite: size };
   const destination = pino.destination(options) as unknown as { write(data: Buffer): boolean; flushSync(): void; on(event: string, listener: () => void): void };
   destination.on('error', () => {});
-  const writer = new LineWriter(clock, (batch) => destination.write(batch));
+  const writer = new LineWriter(clock, (batch) => destination.write(batch), size);
   return {
     writer,
     close() {

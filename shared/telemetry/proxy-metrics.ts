@@ -30,6 +30,7 @@ export class ProxyMetrics {
   readonly #keySets = this.#counter('proxy_key_set_fetches_total', 'Fetches of an issuer’s keys, by result.', ['result']);
   readonly #certificates = this.#counter('proxy_certificate_reloads_total', 'Exchanges of certificates, by whether the new files could be used.', ['result']);
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
+  readonly #workerExits = this.#counter('proxy_worker_exits_total', 'Workers that ended without having been told to, and were replaced.', []);
   readonly #tallies = new Map<string, Tally>();
   readonly #attempts = new Map<string, number>();
 
@@ -92,6 +93,10 @@ export class ProxyMetrics {
 
   certificateReload(result: 'used' | 'refused'): void {
     this.#certificates.inc({ result });
+  }
+
+  workerExit(): void {
+    this.#workerExits.inc();
   }
 
   controlPlaneConnected(isConnected: boolean): void {

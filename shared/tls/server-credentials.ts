@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { hkdfSync } from 'node:crypto';
 import { createSecureContext, type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { ServerTlsConfig } from './config.js';
 import type { PemStore } from './pem-store.js';
@@ -6,19 +6,18 @@ import type { PemStore } from './pem-store.js';
 /**
  * What a listener shows its clients, and asks of them; exchanged while it listens, with no connection dropped.
  *
- * Session tickets outlive an exchange of certificates, so that clients go on resuming; a change of the authorities
- * that clients are verified against makes new ticket keys, so that nobody gets in on an old verification.
+ * Session tickets outlive an exchange of certificates, so that clients go on resuming. Their keys are made of a secret and of the
+ * authorities that clients are verified against: a change of these makes new ones, so that nobody gets in on an old verification.
  */
 export class ServerCredentials {
   #contexts: ReadonlyMap<string, SecureContext> = new Map();
   #options: TlsOptions;
-  #ticketKeys = randomBytes(48);
-  #authorities: Buffer | undefined;
 
   /** `onReload` hears of each exchange: of its error if the new files cannot be used, and the old ones stay. Throws if the first ones cannot. */
   constructor(
     private readonly config: ServerTlsConfig,
     private readonly pems: PemStore,
+    private readonly ticketSecret: Uint8Array,
     private readonly onReload: (error: Error | undefined) => void,
   ) {
     this.#options = this.#load();
@@ -50,13 +49,11 @@ export class ServerCredentials {
   #load(): TlsOptions {
     const { config, pems } = this;
     const ca = config.clientAuth && pems.read(config.clientAuth.ca);
-    let ticketKeys = this.#ticketKeys;
-    if (ca !== undefined && this.#authorities?.equals(ca) === false) ticketKeys = randomBytes(48);
     const options: TlsOptions = {
       cert: pems.read(config.cert),
       key: pems.read(config.key),
       minVersion: config.minVersion,
-      ticketKeys,
+      ticketKeys: Buffer.from(hkdfSync('sha256', this.ticketSecret, ca ?? '', 'session tickets', 48)),
       sessionIdContext: 'listener',
       ALPNProtocols: ['http/1.1'],
       SNICallback: (name, done) => done(null, this.#contextFor(name.toLowerCase())),
@@ -69,8 +66,6 @@ export class ServerCredentials {
     }
     createSecureContext(options);
     this.#contexts = contexts;
-    this.#ticketKeys = ticketKeys;
-    this.#authorities = ca;
     return options;
   }
 

@@ -64,7 +64,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
   const listener = new (options.kind ?? Http1Listener)({
     name: 'test',
     listen: { host: '127.0.0.1', port: 0, ...options.listen },
-    credentials: options.tls && new ServerCredentials(options.tls, pems, () => {}),
+    credentials: options.tls && new ServerCredentials(options.tls, pems, Buffer.alloc(32, 's'), () => {}),
     limits,
     clock: systemClock,
     service: observed(options.layer === undefined ? inner : options.layer(inner)),

@@ -36,11 +36,11 @@ export class TestProcess {
     });
   }
 
-  /** Resolves with the log line that carries this message, once it is there. */
-  async logged(message: string): Promise<Record<string, unknown>> {
+  /** Resolves with the `count`th log line that carries this message, once it is there. */
+  async logged(message: string, count = 1): Promise<Record<string, unknown>> {
     for (;;) {
-      const line = this.stderr.split('\n').find((text) => text.includes(`"msg":"${message}"`));
-      if (line !== undefined) return JSON.parse(line) as Record<string, unknown>;
+      const lines = this.stderr.split('\n').filter((text) => text.includes(`"msg":"${message}"`) && text.endsWith('}'));
+      if (lines.length >= count) return JSON.parse(lines[count - 1]!) as Record<string, unknown>;
       if (this.child.exitCode !== null || this.child.signalCode !== null) throw new Error(`it ended before it logged "${message}":\n${this.stderr}`);
       await new Promise<void>((resolve) => (this.#wake = resolve));
     }
@@ -51,6 +51,12 @@ export class TestProcess {
     const lines = (): string[] => this.stdout.split('\n').filter((line) => line !== '');
     while (lines().length < count) await new Promise<void>((resolve) => (this.#wake = resolve));
     return lines().map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  /** Exchanges the configuration file and tells the process so. */
+  reload(config: object | string): void {
+    writeFileSync(join(this.directory, 'config.yaml'), typeof config === 'string' ? config : JSON.stringify(config));
+    this.child.kill('SIGHUP');
   }
 
   async stop(): Promise<Exit> {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import fastifyRateLimit from '@fastify/rate-limit';
+import fastifyRateLimit, { type FastifyRateLimitStoreCtor } from '@fastify/rate-limit';
 import Fastify, { type FastifyRequest } from 'fastify';
 import type { RateLimitConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
@@ -8,7 +8,15 @@ import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 
+/** A counter outside this process, which a quota can be counted with. */
+export interface QuotaCounter {
+  /** Counts a request in the present window of a key, and tells how many there have been and when the window ends (ms). */
+  count(scope: string, key: string, windowMs: number, maxKeys: number): Promise<{ readonly current: number; readonly ttl: number }>;
+}
+
 export interface RateLimitDependencies {
+  /** Counts there instead of here; quotas of one scope are counted together. */
+  readonly counter?: { readonly scope: string; readonly counter: QuotaCounter } | undefined;
   /** `store_failed`: the counter could not be asked; `failOpen` says what became of the request. */
   readonly onEvent?: (event: 'limited' | 'store_failed') => void;
 }
@@ -17,9 +25,9 @@ export interface RateLimitDependencies {
  * Admits `max` requests of one key in each window of `timeWindow`, on @fastify/rate-limit's limiter.
  *
  * Every answer carries what is left of the quota (draft-ietf-httpapi-ratelimit-headers-10); the one beyond it is
- * `rate_limited` with `Retry-After`. The counter is this process's own: N proxies admit N times as much.
+ * `rate_limited` with `Retry-After`. N proxies with counters of their own admit N times as much.
  */
-export async function rateLimit(config: RateLimitConfig, { onEvent }: RateLimitDependencies = {}): Promise<{ layer: Layer; close: () => void }> {
+export async function rateLimit(config: RateLimitConfig, { onEvent, counter }: RateLimitDependencies = {}): Promise<{ layer: Layer; close: () => void }> {
   // The limiter comes as a Fastify plugin; this instance never listens.
   const fastify = Fastify();
   await fastify.register(fastifyRateLimit, {
@@ -28,6 +36,7 @@ export async function rateLimit(config: RateLimitConfig, { onEvent }: RateLimitD
     timeWindow: config.timeWindow,
     cache: config.maxKeys,
     keyGenerator: (request) => (request as unknown as Keyed).key,
+    ...(counter && { store: storeOf(config, counter.counter, counter.scope) }),
   });
   const check = fastify.createRateLimit();
   const keyOf = keySelector(config.key);
@@ -54,6 +63,20 @@ export async function rateLimit(config: RateLimitConfig, { onEvent }: RateLimitD
     };
   return { layer, close: () => void fastify.close() };
 }
+
+/** The counter in the form that the limiter makes its store of. */
+function storeOf({ timeWindow, maxKeys }: RateLimitConfig, counter: QuotaCounter, scope: string): FastifyRateLimitStoreCtor {
+  return class {
+    incr(key: string, done: FastifyRateLimitStoreCallback): void {
+      counter.count(scope, key, timeWindow, maxKeys).then((counted) => done(null, counted), (error: unknown) => done(error as Error));
+    }
+    child(): this {
+      return this;
+    }
+  };
+}
+
+type FastifyRateLimitStoreCallback = (error: Error | null, result?: { current: number; ttl: number }) => void;
 
 /** As much of a Fastify request as the limiter reads. */
 interface Keyed {

@@ -1,0 +1,54 @@
+import type { MetricObject } from 'prom-client';
+import type { AddressInfo } from 'node:net';
+import type { DrainOptions } from '../../listener/listener.js';
+import type { UpstreamDescription } from '../../upstream/upstream-set.js';
+
+/** What the front asks of a worker. Everything that is passed is copied: it must be plain data. */
+export interface WorkerFunctions {
+  create(assignment: Assignment): Promise<void>;
+  listen(): Promise<Listening>;
+  apply(dynamic: unknown): Promise<void>;
+  upstreams(): UpstreamDescription[];
+  collect(): Promise<MetricObject[]>;
+  /** Finishes what is in flight, says farewell and exits. */
+  drain(options?: DrainOptions): void;
+}
+
+/** What a worker asks of the front. */
+export interface FrontFunctions {
+  /** The worker listens to its front. What was sent before may be lost. */
+  hello(): void;
+  /** Counts requests against quotas that hold for all workers together. */
+  count(increments: readonly Increment[]): Counted[];
+  /** The last a worker has to say before it exits in order. */
+  farewell(metrics: MetricObject[]): void;
+}
+
+export interface Assignment {
+  readonly config: unknown;
+  readonly workers: number;
+  /** Of which the keys of TLS session tickets are made: clients resume with whichever worker they reach. */
+  readonly ticketSecret: Uint8Array;
+}
+
+/** The addresses taken, or why they could not be; an error that is passed between processes keeps its message alone. */
+export type Listening = { readonly addresses: Readonly<Record<string, AddressInfo>> } | { readonly failure: ListenFailure };
+
+export interface ListenFailure {
+  readonly message: string;
+  readonly code?: string | undefined;
+  readonly address?: string | undefined;
+  readonly port?: number | undefined;
+}
+
+export interface Increment {
+  readonly scope: string;
+  readonly key: string;
+  readonly windowMs: number;
+  readonly maxKeys: number;
+}
+
+export interface Counted {
+  readonly current: number;
+  readonly ttl: number;
+}

@@ -1,0 +1,79 @@
+import cluster, { type Worker } from 'node:cluster';
+import { once } from 'node:events';
+import { createBirpc, type BirpcReturn } from 'birpc';
+import type { MetricObject } from 'prom-client';
+import type { DrainOptions } from '../../listener/listener.js';
+import type { Assignment, FrontFunctions, WorkerFunctions } from './messages.js';
+
+/** How long a worker may take to answer (ms). A worker that is that late is not working. */
+const answerTimeoutMs = 30_000;
+
+/** How a worker ended. */
+export interface WorkerExit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** One worker, from its fork to its exit. */
+export class WorkerProcess {
+  /** It serves: it accepts connections, and is not on its way out. */
+  isServing = false;
+  /** Its exit is wanted. */
+  isLeaving = false;
+  /** What it counted, when it was last asked. */
+  lastMetrics: MetricObject[] = [];
+  hasExited = false;
+  readonly exited: Promise<WorkerExit>;
+  readonly call: BirpcReturn<WorkerFunctions, FrontFunctions>;
+  readonly #worker: Worker;
+  readonly #introduced: Promise<unknown>;
+
+  constructor(count: FrontFunctions['count']) {
+    const worker = cluster.fork();
+    this.#worker = worker;
+    let hello: (() => void) | undefined;
+    const introduced = new Promise<void>((resolve) => (hello = resolve));
+    const functions: FrontFunctions = { hello: () => hello!(), count, farewell: (metrics) => void (this.lastMetrics = metrics) };
+    this.call = createBirpc<WorkerFunctions, FrontFunctions>(functions, {
+      post: (message: object) => new Promise<void>((resolve, reject) => worker.send(message, (error: Error | null) => (error === null ? resolve() : reject(error)))),
+      on: (receive) => worker.on('message', receive),
+      timeout: answerTimeoutMs,
+    });
+    worker.on('error', () => {});
+    this.exited = once(worker, 'exit').then(([code, signal]) => {
+      this.isServing = false;
+      this.hasExited = true;
+      this.call.$close(new Error('the worker has exited'));
+      return { code: code as number | null, signal: signal as string | null };
+    });
+    this.#introduced = Promise.race([introduced, this.exited]);
+  }
+
+  get pid(): number {
+    return this.#worker.process.pid!;
+  }
+
+  async create(assignment: Assignment): Promise<void> {
+    await this.#introduced;
+    await this.call.create(assignment);
+  }
+
+  async collect(): Promise<void> {
+    this.lastMetrics = await this.call.collect();
+  }
+
+  /** Lets it finish what is in flight. Resolves when it has exited. */
+  async drain(options?: DrainOptions): Promise<void> {
+    this.isServing = false;
+    this.isLeaving = true;
+    await this.call.drain.asEvent(options).catch(() => {});
+    await this.exited;
+  }
+
+  async kill(): Promise<void> {
+    this.isServing = false;
+    this.isLeaving = true;
+    if (!this.#worker.isDead()) this.#worker.process.kill('SIGKILL');
+    await this.exited;
+  }
+}

@@ -1,0 +1,70 @@
+import cluster from 'node:cluster';
+import { createBirpc } from 'birpc';
+import type { MetricObject } from 'prom-client';
+import type { DrainOptions } from '../../listener/listener.js';
+import { systemClock } from '../../clock/clock.js';
+import { createLogger } from '../../telemetry/logger.js';
+import { DataPlane } from '../data-plane.js';
+import type { Proxy, ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
+import { exitCodes, exitOnDefects } from '../run-process.js';
+import type { FrontFunctions, ListenFailure, WorkerFunctions } from './messages.js';
+import { shareOf } from './share.js';
+import { SharedCounters } from './shared-counters.js';
+
+/** The life of one of several processes that share a proxy's ports: it does what its front says, and ends with it. */
+export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>): void {
+  let proxy: Proxy<Dynamic> | undefined;
+  let dataPlane: DataPlane | undefined;
+  let workers = 1;
+  let isDraining = false;
+
+  const collect = async (): Promise<MetricObject[]> => dataPlane?.metrics.registry.getMetricsAsJSON() ?? [];
+
+  const drain = async (options?: DrainOptions): Promise<void> => {
+    if (isDraining) return;
+    isDraining = true;
+    await proxy?.drain(options);
+    await proxy?.close();
+    await front.farewell(await collect());
+    dataPlane?.close();
+    process.exit(exitCodes.ok);
+  };
+
+  const functions: WorkerFunctions = {
+    async create(assignment) {
+      const config = assignment.config as Config;
+      const logger = createLogger({ name: definition.kind, level: config.logLevel }).child({ worker: cluster.worker!.id });
+      exitOnDefects(logger);
+      workers = assignment.workers;
+      dataPlane = new DataPlane(systemClock, logger, {
+        accessLog: config.accessLog,
+        isStdoutShared: true,
+        counter: new SharedCounters((increments) => front.count(increments)),
+        ticketSecret: assignment.ticketSecret,
+      });
+      proxy = await definition.create(shareOf(config, workers), dataPlane);
+    },
+    async listen() {
+      try {
+        return { addresses: await proxy!.listen() };
+      } catch (error) {
+        const { message, code, address, port } = error as ListenFailure;
+        return { failure: { message, code, address, port } };
+      }
+    },
+    apply: (dynamic) => proxy!.apply(shareOf(dynamic as Dynamic, workers)),
+    upstreams: () => proxy?.upstreams() ?? [],
+    collect,
+    drain: (options) => void drain(options),
+  };
+
+  const front = createBirpc<FrontFunctions, WorkerFunctions>(functions, {
+    post: (message) => process.send!(message),
+    on: (receive) => process.on('message', receive),
+  });
+  // A signal to the whole group reaches us beside our front, which is draining then too.
+  process.on('SIGTERM', () => void drain());
+  process.on('SIGINT', () => void drain());
+  process.on('SIGHUP', () => {});
+  void front.hello.asEvent();
+}

@@ -1,0 +1,59 @@
+import type { AddressInfo } from 'node:net';
+import type { z } from 'zod';
+import type { CrossCheck } from '../config/load.js';
+import type { ControlPlaneConfig, LimitsConfig, UpstreamConfig } from '../config/sections.js';
+import type { DrainOptions } from '../listener/listener.js';
+import type { UpstreamDescription } from '../upstream/upstream-set.js';
+import type { DataPlane } from './data-plane.js';
+import type { ProcessConfig, ProcessContext } from './run-process.js';
+
+/** Listeners and what stands behind them: the gateway, or a sidecar. */
+export interface Proxy<Dynamic> {
+  /** Opens the listeners; resolves with the addresses they took, by their names in the configuration. */
+  listen(): Promise<Readonly<Record<string, AddressInfo>>>;
+  /** Exchanges what can be exchanged; requests in flight finish on the old. Rejects, and changes nothing, if the new cannot be built. */
+  apply(dynamic: Dynamic): Promise<void>;
+  upstreams(): UpstreamDescription[];
+  /** Stops accepting and resolves when the last exchange is over. */
+  drain(options?: DrainOptions): Promise<void>;
+  /** Breaks off whatever is left. */
+  close(): Promise<void>;
+}
+
+/** What both proxies configure. */
+export interface ProxyConfig extends ProcessConfig, Shared {
+  readonly workers: number | 'auto';
+  readonly admin: { readonly host: string; readonly port: number };
+  readonly controlPlane?: ControlPlaneConfig | undefined;
+  readonly accessLog: boolean;
+  readonly limits: LimitsConfig;
+}
+
+/** The part of a configuration, or of a snapshot, whose numbers hold for a proxy as a whole. */
+export interface Shared {
+  readonly limits?: LimitsConfig;
+  readonly upstreams: Readonly<Record<string, UpstreamConfig>>;
+}
+
+/** An instance that a proxy keeps in the registry: its address, and whether it is to be there. */
+export interface Registrant {
+  readonly address: string;
+  readonly isHealthy: () => boolean;
+}
+
+/** One of the two deployables, as the process that runs it sees it. */
+export interface ProxyDefinition<Config extends ProxyConfig, Dynamic extends Shared> {
+  readonly kind: 'gateway' | 'sidecar';
+  readonly description: string;
+  readonly schema: z.ZodType<Config>;
+  readonly crossCheck: CrossCheck;
+  /** Reads what a control plane sends. Throws a `ConfigError` that names every problem. */
+  readonly parseSnapshot: (document: unknown) => Dynamic;
+  /** The part of the file that a snapshot replaces. */
+  readonly dynamicOf: (config: Config) => Dynamic;
+  /** The file with that part replaced. */
+  readonly withDynamic: (config: Config, dynamic: Dynamic) => Config;
+  readonly create: (config: Config, dataPlane: DataPlane) => Promise<Proxy<Dynamic>>;
+  /** What runs once beside the proxy, however many workers there are. */
+  readonly beside?: (config: Config, context: ProcessContext<Config>) => Promise<{ readonly service: string; readonly registrant?: Registrant | undefined }>;
+}

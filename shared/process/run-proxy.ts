@@ -1,0 +1,84 @@
+import cluster from 'node:cluster';
+import { availableParallelism } from 'node:os';
+import { createAdminServer } from '../admin/admin-server.js';
+import { followControlPlane } from '../control/follow-control-plane.js';
+import type { Fleet } from './fleet/fleet.js';
+import { OneProcess } from './fleet/one-process.js';
+import { runWorker } from './fleet/worker.js';
+import { WorkerFleet } from './fleet/worker-fleet.js';
+import type { ProxyConfig, ProxyDefinition, Shared } from './proxy.js';
+import { runProcess, type ProcessContext } from './run-process.js';
+
+/**
+ * Runs a proxy: here, or in as many workers as the configuration says.
+ *
+ * The process that was started is the front: it has the admin server, the connection to the control plane, and the signals. With workers,
+ * the proxy itself runs in them alone.
+ */
+export async function runProxy<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>): Promise<void> {
+  if (cluster.isWorker) {
+    runWorker(definition);
+    return;
+  }
+  const { kind, description, schema, crossCheck } = definition;
+  await runProcess({ name: kind, description, schema, crossCheck, start: (config, context) => startFront(definition, config, context) });
+}
+
+async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, fileConfig: Config, context: ProcessContext<Config>): Promise<void> {
+  const { clock, logger, lifecycle, schema, version } = context;
+  const { kind, dynamicOf, withDynamic, parseSnapshot } = definition;
+  let config = fileConfig;
+  const fleet = createFleet(definition, config, context);
+  const { metrics } = fleet;
+  lifecycle.onClose(() => fleet.close());
+  await fleet.create();
+  const beside = await definition.beside?.(config, context);
+
+  const admin = createAdminServer({
+    ...config.admin,
+    logger,
+    readiness: () => lifecycle.readiness(),
+    metrics: { contentType: metrics.registry.contentType, collect: () => fleet.collect() },
+    config: () => config,
+    upstreams: () => fleet.upstreams(),
+    drain: () => process.kill(process.pid, 'SIGTERM'),
+    schema,
+    version,
+  });
+  lifecycle.onClose(() => admin.close());
+  const adminAddress = await admin.listen();
+
+  await followControlPlane(config.controlPlane, {
+    kind,
+    service: beside?.service,
+    register: beside?.registrant,
+    async apply(document) {
+      const dynamic = parseSnapshot(document);
+      await fleet.apply(dynamic);
+      config = withDynamic(config, dynamic);
+    },
+    clock,
+    // eslint-disable-next-line no-restricted-properties -- this is where chance enters
+    random: Math.random,
+    logger,
+    lifecycle,
+    metrics,
+  });
+
+  context.onReload(async (next) => {
+    // The control plane's word goes before the file's.
+    const effective = config.controlPlane === undefined ? next : withDynamic(next, dynamicOf(config));
+    await fleet.reload(effective);
+    config = effective;
+  });
+
+  const addresses = await fleet.listen();
+  lifecycle.onDrain(() => fleet.drain());
+  lifecycle.require('no worker is serving', () => fleet.isServing());
+  logger.info({ ...(beside && { service: beside.service }), ...addresses, admin: adminAddress }, 'ready');
+}
+
+function createFleet<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, config: Config, context: ProcessContext<Config>): Fleet<Config, Dynamic> {
+  const size = ({ workers }: Config): number => (workers === 'auto' ? availableParallelism() : workers);
+  return size(config) === 1 ? new OneProcess(definition, config, context) : new WorkerFleet(definition, config, size, context);
+}
