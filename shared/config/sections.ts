@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { endpointSchema } from './endpoints.js';
 import { balanceSchema, upstreamPolicies } from './policies.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
-import { address, duration, network, size, tcpAddress } from './units.js';
+import { duration, network, size, tcpAddress } from './units.js';
 
 const host = z.string().min(1).default('127.0.0.1');
 
@@ -51,7 +52,7 @@ export const proxyListenSchema = z
 export type ListenConfig = z.output<typeof proxyListenSchema>;
 
 export const upstreamSchema = z.strictObject({
-  endpoints: z.array(address).describe('Addresses, each host:port or unix:/path.'),
+  endpoints: z.array(endpointSchema).describe('Addresses, each host:port or unix:/path, or objects that say more about them.'),
   tls: clientTlsSchema.optional().describe('Speaks TLS to the endpoints. Certificates are always verified.'),
   ...upstreamPolicies,
   balance: balanceSchema.prefault({}),

@@ -1,10 +1,11 @@
 import type { Clock } from '../clock/clock.js';
-import type { Address } from '../config/units.js';
+import type { EndpointConfig } from '../config/endpoints.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Exchange } from '../http/exchange.js';
 import { isIdempotent, type HttpRequest, type HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from './connection-pool.js';
+import { EndpointHealth } from './endpoint-health.js';
 import { PeakEwma } from './peak-ewma.js';
 
 /** Whether requests may be sent to an endpoint, as its breaker sees it. */
@@ -20,6 +21,7 @@ export class Endpoint {
   readonly name: string;
   readonly pool: ConnectionPool;
   readonly latency: PeakEwma;
+  readonly health = new EndpointHealth();
   /** Answers a request at this endpoint: its layers, then `connect`. Set by whoever knows the layers. */
   service: Service;
   gate: Gate = alwaysOpen;
@@ -27,12 +29,12 @@ export class Endpoint {
   readonly #clock: Clock;
 
   constructor(
-    readonly address: Address,
+    readonly config: EndpointConfig,
     limits: PoolLimits,
     dependencies: PoolDependencies,
   ) {
     this.#clock = dependencies.clock;
-    this.pool = new ConnectionPool(address, limits, dependencies);
+    this.pool = new ConnectionPool(config.address, limits, dependencies);
     this.name = this.pool.name;
     this.latency = new PeakEwma();
     this.service = this.connect;

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { EndpointConfig } from '../config/endpoints.js';
 import type { UpstreamConfig } from '../config/sections.js';
-import { formatAddress } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
@@ -21,10 +21,11 @@ export interface UpstreamDependencies {
 
 /** A named service to send to, and the endpoints that make it up. */
 export class Upstream {
-  readonly #endpoints = new Map<string, Endpoint>();
-  readonly #list: readonly Endpoint[];
+  #endpoints: ReadonlyMap<string, Endpoint> = new Map();
+  #list: readonly Endpoint[] = [];
   readonly #balancer: Balancer;
   readonly #settings: string;
+  readonly #create: (config: EndpointConfig) => Endpoint;
 
   /** With `previous`, endpoints that are unchanged are taken over with their connections, breakers and latencies. */
   constructor(
@@ -36,19 +37,30 @@ export class Upstream {
     const { endpoints, ...settings } = config;
     this.#settings = JSON.stringify(settings);
     this.#balancer = balancer(config.balance, dependencies);
-    const kept = previous !== undefined && previous.#settings === this.#settings ? previous.#endpoints : undefined;
     const credentials = config.tls && new ClientCredentials(config.tls, dependencies.pems);
-    for (const address of endpoints) {
-      const key = formatAddress(address);
-      if (this.#endpoints.has(key)) continue;
-      let endpoint = kept?.get(key);
-      if (endpoint === undefined) {
-        endpoint = new Endpoint(address, config, { ...dependencies, credentials });
-        dependencies.guard(endpoint, name, config);
-      }
-      this.#endpoints.set(key, endpoint);
+    this.#create = (endpointConfig) => {
+      const endpoint = new Endpoint(endpointConfig, config, { ...dependencies, credentials });
+      dependencies.guard(endpoint, name, config);
+      return endpoint;
+    };
+    this.#replace(endpoints, previous !== undefined && previous.#settings === this.#settings ? previous.#endpoints : new Map<string, Endpoint>());
+  }
+
+  /** Exchanges the endpoints, as discovery found them: unchanged ones go on as they are, those that are gone finish what they carry. */
+  setEndpoints(endpoints: readonly EndpointConfig[]): void {
+    const previous = this.#endpoints;
+    this.#replace(endpoints, previous);
+    for (const [key, endpoint] of previous) if (this.#endpoints.get(key) !== endpoint) endpoint.close();
+  }
+
+  #replace(endpoints: readonly EndpointConfig[], kept: ReadonlyMap<string, Endpoint>): void {
+    const next = new Map<string, Endpoint>();
+    for (const config of endpoints) {
+      const key = JSON.stringify(config);
+      if (!next.has(key)) next.set(key, kept.get(key) ?? this.#create(config));
     }
-    this.#list = [...this.#endpoints.values()];
+    this.#endpoints = next;
+    this.#list = [...next.values()];
   }
 
   get endpoints(): readonly Endpoint[] {
