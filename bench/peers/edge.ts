@@ -1,5 +1,5 @@
 import { installed, ours, type Contender } from '../contender.js';
-import { haproxyDefaults } from './plain-hop.js';
+import { haproxyDefaults, haproxyForwarded, haproxyTrace } from './plain-hop.js';
 
 /* The edge: TLS, a token signed with RS256, a quota for each subject, an access log. */
 
@@ -48,7 +48,7 @@ export function edgeContenders(files: EdgeFiles): Contender[] {
   http-request set-var(txn.sub) http_auth_bearer,jwt_payload_query('$.sub')
   http-request track-sc0 var(txn.sub)
   http-request deny deny_status 429 if { sc_http_req_rate(0) gt 1000000000 }
-  server origin 127.0.0.1:${origins[0]}
+${haproxyForwarded}${haproxyTrace}  server origin 127.0.0.1:${origins[0]}
 `,
         },
         processes: [['haproxy', '-f', `${directory}/haproxy.cfg`]],

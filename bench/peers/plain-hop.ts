@@ -26,14 +26,21 @@ export function gateway({ extra = {}, routes = 1 }: GatewayOptions = {}): Conten
   };
 }
 
+/** What ours tells the upstream about the client and the trace, in nginx's words: the same job. */
+const nginxFields = ['Connection ""', 'Host $http_host', 'X-Forwarded-For $remote_addr', 'X-Forwarded-Proto $scheme', 'X-Forwarded-Host $http_host', 'Via "1.1 nginx"', 'X-Request-Id $request_id', 'traceparent "00-$request_id-0000000000000001-01"']
+  .map((field) => `proxy_set_header ${field};`)
+  .join(' ');
+/** The fields of our access log. */
+const nginxLog = `log_format ours escape=json '{"time":"$time_iso8601","level":"info","listener":"edge","requestId":"$request_id","client":"$remote_addr","method":"$request_method","authority":"$http_host","path":"$uri","status":$status,"route":"/","upstream":"origin","endpoint":"$upstream_addr","attempts":1,"traceId":"$request_id","requestBytes":$request_length,"responseBytes":$body_bytes_sent,"durationMs":$request_time,"upstreamMs":"$upstream_header_time"}';`;
+
 export const nginx: Contender = {
   name: 'nginx', log: 'on', isInstalled: installed('nginx'), portCount: 1, hops: 1,
   launch: ({ ports: [listen], origins, directory }) => ({
     files: {
       'nginx.conf': `daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 65536; pid ${directory}/nginx.pid; error_log ${directory}/error.log; events { worker_connections 20000; }
-http { access_log ${directory}/access.log combined buffer=8k flush=1s; client_body_temp_path ${directory}/a; proxy_temp_path ${directory}/b; fastcgi_temp_path ${directory}/c; uwsgi_temp_path ${directory}/d; scgi_temp_path ${directory}/e;
+http { ${nginxLog} access_log ${directory}/access.log ours buffer=64k flush=1s; client_body_temp_path ${directory}/a; proxy_temp_path ${directory}/b; fastcgi_temp_path ${directory}/c; uwsgi_temp_path ${directory}/d; scgi_temp_path ${directory}/e;
   keepalive_requests 1000000000; upstream origin { ${origins.map((port) => `server 127.0.0.1:${port};`).join(' ')} keepalive 1024; keepalive_requests 1000000000; }
-  server { listen 127.0.0.1:${listen}; location / { proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; } } }`,
+  server { listen 127.0.0.1:${listen}; location / { proxy_pass http://origin; proxy_http_version 1.1; ${nginxFields} proxy_buffering off; } } }`,
     },
     processes: [['nginx', '-p', directory, '-c', `${directory}/nginx.conf`]],
   }),
@@ -48,16 +55,28 @@ defaults
   mode http
   log global
   option httplog
+  unique-id-format %{+X}o%ci%cp%fi%fp%Ts%rt%pid
+  unique-id-header X-Request-Id
   timeout connect 1s
   timeout client 60s
   timeout server 60s
   http-reuse always
 `;
 
+/** What both of ours tell the upstream about the way that a request came. */
+export const haproxyTrace = `  http-request add-header Via "1.1 haproxy"
+  http-request set-header traceparent 00-%[uuid]-01
+`;
+/** What the gateway adds about the client. */
+export const haproxyForwarded = `  option forwardfor
+  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+`;
+
 export const haproxy: Contender = {
   name: 'haproxy', log: 'on', isInstalled: installed('haproxy'), portCount: 1, hops: 1,
   launch: ({ ports: [listen], origins, directory }) => ({
-    files: { 'haproxy.cfg': `${haproxyDefaults}listen hop\n  bind 127.0.0.1:${listen}\n${origins.map((port, index) => `  server origin${index} 127.0.0.1:${port}\n`).join('')}` },
+    files: { 'haproxy.cfg': `${haproxyDefaults}listen hop\n  bind 127.0.0.1:${listen}\n${haproxyForwarded}${haproxyTrace}${origins.map((port, index) => `  server origin${index} 127.0.0.1:${port}\n`).join('')}` },
     processes: [['haproxy', '-f', `${directory}/haproxy.cfg`]],
   }),
 };

@@ -1,5 +1,5 @@
 import { installed, ours, type Contender } from '../contender.js';
-import { haproxyDefaults } from './plain-hop.js';
+import { haproxyDefaults, haproxyTrace } from './plain-hop.js';
 
 /* A client's sidecar and a server's, mutual TLS between them, with retries, breaker, trace, log and metrics. */
 
@@ -31,8 +31,8 @@ export function pairContenders({ ca, client, server }: PairFiles): Contender[] {
       name: 'haproxy pair', log: 'on', isInstalled: installed('haproxy'), portCount: 2, hops: 2,
       launch: ({ ports: [listen, between], origins, directory }) => ({
         files: {
-          'client.cfg': `${haproxyDefaults}  retries 2\n  option redispatch\n  retry-on conn-failure empty-response response-timeout 503\nlisten client\n  bind 127.0.0.1:${listen}\n  server next 127.0.0.1:${between} ssl verify required ca-file ${ca} crt ${client.both} sni str(localhost) verifyhost localhost\n`,
-          'server.cfg': `${haproxyDefaults}listen server\n  bind 127.0.0.1:${between} ssl crt ${server.both} ca-file ${ca} verify required ssl-min-ver TLSv1.2\n  server app 127.0.0.1:${origins[0]}\n`,
+          'client.cfg': `${haproxyDefaults}  retries 2\n  option redispatch\n  retry-on conn-failure empty-response response-timeout 503\nlisten client\n  bind 127.0.0.1:${listen}\n${haproxyTrace}  server next 127.0.0.1:${between} ssl verify required ca-file ${ca} crt ${client.both} sni str(localhost) verifyhost localhost\n`,
+          'server.cfg': `${haproxyDefaults}listen server\n  bind 127.0.0.1:${between} ssl crt ${server.both} ca-file ${ca} verify required ssl-min-ver TLSv1.2\n${haproxyTrace}  server app 127.0.0.1:${origins[0]}\n`,
         },
         processes: [['haproxy', '-f', `${directory}/server.cfg`], ['haproxy', '-f', `${directory}/client.cfg`]],
       }),
