@@ -15,9 +15,13 @@ export const fieldKind = {
   protected: 8,
   /** Frame, route or authenticate a message, and therefore are no trailers (RFC 9110 section 6.5.1). */
   notInTrailers: 16,
+  /** Say where a body ends. */
+  framing: 32,
+  /** Say whether the connection is kept, and what else ends with it. */
+  connection: 64,
 } as const;
 
-const { hopByHop, forwarding, identity, protected: guarded, notInTrailers } = fieldKind;
+const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, framing, connection } = fieldKind;
 
 const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   [hopByHop | notInTrailers, [
@@ -32,6 +36,8 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
     'x-auth-subject', 'x-auth-scope', 'x-auth-user', 'x-auth-request-user', 'x-forwarded-user', 'x-remote-user', 'remote-user',
     'x-authenticated-user', 'x-user-id', 'x-forwarded-client-cert', 'x-client-cert', 'x-ssl-client-cert', 'x-spiffe-id',
   ]],
+  [framing, ['content-length', 'transfer-encoding']],
+  [connection, ['connection', 'proxy-connection']],
   [guarded | notInTrailers, ['host', 'content-length', 'authorization', 'cookie', 'via', 'trailer', 'traceparent', 'tracestate']],
   [notInTrailers, [
     'expect', 'max-forwards',
@@ -41,6 +47,8 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
 ];
 
 export interface FieldName {
+  /** As it was written. */
+  readonly written: string;
   readonly lower: string;
   /** Bits of `fieldKind`. */
   readonly kinds: number;
@@ -61,9 +69,9 @@ export function fieldName(written: string): FieldName | undefined {
   if (hit !== undefined) return hit;
   if (!token.test(written)) return undefined;
   const lower = interned(written.toLowerCase());
-  const name = { lower, kinds: kindsOf(lower) };
+  const name = { written: interned(written), lower, kinds: kindsOf(lower) };
   // Bounded: a client that invents names makes its own requests slower, not the table larger.
-  if (known.size < maxKnown && written.length <= maxKnownLength) known.set(interned(written), name);
+  if (known.size < maxKnown && written.length <= maxKnownLength) known.set(name.written, name);
   return name;
 }
 

@@ -1,37 +1,32 @@
 import { fieldName, kindsOf } from './field-names.js';
+import { noFields, type FieldSequence } from './field-sequence.js';
 
 /**
  * The fields of one message, in the order and spelling in which they came.
  *
- * A proxy forwards most fields untouched, so the text they came in is kept whole, and goes out whole as long as
- * nothing in it is removed or replaced; what is added stands behind it. `names` holds the lower-case names for matching:
- * they are interned, which makes a lookup a walk over a handful of pointer comparisons. Duplicates are kept.
+ * A proxy forwards most fields untouched, so they are kept as the text they came in, each line with its CRLF, and go out as it:
+ * what is added stands behind, in a text of its own. Names are matched in lower case. Duplicates are kept.
  */
 export class Headers {
-  readonly #names: string[];
-  /** Lines without CRLF. Those that came as text are cut out of it when one is asked for. */
-  #lines: string[];
-  /** The first fields as one text, each line with its CRLF; `#ends[i]` is the offset behind the i-th line's CRLF. */
+  #sequence: FieldSequence;
   #text: string;
+  /** Offsets behind each line, in `#text` and what is added to it taken as one. */
   #ends: number[];
-  /** Union of the kinds of all fields, and perhaps of some that were removed. */
-  #kinds: number;
+  #added = '';
 
-  private constructor(names: string[], lines: string[], text: string, ends: number[], kinds: number) {
-    this.#names = names;
-    this.#lines = lines;
+  private constructor(sequence: FieldSequence, text: string, ends: number[]) {
+    this.#sequence = sequence;
     this.#text = text;
     this.#ends = ends;
-    this.#kinds = kinds;
   }
 
   static empty(): Headers {
-    return new Headers([], [], '', noEnds, 0);
+    return new Headers(noFields, '', []);
   }
 
-  /** `names` are lower-case and interned; `ends` are the offsets in `text` behind each line; `kinds` is the union of the names'. */
-  static parsed(text: string, names: string[], ends: number[], kinds: number): Headers {
-    return new Headers(names, [], text, ends, kinds);
+  /** `ends` are the offsets in `text` behind each line. */
+  static parsed(text: string, sequence: FieldSequence, ends: number[]): Headers {
+    return new Headers(sequence, text, ends);
   }
 
   static of(fields: Readonly<Record<string, string>>): Headers {
@@ -41,80 +36,99 @@ export class Headers {
   }
 
   get size(): number {
-    return this.#names.length;
+    return this.#sequence.size;
+  }
+
+  /** Whether there may be a field of one of `kinds` (bits of `fieldKind`): the cheapest question that can be asked. */
+  hasKind(kinds: number): boolean {
+    return (this.#sequence.kinds & kinds) !== 0;
   }
 
   has(name: string): boolean {
-    return this.#names.includes(name);
+    return this.#sequence.names.includes(name);
+  }
+
+  /** How often the field occurs. `name` is lower-case. */
+  count(name: string): number {
+    const { names } = this.#sequence;
+    let count = 0;
+    for (let index = names.indexOf(name); index !== -1; index = names.indexOf(name, index + 1)) count++;
+    return count;
   }
 
   /** The first value of the field, without surrounding whitespace. `name` is lower-case. */
   get(name: string): string | undefined {
-    const index = this.#names.indexOf(name);
+    const index = this.#sequence.names.indexOf(name);
     return index === -1 ? undefined : this.#valueAt(index);
   }
 
   getAll(name: string): string[] {
+    const { names } = this.#sequence;
     const values: string[] = [];
-    this.#names.forEach((other, index) => {
-      if (other === name) values.push(this.#valueAt(index));
-    });
+    for (let index = names.indexOf(name); index !== -1; index = names.indexOf(name, index + 1)) values.push(this.#valueAt(index));
     return values;
   }
 
   /** All values of a list-valued field as one, or undefined (RFC 9110 section 5.3). */
   getCombined(name: string): string | undefined {
-    const values = this.getAll(name);
-    return values.length === 0 ? undefined : values.join(', ');
+    const { names } = this.#sequence;
+    const first = names.indexOf(name);
+    if (first === -1) return undefined;
+    return names.indexOf(name, first + 1) === -1 ? this.#valueAt(first) : this.getAll(name).join(', ');
   }
 
   /** Adds a field after those that are there. The caller vouches for name and value. */
   append(name: string, value: string): void {
-    this.#push(name, value);
+    const sequence = this.#sequence.then(name)!;
+    this.#sequence = sequence;
+    this.#added += `${sequence.label} ${value}\r\n`;
+    this.#ends.push(this.#text.length + this.#added.length);
   }
 
-  /** Replaces every occurrence of the field by one, in the place of the first. */
+  /** Replaces every occurrence of the field by one, in the place and the spelling of the first. */
   set(name: string, value: string): void {
-    const lower = fieldName(name)!.lower;
-    const index = this.#names.indexOf(lower);
+    const { names } = this.#sequence;
+    const { lower } = fieldName(name)!;
+    const index = names.indexOf(lower);
     if (index === -1) {
-      this.#push(name, value);
+      this.append(name, value);
       return;
     }
-    this.#takeApart();
-    this.#lines[index] = `${name}: ${value}`;
-    this.#deleteFrom(lower, index + 1);
+    if (names.indexOf(lower, index + 1) !== -1) this.#keep((other, position) => other !== lower || position === index);
+    const text = this.toWire();
+    const start = index === 0 ? 0 : this.#ends[index - 1]!;
+    const end = this.#ends[index]!;
+    const line = `${text.slice(start, text.indexOf(':', start))}: ${value}\r\n`;
+    this.#text = text.slice(0, start) + line + text.slice(end);
+    this.#added = '';
+    const growth = line.length - (end - start);
+    if (growth === 0) return;
+    for (let position = index; position < this.#ends.length; position++) this.#ends[position]! += growth;
   }
 
   /** Removes every occurrence. `name` is lower-case. */
   delete(name: string): void {
-    this.#deleteFrom(name, 0);
+    if (this.has(name)) this.#keep((other) => other !== name);
   }
 
   /** Removes every field of one of `kinds` (bits of `fieldKind`). */
   deleteKind(kinds: number): void {
-    if ((this.#kinds & kinds) === 0) return;
-    for (let index = this.#names.length - 1; index >= 0; index--) {
-      if ((kindsOf(this.#names[index]!) & kinds) !== 0) this.#remove(index);
-    }
-    this.#kinds &= ~kinds;
+    if ((this.#sequence.kinds & kinds) !== 0) this.#keep((name) => (kindsOf(name) & kinds) === 0);
   }
 
   clone(): Headers {
-    return new Headers(this.#names.slice(), this.#lines.slice(), this.#text, this.#ends, this.#kinds);
+    return new Headers(this.#sequence, this.toWire(), this.#ends.slice());
   }
 
   /** The fields as they go on the wire, each line with its CRLF. */
   toWire(): string {
-    const lines = this.#lines;
-    let wire = this.#text;
-    for (let index = 0; index < lines.length; index++) wire += lines[index]! + '\r\n';
-    return wire;
+    return this.#text + this.#added;
   }
 
   /** Lower-case name and value of each field, in order. */
   *[Symbol.iterator](): IterableIterator<[name: string, value: string]> {
-    for (let index = 0; index < this.#names.length; index++) yield [this.#names[index]!, this.#valueAt(index)];
+    const { names } = this.#sequence;
+    for (let index = 0; index < names.length; index++) yield [names[index]!, this.#valueAt(index)];
   }
 
   toObject(): Record<string, string> {
@@ -123,41 +137,29 @@ export class Headers {
     return object;
   }
 
-  #push(name: string, value: string): void {
-    const { lower, kinds } = fieldName(name)!;
-    this.#names.push(lower);
-    this.#lines.push(`${name}: ${value}`);
-    this.#kinds |= kinds;
-  }
-
   #valueAt(index: number): string {
-    const nameLength = this.#names[index]!.length;
+    const from = (index === 0 ? 0 : this.#ends[index - 1]!) + this.#sequence.names[index]!.length + 1;
+    const to = this.#ends[index]! - 2;
+    const { length } = this.#text;
+    return (to < length ? this.#text.slice(from, to) : this.#added.slice(from - length, to - length)).trim();
+  }
+
+  /** Leaves only the fields that `wanted` says. */
+  #keep(wanted: (name: string, index: number) => boolean): void {
+    const { names, labels } = this.#sequence;
+    const text = this.toWire();
     const ends = this.#ends;
-    if (index >= ends.length) return this.#lines[index - ends.length]!.slice(nameLength + 1).trim();
-    return this.#text.slice((index === 0 ? 0 : ends[index - 1]!) + nameLength + 1, ends[index]! - 2).trim();
-  }
-
-  #deleteFrom(name: string, start: number): void {
-    for (let index = this.#names.indexOf(name, start); index !== -1; index = this.#names.indexOf(name, index)) {
-      this.#remove(index);
-    }
-  }
-
-  #remove(index: number): void {
-    this.#takeApart();
-    this.#names.splice(index, 1);
-    this.#lines.splice(index, 1);
-  }
-
-  /** From text to single lines. */
-  #takeApart(): void {
-    const ends = this.#ends;
-    if (ends.length === 0) return;
-    const lines = ends.map((end, index) => this.#text.slice(index === 0 ? 0 : ends[index - 1]!, end - 2));
-    this.#lines = lines.concat(this.#lines);
-    this.#text = '';
-    this.#ends = noEnds;
+    let kept = '';
+    let sequence = noFields;
+    this.#ends = [];
+    names.forEach((name, index) => {
+      if (!wanted(name, index)) return;
+      kept += text.slice(index === 0 ? 0 : ends[index - 1]!, ends[index]);
+      sequence = sequence.then(labels[index]!.slice(0, -1))!;
+      this.#ends.push(kept.length);
+    });
+    this.#sequence = sequence;
+    this.#text = kept;
+    this.#added = '';
   }
 }
-
-const noEnds: number[] = [];

@@ -1,3 +1,4 @@
+import { fieldKind } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 import { Http1Error } from './http1-error.js';
 
@@ -21,22 +22,18 @@ export function responseFraming(method: string, status: number, headers: Headers
 }
 
 function declaredFraming(headers: Headers, minorVersion: number): Framing | undefined {
-  const transferEncoding = headers.has('transfer-encoding');
-  const contentLength = headers.has('content-length');
-  if (transferEncoding) {
-    if (contentLength) throw new Http1Error('framing', 'both Content-Length and Transfer-Encoding');
+  if (!headers.hasKind(fieldKind.framing)) return undefined;
+  const transferEncoding = headers.getCombined('transfer-encoding');
+  if (transferEncoding !== undefined) {
+    if (headers.has('content-length')) throw new Http1Error('framing', 'both Content-Length and Transfer-Encoding');
     if (minorVersion === 0) throw new Http1Error('framing', 'Transfer-Encoding in HTTP/1.0');
-    const codings = headers.getAll('transfer-encoding');
-    if (codings.length !== 1 || codings[0]!.toLowerCase() !== 'chunked') {
-      throw new Http1Error('framing', 'a transfer coding other than a single chunked');
-    }
+    if (transferEncoding.toLowerCase() !== 'chunked') throw new Http1Error('framing', 'a transfer coding other than a single chunked');
     return chunked;
   }
-  if (!contentLength) return undefined;
-  const lengths = headers.getAll('content-length');
-  if (lengths.length !== 1) throw new Http1Error('framing', 'more than one Content-Length');
-  // At most 15 digits: below 2^53, so that the number is exact.
-  if (!/^\d{1,15}$/.test(lengths[0]!)) throw new Http1Error('framing', 'a Content-Length that is not a number');
-  const length = Number(lengths[0]);
+  const contentLength = headers.getCombined('content-length');
+  if (contentLength === undefined) return undefined;
+  // A list is no number either: of several Content-Lengths none is believed. At most 15 digits: below 2^53, so that the number is exact.
+  if (!/^\d{1,15}$/.test(contentLength)) throw new Http1Error('framing', 'a Content-Length that is not a single number');
+  const length = Number(contentLength);
   return length === 0 ? none : { kind: 'length', length };
 }

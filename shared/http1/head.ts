@@ -1,4 +1,4 @@
-import { fieldName } from '../http/field-names.js';
+import { noFields, type FieldSequence } from '../http/field-sequence.js';
 import { Headers } from '../http/headers.js';
 import { Http1Error } from './http1-error.js';
 
@@ -47,21 +47,24 @@ export function headText(data: Buffer, start: number, end: number): string {
 
 /** Parses field lines, each ended by CRLF, from `position` to the end of `text`. */
 export function parseFields(text: string, position: number, maxHeaders: number): Headers {
-  const names: string[] = [];
-  const ends: number[] = [];
   const start = position;
-  let kinds = 0;
+  const ends: number[] = [];
+  let sequence = noFields;
   while (position < text.length) {
     const lineEnd = text.indexOf('\r\n', position);
-    const colon = text.indexOf(':', position);
-    if (colon === -1 || colon > lineEnd) throw new Http1Error('syntax', 'a field line without a colon');
-    if (names.length === maxHeaders) throw new Http1Error('too_many_headers', `more than ${maxHeaders} fields`);
-    const name = fieldName(text.slice(position, colon));
-    if (name === undefined) throw new Http1Error('syntax', 'a field name that is not a token');
-    names.push(name.lower);
-    kinds |= name.kinds;
+    if (sequence.size === maxHeaders) throw new Http1Error('too_many_headers', `more than ${maxHeaders} fields`);
+    const likely = sequence.likelyNext;
+    sequence = likely !== undefined && text.startsWith(likely.label, position) ? likely : unlikelyNext(sequence, text, position, lineEnd);
     position = lineEnd + 2;
     ends.push(position - start);
   }
-  return Headers.parsed(text.slice(start), names, ends, kinds);
+  return Headers.parsed(text.slice(start), sequence, ends);
+}
+
+function unlikelyNext(sequence: FieldSequence, text: string, position: number, lineEnd: number): FieldSequence {
+  const colon = text.indexOf(':', position);
+  if (colon === -1 || colon > lineEnd) throw new Http1Error('syntax', 'a field line without a colon');
+  const next = sequence.then(text.slice(position, colon));
+  if (next === undefined) throw new Http1Error('syntax', 'a field name that is not a token');
+  return next;
 }

@@ -3,8 +3,9 @@ import type { Headers } from '../http/headers.js';
 
 /** Removes the fields that must not be forwarded (RFC 9110 section 7.6.1). Framing has been read from them before. */
 export function removeHopByHop(headers: Headers): void {
-  if (headers.has('connection')) {
-    const options = headers.getCombined('connection')!.toLowerCase();
+  if (!headers.hasKind(fieldKind.hopByHop)) return;
+  const options = headers.getCombined('connection')?.toLowerCase();
+  if (options !== undefined) {
     if (options !== 'keep-alive' && options !== 'close') {
       for (const option of options.split(',')) {
         const name = option.trim();

@@ -1,4 +1,5 @@
 import { METHODS } from 'node:http';
+import { fieldKind } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 import { requestFraming, type Framing } from './framing.js';
 import { headText, parseFields } from './head.js';
@@ -65,10 +66,10 @@ function refuseVersion(line: string): never {
 }
 
 function checkHost(headers: Headers, minorVersion: number, target: Target): string {
-  const hosts = headers.getAll('host');
-  if (hosts.length > 1) throw new Http1Error('syntax', 'more than one Host');
-  if (hosts.length === 0 && minorVersion === 1) throw new Http1Error('syntax', 'no Host');
-  const host = parseAuthority(hosts[0] ?? '');
+  const count = headers.count('host');
+  if (count > 1) throw new Http1Error('syntax', 'more than one Host');
+  if (count === 0 && minorVersion === 1) throw new Http1Error('syntax', 'no Host');
+  const host = parseAuthority(headers.get('host') ?? '');
   if (target.authority === undefined) return host;
   // RFC 9112 section 3.2.2: the absolute form wins, and Host is rewritten to agree with it.
   headers.set('Host', target.authority);
@@ -77,6 +78,7 @@ function checkHost(headers: Headers, minorVersion: number, target: Target): stri
 
 /** Persistence as RFC 9112 section 9.3 has it. */
 export function wantsKeepAlive(headers: Headers, minorVersion: number): boolean {
+  if (!headers.hasKind(fieldKind.connection)) return minorVersion === 1;
   // No field of any standard, but what a client means by it is plain, and Node's server closes too.
   if (headers.has('proxy-connection') && /(?:^|,)[ \t]*close[ \t]*(?:,|$)/i.test(headers.getCombined('proxy-connection')!)) return false;
   if (!headers.has('connection')) return minorVersion === 1;

@@ -1,0 +1,75 @@
+import { fieldName } from './field-names.js';
+
+/**
+ * The names of a message's fields, in their order: an immutable list that equal messages share.
+ *
+ * Messages of one client, or of one endpoint, have the same fields in the same order, with other values. So the lists form a tree, each
+ * node one name longer than its parent, and a parser walks down it: that the next name is the one which came next the last time
+ * is one comparison, where cutting the name out and looking it up would be an allocation and a hash. (JavaScript
+ * engines keep the shapes of objects in the same way.)
+ */
+export class FieldSequence {
+  /** Where the sequence most likely goes on. */
+  likelyNext: FieldSequence | undefined;
+  #next: Map<string, FieldSequence> | undefined;
+  #names: readonly string[] | undefined;
+
+  constructor(
+    private readonly parent: FieldSequence | undefined,
+    /** The last name, as written, with its colon. */
+    readonly label: string,
+    /** The last name in lower case. */
+    private readonly lower: string,
+    /** Union of the kinds of all names (bits of `fieldKind`). */
+    readonly kinds: number,
+    readonly size: number,
+  ) {}
+
+  /** Lower-case names. */
+  get names(): readonly string[] {
+    return (this.#names ??= this.#walk((node) => node.lower));
+  }
+
+  /** Names with their colons, as written. */
+  get labels(): readonly string[] {
+    return this.#walk((node) => node.label);
+  }
+
+  /** This sequence and one name more; undefined when that is no token. */
+  then(written: string): FieldSequence | undefined {
+    const likely = this.likelyNext;
+    if (likely !== undefined && likely.label.length === written.length + 1 && likely.label.startsWith(written)) return likely;
+    return (this.likelyNext = this.#next?.get(written) ?? this.#grow(written)) ?? undefined;
+  }
+
+  #grow(written: string): FieldSequence | undefined {
+    const name = fieldName(written);
+    if (name === undefined) return undefined;
+    const next = new FieldSequence(this, `${name.written}:`, name.lower, this.kinds | name.kinds, this.size + 1);
+    if (count >= maxCount) {
+      count = 0;
+      noFields.likelyNext = undefined;
+      noFields.#next = undefined;
+    }
+    count++;
+    (this.#next ??= new Map()).set(name.written, next);
+    return next;
+  }
+
+  #walk<T>(take: (node: FieldSequence) => T): T[] {
+    const all = new Array<T>(this.size);
+    let node: FieldSequence = this as FieldSequence;
+    while (node.parent !== undefined) {
+      all[node.size - 1] = take(node);
+      node = node.parent;
+    }
+    return all;
+  }
+}
+
+/** The sequence of a message without fields, from which all others grow. */
+export const noFields = new FieldSequence(undefined, '', '', 0, 0);
+
+/** Nodes of the tree. When there are too many it starts anew: whoever sends ever new names makes it smaller, not larger. */
+let count = 0;
+const maxCount = 10_000;
