@@ -11,6 +11,8 @@ export interface Caller {
   readonly claims: Readonly<Record<string, unknown>>;
 }
 
+type FinishCallback = (exchange: Exchange) => void;
+
 /**
  * One request and its response: everything about the pair that is not in the messages themselves.
  * Layers note here what the access log, the metrics and the layers around them need to know.
@@ -52,7 +54,11 @@ export class Exchange {
   /** Passes an interim response (1xx) of the upstream on to the client; set by listeners that can. */
   inform: ((status: number, headers: Headers) => void) | undefined;
 
-  #finishCallbacks: ((exchange: Exchange) => void)[] = [];
+  /** Layers that measure are few: their callbacks need no list. */
+  #first: FinishCallback | undefined;
+  #second: FinishCallback | undefined;
+  #third: FinishCallback | undefined;
+  #others: FinishCallback[] | undefined;
 
   constructor(
     /** Which of the process's listeners took it: `edge`, `inbound`, `outbound`. */
@@ -67,14 +73,20 @@ export class Exchange {
    * Runs when the response was sent whole or broken off; once. A layer passes the same function for every
    * exchange: what it needs is on the exchange.
    */
-  onFinish(callback: (exchange: Exchange) => void): void {
-    this.#finishCallbacks.push(callback);
+  onFinish(callback: FinishCallback): void {
+    if (this.#first === undefined) this.#first = callback;
+    else if (this.#second === undefined) this.#second = callback;
+    else if (this.#third === undefined) this.#third = callback;
+    else (this.#others ??= []).push(callback);
   }
 
   /** Called by the listener, and by nobody else. */
   finish(now: number): void {
     if (this.finishedAt !== undefined) return;
     this.finishedAt = now;
-    for (const callback of this.#finishCallbacks) callback(this);
+    this.#first?.(this);
+    this.#second?.(this);
+    this.#third?.(this);
+    if (this.#others !== undefined) for (const callback of this.#others) callback(this);
   }
 }

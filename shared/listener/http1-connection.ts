@@ -9,11 +9,13 @@ import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { Http1Error } from '../http1/http1-error.js';
 import { MessageWriter, writeWhole } from '../http1/message-writer.js';
+import { copyOf } from '../http1/read-buffer.js';
 import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
 import { statusLine } from '../http1/status-line.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { halfCloseGraceMs, type Http1Listener } from './http1-listener.js';
 import { IncomingBody } from './incoming-body.js';
+import { lendReads } from './lend-reads.js';
 import { responseFramingFor, type ResponseFraming } from './response-framing.js';
 import { violationToError } from './violations.js';
 
@@ -35,6 +37,11 @@ export class Http1Connection {
   #held: Buffer | undefined;
   /** What is held is about to be consumed; bytes that come before that go behind it. */
   #resumesSoon = false;
+  /** The bytes that are looked at now will be others later: what is kept of them is copied. */
+  #isLent = false;
+  #isConsuming = false;
+  /** What came while other bytes were looked at. */
+  #early: Buffer | undefined;
   #startedAt = 0;
 
   #exchange: Exchange | undefined;
@@ -59,7 +66,8 @@ export class Http1Connection {
     this.#listener = listener;
     this.#clientAddress = clientAddress;
     this.deadline = this.#now() + listener.options.limits.headTimeout;
-    socket.on('data', this.#onData);
+    lendReads(socket, (data) => this.#receive(data, true));
+    socket.on('data', (data: Buffer) => this.#receive(data, false));
     socket.on('end', this.#onEnd);
     socket.on('drain', this.#onDrain);
     socket.on('close', this.#onClose);
@@ -114,29 +122,50 @@ export class Http1Connection {
     return Math.min(body, (this.#socket.writableNeedDrain ? this.#blockedSince : now) + writeTimeout);
   }
 
-  readonly #onData = (data: Buffer): void => {
+  #receive(data: Buffer, isLent: boolean): void {
     if (this.#state === 'closing') return;
     if (this.#tunnel !== undefined) {
       this.#tunnelActiveAt = this.#now();
-      this.#tunnel.received(data);
+      this.#tunnel.received(isLent ? Buffer.from(data) : data);
+      return;
+    }
+    if (this.#isConsuming) {
+      // TLS hands over what it has decrypted also from within a write of ours.
+      this.#early = this.#early === undefined ? Buffer.from(data) : Buffer.concat([this.#early, data]);
       return;
     }
     const held = this.#held;
     if (held === undefined) {
-      this.#consume(data, 0);
+      this.#consume(data, 0, isLent);
     } else if (this.#resumesSoon) {
       this.#held = Buffer.concat([held, data]);
     } else {
       this.#held = undefined;
-      this.#consume(Buffer.concat([held, data]), held.length);
+      this.#consume(Buffer.concat([held, data]), held.length, false);
     }
-  };
+  }
 
   /** `scanned`: the part of `data` that was looked at before, and held no whole head. */
-  #consume(data: Buffer, scanned: number): void {
+  #consume(data: Buffer, scanned: number, isLent: boolean): void {
+    this.#isConsuming = true;
+    this.#isLent = isLent;
+    this.#read(data, scanned);
+    this.#isConsuming = false;
+    const early = this.#early;
+    if (early === undefined) return;
+    this.#early = undefined;
+    this.#receive(early, false);
+  }
+
+  #read(data: Buffer, scanned: number): void {
     let offset = 0;
     while (offset < data.length) {
       if (this.#body !== undefined) {
+        if (this.#isLent) {
+          data = this.#kept(data, offset);
+          offset = 0;
+          this.#isLent = false;
+        }
         offset = this.#readBody(data, offset);
         if (offset === -1) return;
       } else if (this.#state === 'head') {
@@ -145,11 +174,17 @@ export class Http1Connection {
         offset = next;
       } else {
         // A pipelined request: it waits until the exchange before it is over.
-        this.#held = offset === 0 ? data : data.subarray(offset);
+        this.#held = this.#kept(data, offset);
         if (this.#state === 'exchange') this.#socket.pause();
         return;
       }
     }
+  }
+
+  /** `data` from `start` to `end`, to be kept beyond this read. */
+  #kept(data: Buffer, start: number, end = data.length): Buffer {
+    if (this.#isLent) return copyOf(data, start, end);
+    return start === 0 && end === data.length ? data : data.subarray(start, end);
   }
 
   /** Returns the offset behind the head, or -1 when it is incomplete or was refused. */
@@ -168,7 +203,7 @@ export class Http1Connection {
         throw new Http1Error('head_too_large', `a head of more than ${limits.maxHeadBytes} bytes`);
       }
       if (end === -1) {
-        this.#held = offset === 0 ? data : data.subarray(offset);
+        this.#held = this.#kept(data, offset);
         return -1;
       }
       return this.#begin(parseRequestHead(data, offset, end, limits), data, end);
@@ -195,7 +230,7 @@ export class Http1Connection {
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
       // Small bodies arrive with their head: they need no stream, and can be sent again as they are.
-      body = new BytesBody(data.subarray(end, end + framing.length));
+      body = new BytesBody(this.#kept(data, end, end + framing.length));
       this.#bodyBytes = framing.length;
       end += framing.length;
     } else if (framing.kind !== 'none') {
@@ -382,7 +417,7 @@ export class Http1Connection {
     const held = this.#held;
     if (held === undefined || this.#state !== 'head' || this.#socket.destroyed) return;
     this.#held = undefined;
-    this.#consume(held, 0);
+    this.#consume(held, 0, false);
     if (this.#clientEnded) this.#endHeld();
   };
 

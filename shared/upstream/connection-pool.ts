@@ -6,6 +6,7 @@ import { formatAddress, type Address } from '../config/units.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
+import { ReadBuffer } from '../http1/read-buffer.js';
 import type { ClientCredentials } from '../tls/client-credentials.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 
@@ -196,11 +197,10 @@ export class ConnectionPool {
       noDelay: true,
       keepAlive: true,
       allowHalfOpen: true,
-      // All sockets read into the same memory: a fresh buffer for each read costs more than parsing what is in it.
       onread: {
-        buffer: readBuffer,
+        buffer: reads.memory,
         callback: (length: number) => {
-          receive(readBuffer.subarray(0, length));
+          receive(reads.view(length));
           return true;
         },
       },
@@ -217,4 +217,4 @@ export class ConnectionPool {
   }
 }
 
-const readBuffer = Buffer.allocUnsafeSlow(65_536);
+const reads = new ReadBuffer();

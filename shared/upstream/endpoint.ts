@@ -1,9 +1,6 @@
-import type { Clock } from '../clock/clock.js';
 import type { EndpointConfig } from '../config/endpoints.js';
-import { ProxyError } from '../errors/proxy-error.js';
-import type { Exchange } from '../http/exchange.js';
-import { isIdempotent, type HttpRequest, type HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
+import { Attempt } from './attempt.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from './connection-pool.js';
 import { EndpointHealth } from './endpoint-health.js';
 import { PeakEwma } from './peak-ewma.js';
@@ -26,14 +23,12 @@ export class Endpoint {
   service: Service;
   gate: Gate = alwaysOpen;
   onClose: (() => void) | undefined;
-  readonly #clock: Clock;
 
   constructor(
     readonly config: EndpointConfig,
     limits: PoolLimits,
     dependencies: PoolDependencies,
   ) {
-    this.#clock = dependencies.clock;
     this.pool = new ConnectionPool(config.address, limits, dependencies);
     this.name = this.pool.name;
     this.latency = new PeakEwma();
@@ -45,49 +40,10 @@ export class Endpoint {
   }
 
   /** The innermost service: sends the request over a connection of the pool. */
-  readonly connect: Service = (request, exchange) => {
-    const startedAt = this.#clock.now();
-    exchange.attempts++;
-    exchange.endpoint = this.name;
-    const responded = (response: HttpResponse): HttpResponse => {
-      const at = exchange.respondedAt!;
-      this.latency.observe(at - startedAt, at);
-      return response;
-    };
-    const failed = (error: unknown): never => {
-      if (error instanceof ProxyError && error.entry.blamesUpstream) {
-        const now = this.#clock.now();
-        this.latency.observeFailure(now - startedAt, now);
-      }
-      throw error;
-    };
-    const idle = this.pool.takeIdle();
-    if (idle === undefined) return this.#sendOnNew(request, exchange).then(responded, failed);
-    return idle.send(request, exchange).then(responded, (error: unknown) => {
-      if (!isKeepAliveRace(error, request, idle.nothingReceived)) return failed(error);
-      // The peer closed the idle connection while the request was on its way: that is nobody's failure.
-      return this.#sendOnNew(request, exchange).then(responded, failed);
-    });
-  };
-
-  async #sendOnNew(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
-    return (await this.pool.acquire(request.cancellation)).send(request, exchange);
-  }
+  readonly connect: Service = (request, exchange) => new Promise((resolve, reject) => new Attempt(this, request, exchange, resolve, reject).start());
 
   close(): void {
     this.pool.close();
     this.onClose?.();
   }
-}
-
-/** RFC 9110 section 9.2.2: a request that may have been processed is sent again only if that is harmless. */
-function isKeepAliveRace(error: unknown, request: HttpRequest, nothingReceived: boolean): boolean {
-  return (
-    error instanceof ProxyError &&
-    error.code === 'upstream_reset' &&
-    nothingReceived &&
-    !request.cancellation.isCancelled &&
-    request.body.bytes !== undefined &&
-    isIdempotent(request.method)
-  );
 }

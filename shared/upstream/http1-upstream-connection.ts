@@ -2,14 +2,15 @@ import type { Socket } from 'node:net';
 import { ProxyError } from '../errors/proxy-error.js';
 import { BytesBody, emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
-import type { Exchange } from '../http/exchange.js';
-import type { HttpRequest, HttpResponse } from '../http/message.js';
+import type { HttpRequest } from '../http/message.js';
 import { TunnelEnd } from '../http/tunnel.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { MessageWriter, writeWhole, type WireFraming } from '../http1/message-writer.js';
+import { copyOf } from '../http1/read-buffer.js';
 import { parseResponseHead, type ResponseHead } from '../http1/response-head.js';
+import type { Attempt } from './attempt.js';
 import type { ConnectionPool } from './connection-pool.js';
 
 /**
@@ -23,14 +24,15 @@ import type { ConnectionPool } from './connection-pool.js';
  */
 export class Http1UpstreamConnection implements Cancellable {
   deadline = Infinity;
-  /** True while nothing of the response was received: a failure then may be the keep-alive race. */
-  nothingReceived = true;
+  /** A failure while nothing of the response was received may be the keep-alive race. */
+  #nothingReceived = true;
   readonly #socket: Socket;
   readonly #pool: ConnectionPool;
   #state: 'idle' | 'head' | 'body' | 'tunnel' | 'closed' = 'idle';
   #held: Buffer | undefined;
-  #request: HttpRequest | undefined;
-  #exchange: Exchange | undefined;
+  /** What it carries, until the response is over; `#awaited` as long as its head is still to come. */
+  #attempt: Attempt | undefined;
+  #isAwaited = false;
   #requestSent = false;
   #writer: MessageWriter | undefined;
   #decoder: BodyDecoder | undefined;
@@ -39,8 +41,6 @@ export class Http1UpstreamConnection implements Cancellable {
   #keepAlive = false;
   /** The body ends when the peer closes, and only then. */
   #endsWithConnection = false;
-  #resolve: ((response: HttpResponse) => void) | undefined;
-  #reject: ((reason: Error) => void) | undefined;
 
   constructor(socket: Socket, pool: ConnectionPool) {
     this.#socket = socket;
@@ -55,20 +55,17 @@ export class Http1UpstreamConnection implements Cancellable {
     return this.#state === 'idle' && !this.#socket.destroyed && this.#socket.writable;
   }
 
-  send(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
-    return new Promise((resolve, reject) => {
-      this.#state = 'head';
-      this.#request = request;
-      this.#exchange = exchange;
-      this.#requestSent = false;
-      this.#keepAlive = true;
-      this.#resolve = resolve;
-      this.#reject = reject;
-      this.deadline = Infinity;
-      this.nothingReceived = true;
-      request.cancellation.subscribe(this);
-      if (!request.cancellation.isCancelled) this.#write(request);
-    });
+  send(attempt: Attempt): void {
+    const { request } = attempt;
+    this.#state = 'head';
+    this.#attempt = attempt;
+    this.#isAwaited = true;
+    this.#requestSent = false;
+    this.#keepAlive = true;
+    this.deadline = Infinity;
+    this.#nothingReceived = true;
+    request.cancellation.subscribe(this);
+    if (!request.cancellation.isCancelled) this.#write(request);
   }
 
   /** Nobody waits for the exchange that it carries any more. */
@@ -108,7 +105,7 @@ export class Http1UpstreamConnection implements Cancellable {
       return;
     }
     this.#writer = new MessageWriter(this.#socket, head, framing, body, (failure) => {
-      if (this.#request !== request) return;
+      if (this.#attempt?.request !== request) return;
       if (failure !== undefined) this.#break(failure);
       else this.#requestSent = true;
     });
@@ -117,7 +114,7 @@ export class Http1UpstreamConnection implements Cancellable {
 
   /** Takes bytes off the wire. They are only lent: what is kept is copied. */
   receive(data: Buffer): void {
-    this.nothingReceived = false;
+    this.#nothingReceived = false;
     if (this.#state === 'body') {
       this.#readBody(Buffer.from(data), 0);
       return;
@@ -150,7 +147,7 @@ export class Http1UpstreamConnection implements Cancellable {
         this.#held = Buffer.from(data.subarray(start));
         return;
       }
-      const head = parseResponseHead(data, start, end, this.#request!.method);
+      const head = parseResponseHead(data, start, end, this.#attempt!.request.method);
       if (head.status >= 200) {
         this.#held = undefined;
         this.#begin(head, data, end);
@@ -160,7 +157,7 @@ export class Http1UpstreamConnection implements Cancellable {
         this.#switch(head, data.subarray(end));
         return;
       }
-      this.#exchange!.inform?.(head.status, head.headers);
+      this.#attempt!.exchange.inform?.(head.status, head.headers);
       // The exchange may have ended while its client was informed.
       if (this.#state !== 'head') return;
       start = end;
@@ -170,19 +167,18 @@ export class Http1UpstreamConnection implements Cancellable {
 
   /** The upstream speaks another protocol from here on. The connection stays counted, and never carries HTTP again. */
   #switch({ status, headers }: ResponseHead, rest: Buffer): void {
-    const { upgrade } = this.#request!;
+    const attempt = this.#attempt!;
+    const { upgrade } = attempt.request;
     const chosen = headers.getCombined('upgrade')?.toLowerCase();
     if (upgrade === undefined || chosen !== upgrade) throw new Error('a switch of protocols that was not asked for');
     removeHopByHop(headers);
-    this.#exchange!.respondedAt = this.#pool.clock.now();
-    const resolve = this.#resolve!;
     const tunnel = new TunnelEnd(this.#socket);
     this.#release();
     this.#state = 'tunnel';
     this.#tunnel = tunnel;
     if (rest.length > 0) tunnel.received(Buffer.from(rest));
     else this.#socket.pause();
-    resolve({ status, headers, body: emptyBody, tunnel });
+    attempt.respond({ status, headers, body: emptyBody, tunnel }, this.#pool.clock.now());
   }
 
   #begin(head: ResponseHead, data: Buffer, end: number): void {
@@ -192,21 +188,19 @@ export class Http1UpstreamConnection implements Cancellable {
     removeHopByHop(head.headers);
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
-      body = new BytesBody(Buffer.from(data.subarray(end, end + framing.length)));
+      body = new BytesBody(copyOf(data, end, end + framing.length));
       end += framing.length;
     } else if (framing.kind !== 'none') {
       body = this.#openBody(framing.kind === 'length' ? framing.length : undefined);
       this.#decoder = bodyDecoder(framing)!;
     }
     const now = this.#pool.clock.now();
-    this.#exchange!.respondedAt = now;
-    const resolve = this.#resolve!;
-    this.#resolve = undefined;
-    this.#reject = undefined;
+    const attempt = this.#attempt!;
+    this.#isAwaited = false;
     this.#state = 'body';
     if (this.#decoder === undefined) this.#complete(now, end < data.length);
     else if (end < data.length) this.#readBody(Buffer.from(data.subarray(end)), 0);
-    resolve({ status: head.status, headers: head.headers, body });
+    attempt.respond({ status: head.status, headers: head.headers, body }, now);
   }
 
   #openBody(length: number | undefined): StreamBody {
@@ -272,7 +266,7 @@ export class Http1UpstreamConnection implements Cancellable {
   /** Ends the connection, and with `reason` whatever it carries. */
   #break(reason: Error): void {
     if (this.#state === 'closed') return;
-    const reject = this.#reject;
+    const awaited = this.#isAwaited ? this.#attempt : undefined;
     const body = this.#body;
     this.#body = undefined;
     this.#tunnel?.closed();
@@ -280,19 +274,17 @@ export class Http1UpstreamConnection implements Cancellable {
     this.#release();
     this.#socket.destroy();
     this.#pool.remove(this);
-    if (reject !== undefined) reject(reason);
+    if (awaited !== undefined) awaited.fail(reason, this.#nothingReceived);
     else body?.fail(reason instanceof ProxyError && reason.code === 'upstream_reset' ? new ProxyError('upstream_truncated', { cause: reason.cause }) : reason);
   }
 
   #release(): void {
-    this.#request?.cancellation.unsubscribe(this);
+    this.#attempt?.request.cancellation.unsubscribe(this);
     this.#held = undefined;
-    this.#request = undefined;
-    this.#exchange = undefined;
+    this.#attempt = undefined;
+    this.#isAwaited = false;
     this.#writer = undefined;
     this.#decoder = undefined;
-    this.#reject = undefined;
-    this.#resolve = undefined;
     this.deadline = Infinity;
   }
 }

@@ -1,0 +1,27 @@
+/**
+ * Memory that many sockets read into, one after the other: a fresh buffer for each read costs more than parsing what is in it.
+ * What is read is only lent: whoever keeps some of it, or passes it on, copies it first.
+ *
+ * Accepted and upstream connections have one each. Within a write to one side, TLS may hand over what it has decrypted for the
+ * other; so while bytes of one side are looked at, the other's may change, and its own do not.
+ */
+export class ReadBuffer {
+  readonly memory = Buffer.allocUnsafeSlow(size);
+  /** Views of the first bytes, by length: most messages are short, and even a view is an allocation. */
+  readonly #views: Buffer[] = [];
+
+  view(length: number): Buffer {
+    if (length > maxKnownView) return this.memory.subarray(0, length);
+    return (this.#views[length] ??= this.memory.subarray(0, length));
+  }
+}
+
+const size = 65_536;
+const maxKnownView = 2_048;
+
+/** A copy of `data[start, end)`, for what is kept. */
+export function copyOf(data: Buffer, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafe(end - start);
+  data.copy(copy, 0, start, end);
+  return copy;
+}
