@@ -51,7 +51,8 @@ test('what one connection has kept is not changed by what others send', async ()
 });
 
 test('a body that waits for its upstream is not changed by other requests', async () => {
-  const bytes = randomBytes(2 << 20);
+  // More than the buffers of two sockets take.
+  const bytes = randomBytes(24 << 20);
   let release: (() => void) | undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
   const hash = createHash('sha256');
