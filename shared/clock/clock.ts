@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks';
+
 /**
  * Time, as the rest of the code sees it. Nothing else may call `Date.now`, `setTimeout` or
  * `performance.now`, so that every policy can be tested on a clock that the test turns by hand.

@@ -31,11 +31,11 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
     config.jwksUri === undefined
       ? await localKeySet(config.jwks!)
       : new RemoteKeySet({ ...config, jwksUri: config.jwksUri }, { clock, fetchJson: dependencies.fetchJson ?? fetchJson, onEvent });
-  const verified = new TokenCache<Caller>(maxCachedTokens);
-  const verifying = new Map<string, Promise<Caller>>();
+  const verified = new TokenCache<Verified>(maxCachedTokens);
+  const verifying = new Map<string, Promise<Verified>>();
   let version = keys.version;
 
-  async function verify(token: string, digest: string): Promise<Caller> {
+  async function verify(token: string, digest: string): Promise<Verified> {
     try {
       const { payload } = await jwtVerify(token, keys.getKey, {
         issuer: config.issuer,
@@ -46,14 +46,15 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
         requiredClaims: ['exp', 'sub'],
       });
       const caller = callerOf(payload);
-      verified.set(digest, caller, payload.exp! * 1_000 + config.clockTolerance);
-      return caller;
+      const found = { caller, fields: fieldsFor(caller) };
+      verified.set(digest, found, payload.exp! * 1_000 + config.clockTolerance);
+      return found;
     } catch (cause) {
       throw toTokenError(cause);
     }
   }
 
-  function callerFor(token: string): Caller | Promise<Caller> {
+  function callerFor(token: string): Verified | Promise<Verified> {
     if (keys.version !== version) {
       verified.clear();
       version = keys.version;
@@ -71,21 +72,29 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
 
   const layer: Layer = (next) =>
     async function jwt(request, exchange) {
-      const caller = await callerFor(bearerToken(request.headers));
+      const found = callerFor(bearerToken(request.headers));
+      const { caller, fields } = found instanceof Promise ? await found : found;
       for (const scope of config.requiredScopes) {
         if (!caller.scopes.has(scope)) throw refusal('scope_missing', `error="insufficient_scope", scope="${config.requiredScopes.join(' ')}"`);
       }
       exchange.caller = caller;
-      tellUpstream(request.headers, caller);
+      tellUpstream(request.headers, fields);
       return next(request, exchange);
     };
   return { layer, close: () => verified.clear() };
 }
 
+/** A token that was verified, and what it means. */
+interface Verified {
+  readonly caller: Caller;
+  /** Fields for the upstream; without a value the field is only removed. */
+  readonly fields: readonly (readonly [name: string, lower: string, value: string | undefined])[];
+}
+
 function bearerToken(headers: Headers): string {
-  const fields = headers.getAll('authorization');
-  if (fields.length === 0) throw new ProxyError('token_missing', { fields: { 'WWW-Authenticate': 'Bearer' } });
-  const token = fields.length === 1 ? /^bearer +([\w~+/.=-]+)$/i.exec(fields[0]!)?.[1] : undefined;
+  const count = headers.count('authorization');
+  if (count === 0) throw new ProxyError('token_missing', { fields: { 'WWW-Authenticate': 'Bearer' } });
+  const token = count === 1 ? /^bearer +([\w~+/.=-]+)$/i.exec(headers.get('authorization')!)?.[1] : undefined;
   if (token === undefined || token.length > maxTokenLength) throw refusal('token_invalid', 'error="invalid_token"');
   return token;
 }
@@ -106,10 +115,15 @@ function callerOf(payload: JWTPayload): Caller {
   return { subject: payload.sub!, scopes: new Set(scopes.filter((name): name is string => typeof name === 'string' && name !== '')), claims: payload };
 }
 
-/** A value that is not plain text could break out of its field, so it is left out. */
-function tellUpstream(headers: Headers, { subject, scopes }: Caller): void {
-  for (const [name, value] of [['X-Auth-Subject', subject], ['X-Auth-Scope', [...scopes].join(' ')]] as const) {
-    if (/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value) && value.length <= 1_024) headers.set(name, value);
-    else headers.delete(name.toLowerCase());
+/** What the upstream is told. A value that is not plain text could break out of its field, so it is left out. */
+function fieldsFor({ subject, scopes }: Caller): Verified['fields'] {
+  const plain = (value: string): string | undefined => (/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value) && value.length <= 1_024 ? value : undefined);
+  return [['X-Auth-Subject', 'x-auth-subject', plain(subject)], ['X-Auth-Scope', 'x-auth-scope', plain([...scopes].join(' '))]];
+}
+
+function tellUpstream(headers: Headers, fields: Verified['fields']): void {
+  for (const [name, lower, value] of fields) {
+    if (headers.has(lower)) headers.delete(lower);
+    if (value !== undefined) headers.append(name, value);
   }
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 interface Entry<T> {
   readonly value: T;
@@ -19,7 +19,7 @@ export class TokenCache<T> {
   }
 
   static digest(token: string): string {
-    return createHash('sha256').update(token).digest('base64');
+    return hash('sha256', token, 'base64');
   }
 
   get(digest: string, wallNow: number): T | undefined {
