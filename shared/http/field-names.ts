@@ -15,9 +15,11 @@ export const fieldKind = {
   protected: 8,
   /** Frame, route or authenticate a message, and therefore are no trailers (RFC 9110 section 6.5.1). */
   notInTrailers: 16,
+  /** What one proxy tells the next about a request; believed inside, removed at the edge. */
+  mesh: 32,
 } as const;
 
-const { hopByHop, forwarding, identity, protected: guarded, notInTrailers } = fieldKind;
+const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, mesh } = fieldKind;
 
 const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   [hopByHop | notInTrailers, [
@@ -32,6 +34,7 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
     'x-auth-subject', 'x-auth-scope', 'x-auth-user', 'x-auth-request-user', 'x-forwarded-user', 'x-remote-user', 'remote-user',
     'x-authenticated-user', 'x-user-id', 'x-forwarded-client-cert', 'x-client-cert', 'x-ssl-client-cert', 'x-spiffe-id',
   ]],
+  [mesh | guarded | notInTrailers, ['x-envoy-attempt-count', 'x-envoy-expected-rq-timeout-ms', 'x-request-priority']],
   [guarded | notInTrailers, ['host', 'content-length', 'authorization', 'cookie', 'via', 'trailer', 'traceparent', 'tracestate']],
   [notInTrailers, [
     'expect', 'max-forwards',
