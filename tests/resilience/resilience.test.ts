@@ -107,6 +107,7 @@ describe('what an attempt tells the next hop', () => {
       const proxy = await gateway({ ...config, trustedProxies });
       await get(proxy.port, spoofed);
       const headers = seen[0]!;
+      assert.match(await get(proxy.port, { 'grpc-timeout': '0n' }), trustedProxies.length === 0 ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 504 /);
       assert.deepEqual([Number(headers['x-envoy-expected-rq-timeout-ms']) > 4_000, headers['x-envoy-attempt-count'], headers['x-request-priority']], expected);
       await proxy.process.stop();
     }

@@ -110,8 +110,8 @@ describe('AdaptiveLimit in a simulation (seeded)', () => {
     assert.ok(report.shedShare < 0.01, JSON.stringify(report));
   });
 
-  test('a service that turns slower for good under load is measured anew, not choked', () => {
-    const report = simulate({ ...service, serviceMs: (now) => (now < 20_000 ? 10 : 40), rate: () => capacity * 2, usefulMs: 200 });
+  test('a service that turns slower for good under load is measured anew before its time, not choked', () => {
+    const report = simulate({ ...service, serviceMs: (now) => (now < 20_000 ? 10 : 40), rate: () => capacity * 2, usefulMs: 200, seconds: 50 });
     assert.ok(report.baseline! > 30 && report.baseline! < 70, JSON.stringify(report));
     assert.ok(report.goodput > 0.85 * (capacity / 4), JSON.stringify(report));
   });

@@ -146,6 +146,16 @@ describe('hedge', () => {
     assert.ok(run.delay.current! >= 10, 'rather late than early');
   });
 
+  test('what was given up counts with the time it was waited for, or the percentile would sink below what is usual', async () => {
+    const run = play([[100, 200], [10, 200]], { percentile: 90 });
+    for (let now = 0; now < 150; now++) run.delay.observe(10, now * 10);
+    for (let index = 0; index < 300; index++) {
+      run.sent.length = 0;
+      await run.once();
+    }
+    assert.ok(run.delay.current! > 20, `${run.delay.current} ms`);
+  });
+
   test('one slow endpoint of twenty does not make the 99th percentile, at little additional load (seeded)', async () => {
     const without = await simulate(undefined);
     const withHedge = await simulate({ percentile: 90 });
