@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { admissionPolicies, upstreamPolicies } from '../shared/config/policies.js';
+import { routePriority } from '../shared/config/resilience.js';
 import { matchSchema } from '../shared/config/routes.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { network } from '../shared/config/units.js';
@@ -11,6 +12,8 @@ export const routeSchema = z.strictObject({
   ...admissionPolicies,
   timeout: upstreamPolicies.timeout,
   retry: upstreamPolicies.retry,
+  hedge: upstreamPolicies.hedge,
+  priority: routePriority,
 });
 export type RouteConfig = z.output<typeof routeSchema>;
 

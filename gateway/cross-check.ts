@@ -1,3 +1,4 @@
+import { checkDelivery } from '../shared/config/cross-check-resilience.js';
 import type { Problem } from '../shared/config/load.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
@@ -13,6 +14,14 @@ export function crossCheck(document: unknown): Problem[] {
   });
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
+  for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
+    if (isObject(upstream)) problems.push(...checkDelivery({ path: `upstreams.${name}`, own: upstream }));
+  }
+  (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
+    if (!isObject(route)) return;
+    const upstream = isObject(upstreams) ? upstreams[String(route['upstream'])] : undefined;
+    problems.push(...checkDelivery({ path: `routes[${index}]`, own: route, upstream: isObject(upstream) ? upstream : undefined }));
+  });
   duplicateRoutes(routes).forEach((index) =>
     problems.push({ path: `routes[${index}].match`, message: 'another route before it matches exactly the same requests' }),
   );

@@ -31,7 +31,8 @@ export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
         headers.set('X-Forwarded-Proto', proto);
         headers.set('X-Forwarded-Host', host);
       } else {
-        headers.deleteKind(fieldKind.forwarding | fieldKind.identity);
+        exchange.isCallerTrusted = false;
+        headers.deleteKind(fieldKind.forwarding | fieldKind.identity | fieldKind.mesh);
         headers.append('X-Forwarded-For', peer);
         headers.append('X-Forwarded-Proto', proto);
         headers.append('X-Forwarded-Host', host);

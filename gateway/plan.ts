@@ -3,10 +3,9 @@ import { routeStack } from './stack.js';
 import { Generation } from '../shared/config/generation.js';
 import { ProxyError } from '../shared/errors/proxy-error.js';
 import type { Service } from '../shared/http/service.js';
-import { deadline } from '../shared/policy/deadline/deadline.js';
+import { delivery } from '../shared/policy/delivery.js';
 import type { Policies } from '../shared/policy/policies.js';
 import { RouteTable } from '../shared/routing/route-table.js';
-import { defaultTimeoutMs } from '../shared/upstream/timeouts.js';
 import type { Upstream, UpstreamDependencies } from '../shared/upstream/upstream.js';
 import { UpstreamSet } from '../shared/upstream/upstream-set.js';
 
@@ -63,14 +62,11 @@ export interface PlanDependencies extends UpstreamDependencies {
 
 async function routeService(name: string, route: RouteConfig, upstream: Upstream, generation: Generation, dependencies: PlanDependencies): Promise<Service> {
   const { policies, clock } = dependencies;
-  const retryScope = route.retry === undefined ? `upstream ${upstream.name}` : `route ${name}`;
-  const retryConfig = route.retry ?? upstream.config.retry;
   return routeStack(
     {
       jwt: route.jwt && (await policies.jwt(generation, route.jwt)),
       rateLimit: route.rateLimit && (await policies.rateLimit(generation, `route ${name}`, route.rateLimit)),
-      deadline: deadline(route.timeout ?? upstream.config.timeout ?? defaultTimeoutMs, { clock }),
-      retry: retryConfig && (await policies.retry(generation, retryScope, upstream.name, retryConfig)),
+      ...(await delivery(generation, policies, clock, upstream, { ...route, scope: `route ${name}` })),
     },
     upstream.balance,
   );

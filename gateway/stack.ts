@@ -1,4 +1,5 @@
 import { stack, type Layer, type Service } from '../shared/http/service.js';
+import type { DeliveryLayers } from '../shared/policy/delivery.js';
 import { maxForwards } from '../shared/intermediary/max-forwards.js';
 
 /*
@@ -33,11 +34,9 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
   );
 }
 
-export interface RouteLayers {
+export interface RouteLayers extends DeliveryLayers {
   readonly jwt: Layer | undefined;
   readonly rateLimit: Layer | undefined;
-  readonly deadline: Layer;
-  readonly retry: Layer | undefined;
 }
 
 /** What a request of one route passes, up to the choice of its endpoint. */
@@ -46,8 +45,12 @@ export function routeStack(layers: RouteLayers, balance: Service): Service {
     [
       layers.jwt, // who is it? before the quota, which may be counted by subject
       layers.rateLimit, // a refused request must not cost the upstream anything
+      layers.priority, // how important is it? before what sheds the less important
+      layers.concurrency, // more than the upstream can work on is shed before it waits for anything
       layers.deadline, // covers all attempts and the waiting between them
       layers.retry, // each attempt below is a new choice of endpoint
+      layers.hedge, // one of the retry's attempts may be two, of which one is used
+      layers.announce, // tells each attempt which one it is and what is left of the deadline
     ],
     balance,
   );

@@ -3,10 +3,10 @@ import { admissionPolicies } from '../shared/config/policies.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { address, duration } from '../shared/config/units.js';
 
-const { timeout, attemptTimeout, connectTimeout, idleTimeout } = upstreamSchema.shape;
+const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout } = upstreamSchema.shape;
 
 /** The policies that stand between callers and the application. */
-export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, timeout, attemptTimeout });
+export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, timeout, attemptTimeout, propagateDeadline });
 
 /** What a snapshot of the control plane may replace while the sidecar runs. */
 export const sidecarDynamicSchema = z.strictObject({
@@ -43,6 +43,6 @@ export type SidecarConfig = z.output<typeof sidecarSchema>;
 /** The policies of an inbound section, without the rest of it. */
 export function inboundPoliciesOf(inbound: SidecarConfig['inbound']): SidecarDynamicConfig['inbound'] {
   if (inbound === undefined) return {};
-  const { jwt, rateLimit, timeout, attemptTimeout } = inbound;
-  return { jwt, rateLimit, timeout, attemptTimeout };
+  const { jwt, rateLimit, adaptiveConcurrency, timeout, attemptTimeout, propagateDeadline } = inbound;
+  return { jwt, rateLimit, adaptiveConcurrency, timeout, attemptTimeout, propagateDeadline };
 }

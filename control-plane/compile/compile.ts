@@ -30,30 +30,30 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
   const referenced = new Set(model.routes.map((route) => route.service));
   return {
     routes: model.routes.map(({ name, match, service }) => {
-      const { jwt, rateLimit, timeout, retry } = specFor(model, service, 'ambassador');
-      return defined({ name, match, upstream: service, jwt, rateLimit, timeout, retry });
+      const { jwt, rateLimit, timeout } = specFor(model, service, 'ambassador');
+      return defined({ name, match, upstream: service, jwt, rateLimit, timeout });
     }),
     upstreams: Object.fromEntries(
       model.services
         .filter(({ name }) => referenced.has(name))
         .map((service) => {
-          const { attemptTimeout, breaker } = specFor(model, service.name, 'ambassador');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), attemptTimeout, breaker })];
+          const { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline } = specFor(model, service.name, 'ambassador');
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline })];
         }),
     ),
   };
 }
 
 function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefined): object {
-  const { jwt, rateLimit } = own === undefined ? ({} as Spec) : specFor(model, own, 'sidecar');
+  const { jwt, rateLimit, adaptiveConcurrency } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
   return {
-    inbound: defined({ jwt, rateLimit }),
+    inbound: defined({ jwt, rateLimit, adaptiveConcurrency }),
     upstreams: Object.fromEntries(
       model.services
         .filter(({ name }) => name !== own)
         .map((service) => {
-          const { timeout, attemptTimeout, retry, breaker } = specFor(model, service.name, 'sidecar');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, breaker })];
+          const { timeout, attemptTimeout, retry, hedge, breaker, propagateDeadline } = specFor(model, service.name, 'sidecar');
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, hedge, breaker, propagateDeadline })];
         }),
     ),
   };

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { adaptiveConcurrencySchema, hedgeSchema, retryBudgetSchema } from './resilience.js';
 import { duration, size } from './units.js';
 
 /*
@@ -47,25 +48,27 @@ export const rateLimitSchema = z.strictObject({
 });
 export type RateLimitConfig = z.output<typeof rateLimitSchema>;
 
+export const retryConditions = ['connect-failure', 'refused', 'reset', 'timeout', '5xx', 'gateway-error', 'retriable-4xx'] as const;
+
 export const retrySchema = z.strictObject({
-  attempts: z.int().min(1).max(10).default(2).describe('Attempts in all, the first included.'),
+  attempts: z.int().min(1).max(10).default(2).describe('Attempts in all, the first included; 1: no retry.'),
   on: z
-    .array(z.union([z.enum(['connect-failure', 'reset', 'timeout', '5xx', 'gateway-error']), z.int().min(400).max(599)]))
-    .default(['connect-failure', 'reset', 'gateway-error'])
-    .describe('`gateway-error` is 502, 503 and 504; a number is that status.'),
-  methods: z.array(z.string()).default(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']),
+    .array(z.union([z.enum(retryConditions), z.int().min(400).max(599)]))
+    .default(['connect-failure', 'refused', 'reset', 'gateway-error'])
+    .describe('What is tried again; see docs/policies/retries.md. `gateway-error` is 502, 503 and 504, `retriable-4xx` is 409, a number is that status.'),
+  methods: z.array(z.string()).default(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']).describe('Methods that may be tried again after something was sent; upper-case.'),
+  idempotencyKey: z.boolean().default(false).describe('Whether a request with an Idempotency-Key may be tried again whatever its method: the upstream must recognise the key.'),
+  whenRetried: z
+    .enum(['once', 'allow'])
+    .default('once')
+    .describe('What becomes of a request that is itself a retry of a proxy in front: `once` sends it once, so that retries of layers do not multiply; `allow` tries it again as any other.'),
   backoff: z
     .strictObject({ base: duration.default(25), max: duration.default(250) })
     .prefault({})
-    .describe('Full jitter: before attempt n+1 a random wait of 0 to min(max, base × 2^n).'),
-  budget: z
-    .strictObject({
-      ratio: z.number().min(0).max(1).default(0.2).describe('Retries allowed as a share of requests.'),
-      minPerSecond: z.number().min(0).default(10).describe('Retries a second that are allowed in any case.'),
-      window: duration.default(10_000).describe('How long a request counts.'),
-    })
-    .prefault({}),
-  maxBodyBytes: size.default(65_536).describe('A request body is kept up to this size so that it can be sent again.'),
+    .describe('Full jitter: before retry n a random wait of 0 to min(max, base × 2^(n-1)).'),
+  maxRetryAfter: duration.default(2_500).describe('The longest Retry-After that is waited for; a longer one goes to the client with its answer. 0: none is.'),
+  budget: retryBudgetSchema.optional().describe('Bounds retries and hedges together. All routes to an upstream share the upstream’s, but for those that have one of their own.'),
+  maxBodyBytes: size.default(65_536).describe('A request body is kept up to this size so that it can be sent again; 0: none is.'),
 });
 export type RetryConfig = z.output<typeof retrySchema>;
 
@@ -86,6 +89,7 @@ export type BalanceConfig = z.output<typeof balanceSchema>;
 export const admissionPolicies = {
   jwt: jwtSchema.optional(),
   rateLimit: rateLimitSchema.optional(),
+  adaptiveConcurrency: adaptiveConcurrencySchema.optional().describe('Sheds what the service cannot take; its limit is measured.'),
 };
 
 /** The policies that govern how a request is sent to an upstream. */
@@ -93,5 +97,7 @@ export const upstreamPolicies = {
   timeout: duration.optional().describe('Time for the response to start, over all attempts; default 15s.'),
   attemptTimeout: duration.optional().describe('Time for the response of one attempt to start; default: the timeout.'),
   retry: retrySchema.optional(),
+  hedge: hedgeSchema.optional().describe('A second attempt for reads that take unusually long; the first answer wins.'),
+  propagateDeadline: z.boolean().optional().describe('Whether upstreams are told, in X-Envoy-Expected-Rq-Timeout-Ms, how long their answer is waited for; default true.'),
   breaker: breakerSchema.optional(),
 };

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { endpointSchema } from './endpoints.js';
 import { balanceSchema, upstreamPolicies } from './policies.js';
+import { adaptiveConcurrencySchema } from './resilience.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
 import { duration, network, size, tcpAddress } from './units.js';
 
@@ -55,6 +56,7 @@ export const upstreamSchema = z.strictObject({
   endpoints: z.array(endpointSchema).describe('Addresses, each host:port or unix:/path, or objects that say more about them.'),
   tls: clientTlsSchema.optional().describe('Speaks TLS to the endpoints. Certificates are always verified.'),
   ...upstreamPolicies,
+  adaptiveConcurrency: adaptiveConcurrencySchema.optional().describe('Sheds what the upstream cannot take; all routes to it share the limit, but for those that have one of their own.'),
   balance: balanceSchema.prefault({}),
   connectTimeout: duration.default(1_000).describe('Time to make a connection.'),
   idleTimeout: duration.default(4_000).describe('Age at which an unused connection is closed; keep it below the peer’s.'),
@@ -84,7 +86,7 @@ export const processSections = {
   workers: z
     .union([z.literal('auto'), z.int().min(1).max(64)])
     .default(1)
-    .describe('Processes that share the ports; auto: one for each processor. Limits, caps of upstreams and quotas hold for all together, but maxConnectionsPerClient, breakers and retry budgets for each.'),
+    .describe('Processes that share the ports; auto: one for each processor. Limits, caps of upstreams and quotas hold for all together, but maxConnectionsPerClient, breakers, adaptive limits and retry budgets for each.'),
   admin: listenSchema.prefault({ port: 0 }).describe('The admin server; keep it on loopback.'),
   controlPlane: controlPlaneSchema.optional(),
   accessLog: z.boolean().default(true).describe('One JSON line for each exchange, on stdout.'),

@@ -29,6 +29,13 @@ export class Exchange {
   trace: TraceContext | undefined;
   caller: Caller | undefined;
 
+  /** Whether the caller is one of ours, and what it says about deadline and priority is believed. A gateway denies it to strangers. */
+  isCallerTrusted = true;
+  /** Level at which it is shed, when its route says so; otherwise the caller may. */
+  priority: string | undefined;
+  /** Clock reading (ms) at which nobody waits for the response to start any more. */
+  deadlineAt: number | undefined;
+
   /** Name of the matched route and upstream, and `host:port` of the last endpoint that was tried. */
   route: string | undefined;
   upstream: string | undefined;
@@ -37,6 +44,8 @@ export class Exchange {
   readonly tried: string[] = [];
   /** Attempts that were sent upstream; 0 when the proxy answered by itself. */
   attempts = 0;
+  /** The last outcome would have been tried again, but all attempts had been made: Envoy's flag URX. */
+  retriesExhausted = false;
 
   /** Code of the error that this proxy answered with, or that broke the response off. */
   errorCode: ErrorCode | undefined;

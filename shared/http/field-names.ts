@@ -19,9 +19,11 @@ export const fieldKind = {
   framing: 32,
   /** Say whether the connection is kept, and what else ends with it. */
   connection: 64,
+  /** What one proxy tells the next about a request; believed inside, removed at the edge. */
+  mesh: 128,
 } as const;
 
-const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, framing, connection } = fieldKind;
+const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, framing, connection, mesh } = fieldKind;
 
 const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   [hopByHop | notInTrailers, [
@@ -38,6 +40,7 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   ]],
   [framing, ['content-length', 'transfer-encoding']],
   [connection, ['connection', 'proxy-connection']],
+  [mesh | guarded | notInTrailers, ['x-envoy-attempt-count', 'x-envoy-expected-rq-timeout-ms', 'x-request-priority']],
   [guarded | notInTrailers, ['host', 'content-length', 'authorization', 'cookie', 'via', 'trailer', 'traceparent', 'tracestate']],
   [notInTrailers, [
     'expect', 'max-forwards',

@@ -1,11 +1,18 @@
 import type { Clock } from '../clock/clock.js';
 import type { Generation } from '../config/generation.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
+import type { AdaptiveConcurrencyConfig, HedgeConfig, RetryBudgetConfig } from '../config/resilience.js';
+import { outcomeMatcher } from '../errors/retry-conditions.js';
 import type { Layer } from '../http/service.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { ResilienceMetrics } from '../telemetry/resilience-metrics.js';
+import { adaptiveConcurrency } from './adaptive-concurrency/adaptive-concurrency.js';
+import { AdaptiveLimit } from './adaptive-concurrency/adaptive-limit.js';
+import { hedge, HedgeDelay, type HedgeDependencies } from './hedge/hedge.js';
 import { jwt } from './jwt/jwt.js';
 import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
+import { RetryBudget } from './retry/retry-budget.js';
 import { retry } from './retry/retry.js';
 
 export interface PoliciesDependencies {
@@ -19,7 +26,11 @@ export interface PoliciesDependencies {
 
 /** Makes the policies of a stack, or takes them over with their state, and connects what they report to log and metrics. */
 export class Policies {
-  constructor(private readonly dependencies: PoliciesDependencies) {}
+  readonly #resilience: ResilienceMetrics;
+
+  constructor(private readonly dependencies: PoliciesDependencies) {
+    this.#resilience = new ResilienceMetrics(dependencies.metrics.registry);
+  }
 
   /** Equal configurations share one: keys are fetched once, tokens verified once. */
   async jwt(generation: Generation, config: JwtConfig): Promise<Layer> {
@@ -52,12 +63,33 @@ export class Policies {
     return part.layer;
   }
 
-  /** `scope` names what the budget belongs to. */
-  async retry(generation: Generation, scope: string, upstream: string, config: RetryConfig): Promise<Layer> {
-    const { clock, random, metrics } = this.dependencies;
-    const part = await generation.keep(`retry ${scope} ${JSON.stringify(config)}`, () => ({
-      layer: retry(config, { clock, random, onEvent: (event) => metrics.retryEvent(upstream, event) }),
-    }));
-    return part.layer;
+  /** What the retries and hedges of one scope may add to its load. */
+  retryBudget(generation: Generation, scope: string, config: RetryBudgetConfig): Promise<RetryBudget> {
+    return generation.keep(`retryBudget ${scope} ${JSON.stringify(config)}`, () => new RetryBudget(config, this.dependencies.clock));
   }
+
+  retry(upstream: string, config: RetryConfig, budget: RetryBudget): Layer {
+    const { clock, random, metrics } = this.dependencies;
+    return retry(config, { clock, random, budget, onEvent: (event) => metrics.retryEvent(upstream, event) });
+  }
+
+  /** `scope` names whose latency is watched. */
+  async hedge(generation: Generation, scope: string, upstream: string, config: HedgeConfig, { failures, ...rest }: HedgeParts): Promise<Layer> {
+    const delay = await generation.keep(`hedge ${scope} ${JSON.stringify(config)}`, () => new HedgeDelay(config));
+    return hedge(config, delay, { ...rest, clock: this.dependencies.clock, isFailure: outcomeMatcher(failures), onEvent: (event) => this.#resilience.hedge(upstream, event) });
+  }
+
+  /** `scope` names what the limit belongs to. */
+  async adaptiveConcurrency(generation: Generation, scope: string, config: AdaptiveConcurrencyConfig): Promise<Layer> {
+    const { clock, random } = this.dependencies;
+    const { limit } = await generation.keep(`adaptiveConcurrency ${scope} ${JSON.stringify(config)}`, () => {
+      const limit = new AdaptiveLimit(config, random, clock.now());
+      return { limit, close: this.#resilience.watch(scope, limit) };
+    });
+    return adaptiveConcurrency(config, { clock, limit, onShed: (priority) => this.#resilience.shed(scope, priority) });
+  }
+}
+
+interface HedgeParts extends Pick<HedgeDependencies, 'budget' | 'deposits' | 'hasAnother'> {
+  readonly failures: RetryConfig['on'];
 }

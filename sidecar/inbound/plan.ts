@@ -5,11 +5,10 @@ import { upstreamSchema } from '../../shared/config/sections.js';
 import type { Address } from '../../shared/config/units.js';
 import { formatAddress } from '../../shared/config/units.js';
 import type { Service } from '../../shared/http/service.js';
-import { deadline } from '../../shared/policy/deadline/deadline.js';
+import { delivery } from '../../shared/policy/delivery.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
-import { defaultTimeoutMs } from '../../shared/upstream/timeouts.js';
 import { routeStack } from './stack.js';
 
 export interface InboundConfig {
@@ -31,7 +30,7 @@ export class InboundPlan {
   static async build(config: InboundConfig, dependencies: UpstreamDependencies & { policies: Policies }, previous?: InboundPlan): Promise<InboundPlan> {
     const generation = new Generation(previous?.generation);
     const { service, app, connectTimeout, idleTimeout } = config;
-    const { jwt, rateLimit, timeout, attemptTimeout } = config.policies;
+    const { jwt, rateLimit, attemptTimeout } = config.policies;
     const upstreams = new UpstreamSet(
       { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
       dependencies,
@@ -39,13 +38,14 @@ export class InboundPlan {
     );
     try {
       const { policies, clock } = dependencies;
+      const upstream = upstreams.get(service)!;
       const route = routeStack(
         {
           jwt: jwt && (await policies.jwt(generation, jwt)),
           rateLimit: rateLimit && (await policies.rateLimit(generation, 'inbound', rateLimit)),
-          deadline: deadline(timeout ?? defaultTimeoutMs, { clock }),
+          ...(await delivery(generation, policies, clock, upstream, { ...config.policies, scope: 'inbound' })),
         },
-        upstreams.get(service)!.balance,
+        upstream.balance,
       );
       return new InboundPlan(route, upstreams, generation);
     } catch (error) {

@@ -1,4 +1,5 @@
 import { stack, type Layer, type Service } from '../../shared/http/service.js';
+import type { DeliveryLayers } from '../../shared/policy/delivery.js';
 import { maxForwards } from '../../shared/intermediary/max-forwards.js';
 
 /*
@@ -30,10 +31,9 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
   );
 }
 
-export interface RouteLayers {
+export interface RouteLayers extends Pick<DeliveryLayers, 'concurrency' | 'deadline' | 'announce'> {
   readonly jwt: Layer | undefined;
   readonly rateLimit: Layer | undefined;
-  readonly deadline: Layer;
 }
 
 export function routeStack(layers: RouteLayers, app: Service): Service {
@@ -41,7 +41,9 @@ export function routeStack(layers: RouteLayers, app: Service): Service {
     [
       layers.jwt, // who is it? before the quota, which may be counted by subject
       layers.rateLimit, // a refused request must not cost the application anything
+      layers.concurrency, // more than the application can work on is shed before it waits for anything
       layers.deadline, // the application gets no longer than its callers were told
+      layers.announce, // and is told how long that is
     ],
     app,
   );

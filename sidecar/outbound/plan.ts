@@ -2,10 +2,9 @@ import { Generation } from '../../shared/config/generation.js';
 import type { UpstreamConfig } from '../../shared/config/sections.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Service } from '../../shared/http/service.js';
-import { deadline } from '../../shared/policy/deadline/deadline.js';
+import { delivery } from '../../shared/policy/delivery.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import { hostOf } from '../../shared/routing/route-table.js';
-import { defaultTimeoutMs } from '../../shared/upstream/timeouts.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
 import { routeStack } from './stack.js';
@@ -27,9 +26,10 @@ export class OutboundPlan {
     const upstreams = new UpstreamSet(configs, dependencies, previous?.upstreams);
     try {
       const services = new Map<string, Service>();
-      for (const { name, config, balance } of upstreams) {
-        const retry = config.retry && (await dependencies.policies.retry(generation, `upstream ${name}`, name, config.retry));
-        services.set(name, routeStack({ deadline: deadline(config.timeout ?? defaultTimeoutMs, dependencies), retry }, balance));
+      const { policies, clock } = dependencies;
+      for (const upstream of upstreams) {
+        const { name, balance } = upstream;
+        services.set(name, routeStack(await delivery(generation, policies, clock, upstream, { scope: `upstream ${name}` }), balance));
       }
       return new OutboundPlan(upstreams, services, generation);
     } catch (error) {

@@ -1,4 +1,5 @@
 import { stack, type Layer, type Service } from '../../shared/http/service.js';
+import type { DeliveryLayers } from '../../shared/policy/delivery.js';
 import { maxForwards } from '../../shared/intermediary/max-forwards.js';
 
 /*
@@ -30,16 +31,14 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
   );
 }
 
-export interface RouteLayers {
-  readonly deadline: Layer;
-  readonly retry: Layer | undefined;
-}
-
-export function routeStack(layers: RouteLayers, balance: Service): Service {
+export function routeStack(layers: DeliveryLayers, balance: Service): Service {
   return stack(
     [
+      layers.concurrency, // more than the upstream can work on is shed before it waits for anything
       layers.deadline, // covers all attempts and the waiting between them
       layers.retry, // each attempt below is a new choice of endpoint
+      layers.hedge, // one of the retry's attempts may be two, of which one is used
+      layers.announce, // tells each attempt which one it is and what is left of the deadline
     ],
     balance,
   );

@@ -1,16 +1,44 @@
 import type { Clock } from '../../clock/clock.js';
 import { TimeLimit } from '../../clock/time-limit.js';
+import { TimeLimitAt } from '../../clock/time-limit-at.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import type { Exchange } from '../../http/exchange.js';
+import { parseGrpcTimeout } from '../../http/grpc-timeout.js';
+import type { Headers } from '../../http/headers.js';
+import { expectedTimeout } from '../../http/mesh-fields.js';
 import type { Layer } from '../../http/service.js';
 
 /**
  * Gives up a request whose response has not started within `timeoutMs`, over all attempts and the waits between
  * them: `deadline_exceeded`. Never cuts a body.
+ *
+ * A caller that is trusted may have less time left, and says so in `X-Envoy-Expected-Rq-Timeout-Ms` or `grpc-timeout`; it can
+ * shorten the time, not lengthen it. What it has left counts from the first byte of its request. Where nothing is left
+ * the request fails at once. `exchange.deadlineAt` is for the layers below.
  */
 export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer {
-  const limit = new TimeLimit(clock, timeoutMs, () => new ProxyError('deadline_exceeded'));
+  const exceeded = (): ProxyError => new ProxyError('deadline_exceeded');
+  const own = new TimeLimit(clock, timeoutMs, exceeded);
+  const callers = new TimeLimitAt(clock, exceeded);
   return (next) =>
     function deadline(request, exchange) {
-      return limit.run(request, (limited) => next(limited, exchange));
+      const now = clock.now();
+      const givenUpAt = callerGivesUpAt(request.headers, exchange);
+      if (givenUpAt >= now + timeoutMs) {
+        exchange.deadlineAt = now + timeoutMs;
+        return own.run(request, (limited) => next(limited, exchange));
+      }
+      exchange.deadlineAt = givenUpAt;
+      if (givenUpAt <= now) return Promise.reject(exceeded());
+      return callers.run(request, givenUpAt, (limited) => next(limited, exchange));
     };
+}
+
+/** Clock reading at which the caller stops waiting; `Infinity` when it says nothing that we believe. */
+function callerGivesUpAt(headers: Headers, exchange: Exchange): number {
+  const field = headers.get(expectedTimeout);
+  const grpc = headers.get('grpc-timeout');
+  if ((field === undefined && grpc === undefined) || !exchange.isCallerTrusted) return Infinity;
+  const expected = field !== undefined && /^\d{1,10}$/.test(field) ? Number(field) : Infinity;
+  return exchange.startedAt + Math.min(expected, parseGrpcTimeout(grpc) ?? Infinity);
 }

@@ -1,4 +1,4 @@
-import { BytesBody, type Body, type BodySink } from '../../http/body.js';
+import type { Body, BodySink } from '../../http/body.js';
 import type { Headers } from '../../http/headers.js';
 
 /**
@@ -28,8 +28,6 @@ export class ReplayableBody {
 
   /** The body for one attempt. An attempt before it that is still reading stops getting anything. */
   forAttempt(): Body {
-    const { bytes } = this.#source;
-    if (bytes !== undefined) return this.#source instanceof BytesBody ? this.#source : new BytesBody(bytes);
     return {
       length: this.#source.length,
       bytes: undefined,
@@ -54,6 +52,8 @@ export class ReplayableBody {
 
   #start(): void {
     this.#started = true;
+    // Known to be too long: nothing is kept, and it is sent once.
+    if (this.#source.length !== undefined && this.#source.length > this.#maxBytes) this.#overflowed = true;
     this.#source.pipe({
       chunk: (data) => {
         this.#keep(data);

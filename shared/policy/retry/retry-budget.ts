@@ -1,18 +1,10 @@
 import type { Clock } from '../../clock/clock.js';
-
-export interface RetryBudgetConfig {
-  /** Retries allowed as a share of requests. */
-  readonly ratio: number;
-  /** Retries a second that are allowed in any case. */
-  readonly minPerSecond: number;
-  /** How long a request counts (ms). */
-  readonly window: number;
-}
+import type { RetryBudgetConfig } from '../../config/resilience.js';
 
 const slotCount = 10;
 
 /**
- * Bounds the load that retries add (Finagle's RetryBudget; linkerd2-proxy).
+ * Bounds the load that retries and hedges add (Finagle's RetryBudget; linkerd2-proxy).
  *
  * Requests deposit, retries withdraw, and both are forgotten after the window, which is kept in ten
  * slots. A retry is allowed while retries in the window stay below `ratio` of the requests in it plus `minPerSecond`
@@ -38,7 +30,7 @@ export class RetryBudget {
     this.#requests[this.#currentSlot()]!++;
   }
 
-  /** Takes a retry out of the budget, if there is one left. */
+  /** Takes an additional attempt out of the budget, if there is one left. */
   withdraw(): boolean {
     const slot = this.#currentSlot();
     const allowed = sum(this.#requests) * this.#config.ratio + (this.#config.minPerSecond * this.#config.window) / 1_000;

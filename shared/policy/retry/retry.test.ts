@@ -2,11 +2,15 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FakeClock } from '../../clock/fake-clock.js';
 import { retrySchema } from '../../config/policies.js';
+import { retryBudgetSchema } from '../../config/resilience.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
-import { collect, StreamBody } from '../../http/body.js';
+import { StreamBody, type Body } from '../../http/body.js';
+import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { exchange, request, response } from '../../../tests/support/policy.js';
+import { seeded } from '../../../tests/support/seeded.js';
+import { RetryBudget } from './retry-budget.js';
 import { retry, type RetryEvent } from './retry.js';
 
 type Step = number | ErrorCode | { status: number; retryAfter: string };
@@ -17,7 +21,9 @@ function play(steps: readonly Step[], config: object = {}, random = 0.5) {
   const events: RetryEvent[] = [];
   const sentAt: number[] = [];
   const received: HttpRequest[] = [];
-  const layer = retry(retrySchema.parse(config), { clock, random: () => random, onEvent: (event) => events.push(event) });
+  const parsed = retrySchema.parse(config);
+  const budget = new RetryBudget(parsed.budget ?? retryBudgetSchema.parse({}), clock);
+  const layer = retry(parsed, { clock, random: () => random, budget, onEvent: (event) => events.push(event) });
   const service = layer((attempt): Promise<HttpResponse> => {
     sentAt.push(clock.now());
     received.push(attempt);
@@ -28,20 +34,32 @@ function play(steps: readonly Step[], config: object = {}, random = 0.5) {
   return { clock, events, sentAt, received, service };
 }
 
-const outcomes: readonly (readonly [name: string, steps: readonly Step[], config: object, changes: Partial<HttpRequest>, attempts: number, outcome: number | ErrorCode])[] = [
+const outcomes: readonly (readonly [name: string, steps: readonly Step[], config: object, changes: Parameters<typeof request>[1], attempts: number, outcome: number | ErrorCode])[] = [
   ['tries again after 503, and passes the good answer on', [503, 200], {}, {}, 2, 200],
   ['tries again after a refused connection', ['upstream_connect_failed', 200], {}, {}, 2, 200],
   ['tries again after a reset', ['upstream_reset', 200], {}, {}, 2, 200],
   ['does not try again after 500 by default', [500, 200], {}, {}, 1, 500],
   ['tries again after 500 when told 5xx', [500, 200], { on: ['5xx'] }, {}, 2, 200],
   ['tries again after a listed status', [429, 200], { on: [429] }, {}, 2, 200],
-  ['does not try again after a timeout by default, since 504 of our own is no gateway-error of theirs', ['upstream_timeout', 200], { on: ['reset'] }, {}, 1, 'upstream_timeout'],
+  ['does not try again after a timeout when told other things', ['upstream_timeout', 200], { on: ['reset', 'connect-failure'] }, {}, 1, 'upstream_timeout'],
+  ['tries again after a timeout by default, since 504 is a gateway-error', ['upstream_timeout', 200], {}, {}, 2, 200],
+  ['does not try again when the deadline is over', ['deadline_exceeded', 200], { on: ['5xx', 'timeout'] }, {}, 1, 'deadline_exceeded'],
+  ['tries again after a conflict when told retriable-4xx', [409, 200], { on: ['retriable-4xx'] }, {}, 2, 200],
+  ['tries again after a refusal of our own pool', ['upstream_queue_full', 200], { on: ['refused'] }, { method: 'POST' }, 2, 200],
+  ['does not take a refusal for a failure to connect', ['breaker_open', 200], { on: ['connect-failure'] }, {}, 1, 'breaker_open'],
   ['tries again after a timeout when told', ['upstream_timeout', 200], { on: ['timeout'] }, {}, 2, 200],
   ['stops at the number of attempts and passes the last answer on', [503, 503, 503, 200], { attempts: 3 }, {}, 3, 503],
   ['stops at the number of attempts and passes the last error on', ['upstream_reset'], { attempts: 3 }, {}, 3, 'upstream_reset'],
   ['does not repeat a POST that may have been processed', [503, 200], {}, { method: 'POST' }, 1, 503],
   ['does not repeat a POST after a reset', ['upstream_reset', 200], {}, { method: 'POST' }, 1, 'upstream_reset'],
   ['repeats a POST whose connection was refused', ['upstream_connect_failed', 200], {}, { method: 'POST' }, 2, 200],
+  ['repeats a PATCH with an Idempotency-Key when told', [503, 200], { idempotencyKey: true }, { method: 'PATCH', fields: { 'Idempotency-Key': '"8e03978e"' } }, 2, 200],
+  ['does not repeat one without being told', [503, 200], {}, { method: 'POST', fields: { 'Idempotency-Key': '"8e03978e"' } }, 1, 503],
+  ['does not repeat one whose key is empty', [503, 200], { idempotencyKey: true }, { method: 'POST', fields: { 'Idempotency-Key': '' } }, 1, 503],
+  ['does not repeat what a proxy in front is repeating', [503, 200], {}, { fields: { 'X-Envoy-Attempt-Count': '2' } }, 1, 503],
+  ['repeats even that when nothing was sent', ['upstream_connect_failed', 200], {}, { fields: { 'X-Envoy-Attempt-Count': '2' } }, 2, 200],
+  ['repeats what a proxy in front is repeating when told', [503, 200], { whenRetried: 'allow' }, { fields: { 'X-Envoy-Attempt-Count': '2' } }, 2, 200],
+  ['does not take nonsense for an attempt number', [503, 200], {}, { fields: { 'X-Envoy-Attempt-Count': '2e1' } }, 2, 200],
   ['does not try again what the caller got wrong', [404, 200], { on: ['5xx'] }, {}, 1, 404],
   ['does not try again what another policy refused', ['rate_limited', 200], { on: ['5xx', 'reset'] }, {}, 1, 'rate_limited'],
 ];
@@ -72,15 +90,87 @@ describe('retry', () => {
     assert.deepEqual(run.sentAt, [0, 50, 150, 275]);
   });
 
-  test('honours Retry-After in seconds', async () => {
-    const run = play([{ status: 503, retryAfter: '2' }, 200], {});
-    const over = exchange();
-    const result = run.service(request(over), over);
-    await run.clock.advance(1_999);
-    assert.deepEqual(run.sentAt, [0]);
-    await run.clock.advance(1);
-    assert.equal((await result).status, 200);
-    assert.deepEqual(run.sentAt, [0, 2_000]);
+  for (const [name, retryAfter, expected] of [
+    ['in seconds', '2', 2_000],
+    ['as a date', 'Thu, 01 Jan 2026 00:00:02 GMT', 2_000],
+    ['as a date that is over', 'Wed, 31 Dec 2025 23:59:59 GMT', 0],
+    ['not when it makes no sense', '2s', 0],
+  ] as const) {
+    test(`honours Retry-After ${name}, and waits a random time beyond it`, async () => {
+      const run = play([{ status: 503, retryAfter }, 200], { backoff: { base: 100, max: 100 } }, 0.5);
+      const over = exchange();
+      const result = run.service(request(over), over);
+      await run.clock.advance(10_000);
+      assert.equal((await result).status, 200);
+      assert.deepEqual(run.sentAt, [0, expected + 50]);
+    });
+  }
+
+  const late: readonly (readonly [name: string, leftMs: number, steps: readonly Step[], attempts: number])[] = [
+    ['makes no attempt for which no time is left', 50, [503, 200], 1],
+    ['makes one for which there is', 51, [503, 200], 2],
+    ['does not wait for a Retry-After beyond the deadline', 1_000, [{ status: 503, retryAfter: '1' }, 200], 1],
+  ];
+  for (const [name, leftMs, steps, attempts] of late) {
+    test(name, async () => {
+      const run = play(steps, { backoff: { base: 100, max: 100 } }, 0.5);
+      const over = exchange();
+      over.deadlineAt = leftMs;
+      const result = run.service(request(over), over);
+      await run.clock.advance(10_000);
+      assert.equal((await result).status, attempts === 1 ? 503 : 200);
+      assert.equal(run.sentAt.length, attempts);
+      assert.equal(run.events.length, attempts - 1, 'nothing was taken out of the budget for nothing');
+    });
+  }
+
+  test('notes on the exchange that all attempts were used up, and only then', async () => {
+    for (const [steps, config, exhausted] of [[[503], {}, true], [[503, 200], {}, false], [[404], {}, false], [[503], { attempts: 1 }, false]] as const) {
+      const run = play(steps, config);
+      const over = exchange();
+      const result = run.service(request(over), over);
+      await run.clock.advance(1_000);
+      await result;
+      assert.equal(over.retriesExhausted, exhausted, JSON.stringify(steps));
+    }
+  });
+
+  test('what is a retry already adds nothing to the budget', async () => {
+    const run = play([503], { whenRetried: 'allow', budget: { ratio: 1, minPerSecond: 0 }, backoff: { base: 0, max: 0 } });
+    for (const fields of [{ 'X-Envoy-Attempt-Count': '2' }, {}, {}] as Record<string, string>[]) {
+      const over = exchange();
+      const result = run.service(request(over, { fields }), over);
+      await run.clock.advance(1);
+      await result;
+    }
+    assert.deepEqual(run.events, ['budget_exhausted', 'retried', 'retried']);
+  });
+
+  test('the wait is uniform between nothing and its bound (seeded)', async () => {
+    const random = seeded(42);
+    const clock = new FakeClock();
+    const waits: number[] = [];
+    let failedAt: number | undefined;
+    const budget = { deposit: () => {}, withdraw: () => true } as unknown as RetryBudget;
+    const service = retry(retrySchema.parse({ attempts: 4, backoff: { base: 100, max: 300 } }), { clock, random, budget })(async () => {
+      if (failedAt !== undefined) waits.push(clock.now() - failedAt);
+      failedAt = clock.now();
+      return response(503);
+    });
+    for (let index = 0; index < 500; index++) {
+      failedAt = undefined;
+      const over = exchange();
+      const result = service(request(over), over);
+      await clock.advance(1_000);
+      await result;
+    }
+    [100, 200, 300].forEach((bound, retryIndex) => {
+      const own = waits.filter((_wait, index) => index % 3 === retryIndex).map((wait) => wait / bound);
+      assert.ok(own.every((share) => share >= 0 && share < 1), `retry ${retryIndex + 1} stays below ${bound} ms`);
+      // Kolmogorov-Smirnov against the uniform distribution: 1.63 / sqrt(n) is its bound at 1%.
+      const distance = Math.max(...own.sort((a, b) => a - b).map((share, index) => Math.max(Math.abs(share - index / own.length), Math.abs(share - (index + 1) / own.length))));
+      assert.ok(distance < 1.63 / Math.sqrt(own.length), `retry ${retryIndex + 1}: distance ${distance}`);
+    });
   });
 
   test('passes an answer on whose Retry-After is long', async () => {
@@ -130,27 +220,98 @@ describe('retry', () => {
     assert.equal(run.sentAt.length, 5);
   });
 
-  const bodies: readonly (readonly [name: string, cap: number, attempts: number])[] = [
-    ['sends a streamed body again', 64, 2],
-    ['does not try again when the body was larger than what is kept', 4, 1],
+  const bodies: readonly (readonly [name: string, cap: number, length: number | undefined, attempts: number])[] = [
+    ['sends a streamed body again, with its trailers', 64, undefined, 2],
+    ['sends one of known length again', 64, 11, 2],
+    ['sends a body that is larger than what is kept once', 4, undefined, 1],
+    ['sends one that is known to be larger once', 4, 11, 1],
   ];
-  for (const [name, maxBodyBytes, attempts] of bodies) {
+  for (const [name, maxBodyBytes, length, attempts] of bodies) {
     test(name, async () => {
       const clock = new FakeClock();
       const seen: string[] = [];
-      const service = retry(retrySchema.parse({ maxBodyBytes, backoff: { base: 0, max: 0 } }), { clock, random: () => 0 })(async ({ body }) => {
-        seen.push((await collect(body, 1_000, () => new Error('too large'))).toString());
+      const service = retry(retrySchema.parse({ maxBodyBytes, backoff: { base: 0, max: 0 } }), { clock, random: () => 0, budget: new RetryBudget(retryBudgetSchema.parse({}), clock) })(async ({ body }) => {
+        seen.push(await readWithTrailers(body));
         return response(seen.length < attempts ? 503 : attempts === 1 ? 503 : 200);
       });
       const over = exchange();
-      const body = new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} });
+      const body = new StreamBody(length, { pause: () => {}, resume: () => {}, cancel: () => {} });
       const result = service(request(over, { method: 'PUT', body }), over);
       body.push(Buffer.from('hello '));
       body.push(Buffer.from('world'));
-      body.end();
+      body.end(Headers.of({ Digest: 'x' }));
       await clock.advance(10);
       await result;
-      assert.deepEqual(seen, Array(attempts).fill('hello world'));
+      assert.deepEqual(seen, Array(attempts).fill('hello world Digest: x\r\n'));
     });
   }
+
+  test('a body of any length is sent when the connection before could not be made', async () => {
+    const clock = new FakeClock();
+    let attempts = 0;
+    const service = retry(retrySchema.parse({ maxBodyBytes: 4, backoff: { base: 0, max: 0 } }), { clock, random: () => 0, budget: new RetryBudget(retryBudgetSchema.parse({}), clock) })(async ({ body }) => {
+      if (++attempts === 1) throw new ProxyError('upstream_connect_failed');
+      return response(200, {}, await readWithTrailers(body));
+    });
+    const over = exchange();
+    const body = new StreamBody(11, { pause: () => {}, resume: () => {}, cancel: () => {} });
+    const result = service(request(over, { method: 'POST', body }), over);
+    body.push(Buffer.from('hello world'));
+    body.end();
+    await clock.advance(10);
+    assert.equal((await result).body.bytes!.toString(), 'hello world ');
+  });
+
+  const dropped: readonly (readonly [name: string, length: number | undefined, chunks: number, cancelled: boolean])[] = [
+    ['a short one is read to its end', 100, 1, false],
+    ['a chunked one is read to its end', undefined, 3, false],
+    ['a long one takes its connection with it', 100_000, 1, true],
+    ['one that turns out to be long too', undefined, 200, true],
+  ];
+  for (const [name, length, chunks, cancelled] of dropped) {
+    test(`the answer of a failed attempt is dropped: ${name}`, async () => {
+      const clock = new FakeClock();
+      let wasCancelled = false;
+      const body = new StreamBody(length, { pause: () => {}, resume: () => {}, cancel: () => (wasCancelled = true) });
+      let attempts = 0;
+      const service = retry(retrySchema.parse({}), { clock, random: () => 0, budget: new RetryBudget(retryBudgetSchema.parse({}), clock) })(async () => (++attempts === 1 ? { ...response(503), body } : response(200)));
+      const over = exchange();
+      const result = service(request(over), over);
+      await clock.advance(0);
+      for (let chunk = 0; chunk < chunks; chunk++) body.push(Buffer.alloc(100));
+      if (!cancelled) body.end();
+      await clock.advance(900);
+      assert.equal((await result).status, 200);
+      assert.equal(wasCancelled, cancelled);
+      await clock.advance(10_000);
+      assert.equal(wasCancelled, cancelled);
+    });
+  }
+
+  test('an answer that is dropped and does not end takes its connection with it after a second', async () => {
+    const clock = new FakeClock();
+    let cancelledAt: number | undefined;
+    const body = new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => (cancelledAt = clock.now()) });
+    let attempts = 0;
+    const service = retry(retrySchema.parse({}), { clock, random: () => 0, budget: new RetryBudget(retryBudgetSchema.parse({}), clock) })(async () => (++attempts === 1 ? { ...response(503), body } : response(200)));
+    const over = exchange();
+    const result = service(request(over), over);
+    await clock.advance(5_000);
+    await result;
+    assert.equal(cancelledAt, 1_000);
+  });
 });
+
+function readWithTrailers(body: Body): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    body.pipe({
+      chunk: (data) => {
+        text += data.toString();
+        return true;
+      },
+      end: (trailers) => resolve(`${text} ${trailers?.toWire() ?? ''}`),
+      fail: reject,
+    });
+  });
+}

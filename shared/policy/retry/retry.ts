@@ -1,18 +1,21 @@
 import { delay, type Clock } from '../../clock/clock.js';
 import type { RetryConfig } from '../../config/policies.js';
-import type { ErrorCode } from '../../errors/catalogue.js';
-import { ProxyError } from '../../errors/proxy-error.js';
+import { outcomeMatcher, provesNothingWasSent, type Outcome } from '../../errors/retry-conditions.js';
+import { Discard } from '../../http/discard.js';
 import type { Exchange } from '../../http/exchange.js';
-import type { HttpRequest, HttpResponse } from '../../http/message.js';
-import type { Layer } from '../../http/service.js';
+import { attemptNumber } from '../../http/mesh-fields.js';
+import type { HttpRequest } from '../../http/message.js';
+import type { Layer, Service } from '../../http/service.js';
 import { parseRetryAfter } from './retry-after.js';
 import { ReplayableBody } from './replayable-body.js';
-import { RetryBudget } from './retry-budget.js';
+import type { RetryBudget } from './retry-budget.js';
 
 export interface RetryDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  /** Shared by all that send to the same upstream. */
+  readonly budget: RetryBudget;
   readonly onEvent?: (event: RetryEvent) => void;
 }
 
@@ -22,83 +25,72 @@ export type RetryEvent = 'retried' | 'budget_exhausted';
 /**
  * Tries again what failed and may succeed.
  *
- * A failure qualifies by `on`, a request by `methods`; a connection that could not be made never carried anything and may
- * be tried again for every method (RFC 9110 section 9.2.2). Before each retry there is a full-jitter exponential wait, or
- * what the answer's `Retry-After` says if that is not too long. A retry needs the budget's consent and a
- * body that can be sent again. When no retry is made, the last outcome is passed on as it came.
+ * A failure qualifies by `on`, a request by `methods` or its `Idempotency-Key`; a connection that could not be made never
+ * carried anything and may be tried again for every request (RFC 9110 section 9.2.2). Before each retry there is a
+ * full-jitter exponential wait, on top of what the answer's `Retry-After` says if that is not too long. A retry needs a
+ * body that can be sent again, time left before the deadline, and the budget's consent. When no retry is made, the last
+ * outcome is passed on as it came.
+ *
+ * A request that a proxy in front already retries is not first in line: with `whenRetried: once` it is not repeated here
+ * unless nothing was sent, since retries of two layers multiply; and it never adds to the budget.
  */
-export function retry(config: RetryConfig, { clock, random, onEvent }: RetryDependencies): Layer {
-  const budget = new RetryBudget(config.budget, clock);
+export function retry(config: RetryConfig, { clock, random, budget, onEvent }: RetryDependencies): Layer {
   const methods = new Set(config.methods);
   const qualifies = outcomeMatcher(config.on);
+  const discard = new Discard(clock);
+
+  const mayRepeat = ({ method, headers }: HttpRequest): boolean =>
+    methods.has(method) || (config.idempotencyKey && (headers.get('idempotency-key') ?? '') !== '');
 
   /** How long to wait before the next attempt (ms), or undefined to let it be. */
-  function waitBefore(attempt: number, outcome: Outcome, request: HttpRequest, body: ReplayableBody): number | undefined {
-    if (attempt >= config.attempts || request.cancellation.isCancelled || !qualifies(outcome)) return undefined;
-    if (!methods.has(request.method) && !provesNothingWasSent(outcome)) return undefined;
-    if (!body.canReplay) return undefined;
+  function waitBefore(attempt: number, outcome: Outcome, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): number | undefined {
+    if (!qualifies(outcome) || request.cancellation.isCancelled) return undefined;
+    if (!provesNothingWasSent(outcome)) {
+      if (!mayRepeat(request)) return undefined;
+      if (config.whenRetried === 'once' && attemptNumber(request.headers) > 1) return undefined;
+    }
+    if (body?.canReplay === false) return undefined;
+    if (attempt >= config.attempts) {
+      exchange.retriesExhausted = attempt > 1;
+      return undefined;
+    }
     const { base, max } = config.backoff;
-    const wanted = outcome.response && parseRetryAfter(outcome.response.headers.get('retry-after'), clock.wallNow());
+    const wanted = outcome.response === undefined ? 0 : (parseRetryAfter(outcome.response.headers.get('retry-after'), clock.wallNow()) ?? 0);
     // A long Retry-After is the client's to honour, not ours to sit out.
-    if (wanted !== undefined && wanted > max * 10) return undefined;
+    if (wanted > config.maxRetryAfter) return undefined;
+    const waitMs = wanted + random() * Math.min(max, base * 2 ** (attempt - 1));
+    // Better the answer that there is than none: waiting for the deadline would end in an error of our own.
+    if (exchange.deadlineAt !== undefined && clock.now() + waitMs >= exchange.deadlineAt) return undefined;
     if (!budget.withdraw()) {
       onEvent?.('budget_exhausted');
       return undefined;
     }
     onEvent?.('retried');
-    return Math.max(wanted ?? 0, random() * Math.min(max, base * 2 ** (attempt - 1)));
+    return waitMs;
   }
 
   return (next) =>
     async function retry(request, exchange) {
-      budget.deposit();
-      const body = new ReplayableBody(request.body, config.maxBodyBytes);
+      if (attemptNumber(request.headers) === 1) budget.deposit();
+      // What is whole in memory can be sent as often as one likes.
+      const body = request.body.bytes === undefined ? new ReplayableBody(request.body, config.maxBodyBytes) : undefined;
       for (let attempt = 1; ; attempt++) {
         const outcome = await settle(next, request, exchange, body);
-        const waitMs = waitBefore(attempt, outcome, request, body);
+        const waitMs = waitBefore(attempt, outcome, request, exchange, body);
         if (waitMs === undefined) {
           if (outcome.response === undefined) throw outcome.error;
           return outcome.response;
         }
-        outcome.response?.body.cancel(abandoned);
+        if (outcome.response !== undefined) discard.discard(outcome.response.body);
         await delay(clock, waitMs, request.cancellation);
       }
     };
 }
 
-const abandoned = new Error('the answer was dropped for another attempt');
-
-type Outcome = { readonly response: HttpResponse; readonly error?: undefined } | { readonly response?: undefined; readonly error: unknown };
-
-async function settle(next: (request: HttpRequest, exchange: Exchange) => Promise<HttpResponse>, request: HttpRequest, exchange: Exchange, body: ReplayableBody): Promise<Outcome> {
+async function settle(next: Service, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): Promise<Outcome> {
   try {
-    return { response: await next({ ...request, headers: request.headers.clone(), body: body.forAttempt() }, exchange) };
+    return { response: await next({ ...request, headers: request.headers.clone(), body: body === undefined ? request.body : body.forAttempt() }, exchange) };
   } catch (error) {
     return { error };
   }
-}
-
-const codesOf: Readonly<Record<'connect-failure' | 'reset' | 'timeout', readonly ErrorCode[]>> = {
-  'connect-failure': ['upstream_connect_failed', 'upstream_tls_failed', 'no_endpoint', 'breaker_open'],
-  reset: ['upstream_reset', 'upstream_truncated'],
-  timeout: ['upstream_timeout'],
-};
-
-function outcomeMatcher(conditions: RetryConfig['on']): (outcome: Outcome) => boolean {
-  const codes = new Set<ErrorCode>();
-  const statuses = new Set<number>();
-  for (const condition of conditions) {
-    if (typeof condition === 'number') statuses.add(condition);
-    else if (condition === 'gateway-error') [502, 503, 504].forEach((status) => statuses.add(status));
-    else if (condition === '5xx') for (let status = 500; status < 600; status++) statuses.add(status);
-    else codesOf[condition].forEach((code) => codes.add(code));
-  }
-  return ({ response, error }) => {
-    if (response !== undefined) return statuses.has(response.status);
-    return error instanceof ProxyError && (codes.has(error.code) || (error.entry.blamesUpstream && statuses.has(error.entry.status)));
-  };
-}
-
-function provesNothingWasSent({ error }: Outcome): boolean {
-  return error instanceof ProxyError && codesOf['connect-failure'].includes(error.code);
 }

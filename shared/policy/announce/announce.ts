@@ -1,0 +1,40 @@
+import type { Clock } from '../../clock/clock.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import { formatGrpcTimeout, parseGrpcTimeout } from '../../http/grpc-timeout.js';
+import { attemptCountField, attemptNumber, expectedTimeout, expectedTimeoutField } from '../../http/mesh-fields.js';
+import type { Layer } from '../../http/service.js';
+
+export interface AnnounceOptions {
+  /** Whether to say how long the answer is waited for. */
+  readonly deadline: boolean;
+  /** How long the answer of one attempt is waited for (ms). */
+  readonly attemptTimeoutMs?: number | undefined;
+}
+
+/**
+ * Tells whoever gets an attempt which one it is, from the second on, and how long its answer is waited for:
+ * what is left of the deadline, anew for each attempt. An attempt for which nothing is left is not made.
+ *
+ * The first attempt carries no number: nearly all are first ones, and a field that says so would cost each of them a line.
+ * The number counts on from what a proxy in front has said. Times are rounded up to whole milliseconds, so that a hop
+ * which takes a fraction of one leaves the caller's field as it is.
+ */
+export function announce({ deadline, attemptTimeoutMs = Infinity }: AnnounceOptions, { clock }: { clock: Clock }): Layer {
+  return (next) =>
+    function announce(request, exchange) {
+      const { headers } = request;
+      const before = exchange.tried.length;
+      if (before > 0) headers.set(attemptCountField, String(attemptNumber(headers) + before));
+      if (deadline && exchange.deadlineAt !== undefined) {
+        const left = exchange.deadlineAt - clock.now();
+        if (left <= 0) return Promise.reject(new ProxyError('deadline_exceeded'));
+        const waited = Math.min(left, attemptTimeoutMs);
+        const text = String(Math.ceil(waited));
+        if (headers.get(expectedTimeout) !== text) headers.set(expectedTimeoutField, text);
+        const grpc = parseGrpcTimeout(headers.get('grpc-timeout'));
+        // A stranger's, which was not believed above, may still be the shorter one.
+        if (grpc !== undefined && grpc > waited) headers.set('grpc-timeout', formatGrpcTimeout(waited));
+      }
+      return next(request, exchange);
+    };
+}

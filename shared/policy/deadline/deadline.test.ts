@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { FakeClock } from '../../clock/fake-clock.js';
+import type { ProxyError } from '../../errors/proxy-error.js';
+import { Exchange } from '../../http/exchange.js';
+import { request, response } from '../../../tests/support/policy.js';
+import { deadline } from './deadline.js';
+
+/** How long a request that is never answered is waited for (ms); undefined when it was not even sent. */
+async function waited(fields: Record<string, string>, { trusted = true, spentMs = 0, timeoutMs = 1_000 } = {}): Promise<{ sent: boolean; gaveUpAfter: number; deadlineAt: number | undefined }> {
+  const clock = new FakeClock({ now: spentMs });
+  const over = new Exchange('test', '192.0.2.1', 0);
+  over.isCallerTrusted = trusted;
+  let sent = false;
+  let gaveUpAfter = NaN;
+  const service = deadline(timeoutMs, { clock })(({ cancellation }) => {
+    sent = true;
+    return new Promise((_resolve, reject) => cancellation.onCancel(reject));
+  });
+  const result = service(request(over, { fields }), over).catch((error: unknown) => {
+    gaveUpAfter = clock.now() - spentMs;
+    assert.equal((error as ProxyError).code, 'deadline_exceeded');
+  });
+  await clock.advance(20_000);
+  await result;
+  assert.equal(clock.pending, 0, 'no timer is left');
+  return { sent, gaveUpAfter, deadlineAt: over.deadlineAt };
+}
+
+const timeout = 'X-Envoy-Expected-Rq-Timeout-Ms';
+
+const cases: readonly (readonly [name: string, fields: Record<string, string>, options: Parameters<typeof waited>[1], expected: number])[] = [
+  ['the route’s time, when the caller says nothing', {}, {}, 1_000],
+  ['what the caller has left, when it is less', { [timeout]: '300' }, {}, 300],
+  ['the route’s time, when the caller would wait longer', { [timeout]: '5000' }, {}, 1_000],
+  ['what gRPC says', { 'grpc-timeout': '250m' }, {}, 250],
+  ['the shorter of the two', { [timeout]: '300', 'grpc-timeout': '200m' }, {}, 200],
+  ['what is left after the time that was already spent here', { [timeout]: '300' }, { spentMs: 120 }, 180],
+  ['the route’s time, whatever a stranger says', { [timeout]: '300', 'grpc-timeout': '1m' }, { trusted: false }, 1_000],
+  ['the route’s time, when the field makes no sense', { [timeout]: '3e2', 'grpc-timeout': 'soon' }, {}, 1_000],
+];
+
+describe('deadline', () => {
+  for (const [name, fields, options, expected] of cases) {
+    test(`waits ${name}`, async () => {
+      const { sent, gaveUpAfter, deadlineAt } = await waited(fields, options);
+      assert.ok(sent);
+      assert.equal(gaveUpAfter, expected);
+      assert.equal(deadlineAt, (options?.spentMs ?? 0) + expected);
+    });
+  }
+
+  for (const [name, fields, spentMs] of [
+    ['nothing is left', { [timeout]: '0' }, 0],
+    ['it was used up on the way', { [timeout]: '300' }, 300],
+    ['gRPC says so', { 'grpc-timeout': '0n' }, 0],
+  ] as const) {
+    test(`sends nothing when ${name}`, async () => {
+      assert.deepEqual(await waited(fields, { spentMs }), { sent: false, gaveUpAfter: 0, deadlineAt: name === 'it was used up on the way' ? 300 : 0 });
+    });
+  }
+
+  test('does not cut an answer that has started, and passes a later cancellation on', async () => {
+    for (const fields of [{}, { [timeout]: '300' }] as Record<string, string>[]) {
+      const clock = new FakeClock();
+      const over = new Exchange('test', '192.0.2.1', 0);
+      let cancelled: Error | undefined;
+      const service = deadline(1_000, { clock })(async ({ cancellation }) => {
+        cancellation.onCancel((reason) => (cancelled = reason));
+        return response(200);
+      });
+      await service(request(over, { fields }), over);
+      await clock.advance(5_000);
+      assert.equal(cancelled, undefined);
+      over.cancellation.cancel(new Error('the client left'));
+      assert.equal((cancelled as Error | undefined)?.message, 'the client left');
+    }
+  });
+
+  test('requests with different deadlines each get their own', async () => {
+    const clock = new FakeClock();
+    const gaveUp: [string, number][] = [];
+    const service = deadline(1_000, { clock })(({ cancellation }) => new Promise((_resolve, reject) => cancellation.onCancel(reject)));
+    const results = ['300', '100', '200', '900', ''].map((left) => {
+      const over = new Exchange('test', '192.0.2.1', 0);
+      return service(request(over, { fields: left === '' ? {} : { [timeout]: left } }), over).catch(() => gaveUp.push([left, clock.now()]));
+    });
+    await clock.advance(2_000);
+    await Promise.all(results);
+    assert.deepEqual(gaveUp, [['100', 100], ['200', 200], ['300', 300], ['900', 900], ['', 1_000]]);
+  });
+});
