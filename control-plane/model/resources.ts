@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { admissionPolicies, upstreamPolicies } from '../../shared/config/policies.js';
 import { matchSchema } from '../../shared/config/routes.js';
+import { servicePolicies } from '../../shared/config/shaping.js';
 import { address } from '../../shared/config/units.js';
 
 /*
@@ -33,8 +34,9 @@ export const policySchema = z.strictObject({
   placement: z.enum(placements).describe('Where it runs: at the gateway, in the sidecars, in both, or nowhere.'),
   target: z.strictObject({ services: z.array(name).min(1) }),
   spec: z
-    .strictObject({ ...admissionPolicies, ...upstreamPolicies })
-    .refine((spec) => Object.keys(spec).length > 0, { message: 'at least one of jwt, rateLimit, timeout, attemptTimeout, retry and breaker is needed' }),
+    .strictObject({ ...admissionPolicies, ...upstreamPolicies, ...servicePolicies })
+    .refine((spec) => Object.keys(spec).length > 0, { message: 'at least one of jwt, rateLimit, timeout, attemptTimeout, retry, breaker, fault, headers, mirror and split is needed' })
+    .refine((spec) => spec.sticky === undefined || spec.split !== undefined, { path: ['sticky'], message: 'is for split, which is missing' }),
 });
 
 export const resourceSchema = z.discriminatedUnion('kind', [serviceSchema, routeResourceSchema, policySchema]);

@@ -1,10 +1,13 @@
 import type { Clock } from '../clock/clock.js';
 import type { Generation } from '../config/generation.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
-import type { Layer } from '../http/service.js';
+import type { FaultConfig, MirrorConfig } from '../config/shaping.js';
+import type { Layer, Service } from '../http/service.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { fault } from './fault/fault.js';
 import { jwt } from './jwt/jwt.js';
+import { mirror } from './mirror/mirror.js';
 import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
 import { retry } from './retry/retry.js';
 
@@ -59,5 +62,17 @@ export class Policies {
       layer: retry(config, { clock, random, onEvent: (event) => metrics.retryEvent(upstream, event) }),
     }));
     return part.layer;
+  }
+
+  /** Holds no state that the next version of a configuration would miss: those that are held are let go in their time. */
+  fault(config: FaultConfig): Layer {
+    const { clock, random, metrics } = this.dependencies;
+    return fault(config, { clock, random, onEvent: (event) => metrics.faultEvent(event) });
+  }
+
+  /** `shadow` sends to the upstream that gets the copies. */
+  mirror(config: MirrorConfig, shadow: Service): Layer {
+    const { clock, random, metrics } = this.dependencies;
+    return mirror(config, shadow, { clock, random, onOutcome: (outcome) => metrics.mirrorOutcome(config.upstream, outcome) });
   }
 }

@@ -33,6 +33,8 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
 export interface RouteLayers {
   readonly jwt: Layer | undefined;
   readonly rateLimit: Layer | undefined;
+  readonly fault: Layer | undefined;
+  readonly headers: Layer | undefined;
   readonly deadline: Layer;
 }
 
@@ -41,6 +43,8 @@ export function routeStack(layers: RouteLayers, app: Service): Service {
     [
       layers.jwt, // who is it? before the quota, which may be counted by subject
       layers.rateLimit, // a refused request must not cost the application anything
+      layers.fault, // breaks what was let in, and nobody else's; what it holds, the application has not had yet
+      layers.headers, // what the application gets, and what its callers do
       layers.deadline, // the application gets no longer than its callers were told
     ],
     app,
