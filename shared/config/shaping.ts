@@ -109,7 +109,7 @@ const fieldNameForm = z
   .string()
   .max(128)
   .regex(token, 'expected the name of a field')
-  .refine((name) => !isFraming(name), { error: ({ input }) => `${String(input)} frames or routes a message or concerns one connection, and is not to be changed (for Host there is rewrite.host)` });
+  .refine((name) => !isFraming(name), { error: ({ input }) => `is not to be changed: ${String(input)} frames or routes a message, or concerns one connection (for Host there is rewrite.host)` });
 const fieldValue = z.string().max(4_096).regex(/^(?:[!-~](?:[\t -~]*[!-~])?)?$/, 'expected a field’s value: printable ASCII, without spaces around it');
 
 function isFraming(name: string): boolean {
