@@ -62,7 +62,7 @@ export const mirrorSchema = z.strictObject({
   percent: percent.default(100).describe('Share of the requests that are copied.'),
   maxBodyBytes: size.default(65_536).describe('A request with a larger body is not copied.'),
   maxInFlight: z.int().positive().max(10_000).default(100).describe('Copies at a time; beyond it requests are not copied.'),
-  timeout: duration.default(5_000).describe('How long a copy may take, its answer included.'),
+  timeout: duration.refine((ms) => ms > 0, { error: 'expected more than 0' }).default(5_000).describe('How long a copy may take, its answer included.'),
 });
 export type MirrorConfig = z.output<typeof mirrorSchema>;
 

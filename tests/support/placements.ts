@@ -60,7 +60,12 @@ export function starter(context: TestContext, { entry, port: name, config }: (ty
             readBody(response).then((text) => resolve({ status: response.statusCode!, headers: response.headers, body: text }), reject);
           });
           request.on('error', reject);
-          for (const piece of [body ?? []].flat()) request.write(piece);
+          // In pieces it goes out chunked, otherwise whole, with its length.
+          if (!Array.isArray(body)) {
+            request.end(body);
+            return;
+          }
+          for (const piece of body) request.write(piece);
           request.end();
         }),
     };

@@ -51,15 +51,15 @@ describe('fault', () => {
   });
 
   test('lets a request go at once when its client leaves, and keeps no timer for it', async () => {
-    const { send, clock, passedAt } = start({ delay: { fixed: '1m' }, maxActive: 1 });
+    const { send, clock, passedAt, events } = start({ delay: { fixed: '1m' }, maxActive: 1 });
     const { over, outcome } = send();
     await clock.advance(10);
     over.cancellation.cancel(new ProxyError('client_closed'));
     assert.equal(await outcome, 'client_closed 499');
     const next = send();
     await clock.advance(60_000);
-    assert.equal(await next.outcome, 200, 'its place is free');
-    assert.deepEqual([passedAt.length, clock.pending], [1, 0]);
+    assert.equal(await next.outcome, 200);
+    assert.deepEqual([passedAt, events, clock.pending], [[60_010], ['delay', 'delay'], 0], 'its place is free');
   });
 
   test('a request whose client has left before is not held', async () => {
