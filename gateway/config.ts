@@ -1,18 +1,13 @@
 import { z } from 'zod';
-import { admissionPolicies, upstreamPolicies } from '../shared/config/policies.js';
+import { admissionPolicies } from '../shared/config/policies.js';
 import { routePriority } from '../shared/config/resilience.js';
-import { matchSchema } from '../shared/config/routes.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
+import { routeShape } from '../shared/config/shaping.js';
 import { network } from '../shared/config/units.js';
 
 export const routeSchema = z.strictObject({
-  name: z.string().min(1).optional().describe('Name in logs and metrics; default: its host and path.'),
-  match: matchSchema.prefault({}),
-  upstream: z.string().min(1).describe('Name of one of `upstreams`.'),
+  ...routeShape,
   ...admissionPolicies,
-  timeout: upstreamPolicies.timeout,
-  retry: upstreamPolicies.retry,
-  hedge: upstreamPolicies.hedge,
   priority: routePriority,
 });
 export type RouteConfig = z.output<typeof routeSchema>;

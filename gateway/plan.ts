@@ -1,12 +1,14 @@
 import type { GatewayDynamicConfig, RouteConfig } from './config.js';
-import { routeStack } from './stack.js';
+import { routeStack, sideStack } from './stack.js';
 import { Generation } from '../shared/config/generation.js';
 import { ProxyError } from '../shared/errors/proxy-error.js';
 import type { Service } from '../shared/http/service.js';
 import { delivery } from '../shared/policy/delivery.js';
 import type { Policies } from '../shared/policy/policies.js';
+import { destination } from '../shared/routing/destination.js';
+import { routeName } from '../shared/routing/route-name.js';
 import { RouteTable } from '../shared/routing/route-table.js';
-import type { Upstream, UpstreamDependencies } from '../shared/upstream/upstream.js';
+import type { UpstreamDependencies } from '../shared/upstream/upstream.js';
 import { UpstreamSet } from '../shared/upstream/upstream-set.js';
 
 interface Destination {
@@ -30,9 +32,7 @@ export class Plan {
       const table = new RouteTable<Destination>();
       for (const route of config.routes) {
         const name = routeName(route);
-        // Checked when the configuration was read: every route's upstream exists.
-        const upstream = upstreams.get(route.upstream)!;
-        table.add(route.match, { name, service: await routeService(name, route, upstream, generation, dependencies) });
+        table.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
       return new Plan(config, upstreams, table, generation);
     } catch (error) {
@@ -60,20 +60,16 @@ export interface PlanDependencies extends UpstreamDependencies {
   readonly policies: Policies;
 }
 
-async function routeService(name: string, route: RouteConfig, upstream: Upstream, generation: Generation, dependencies: PlanDependencies): Promise<Service> {
+async function routeService(name: string, route: RouteConfig, upstreams: UpstreamSet, generation: Generation, dependencies: PlanDependencies): Promise<Service> {
   const { policies, clock } = dependencies;
   return routeStack(
     {
       jwt: route.jwt && (await policies.jwt(generation, route.jwt)),
       rateLimit: route.rateLimit && (await policies.rateLimit(generation, `route ${name}`, route.rateLimit)),
-      ...(await delivery(generation, policies, clock, upstream, { ...route, scope: `route ${name}` })),
+        fault: route.fault && policies.fault(route.fault),
     },
-    upstream.balance,
+    await destination(route, upstreams, dependencies, async (upstream, shaping) =>
+      sideStack({ ...shaping, ...(await delivery(generation, policies, clock, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
+    ),
   );
 }
-
-function routeName({ name, match }: RouteConfig): string {
-  const methods = match.method === undefined ? '' : `${[match.method].flat().join(',')} `;
-  return name ?? `${methods}${match.host ?? ''}${match.path}`;
-}
-

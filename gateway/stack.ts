@@ -1,6 +1,7 @@
 import { stack, type Layer, type Service } from '../shared/http/service.js';
 import type { DeliveryLayers } from '../shared/policy/delivery.js';
 import { maxForwards } from '../shared/intermediary/max-forwards.js';
+import type { ShapingLayers } from '../shared/routing/destination.js';
 
 /*
  * The order in which a request meets the gateway's layers. The last part of the way, from the choice of an
@@ -34,19 +35,33 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
   );
 }
 
-export interface RouteLayers extends DeliveryLayers {
+export interface RouteLayers {
   readonly jwt: Layer | undefined;
   readonly rateLimit: Layer | undefined;
+  readonly fault: Layer | undefined;
 }
 
-/** What a request of one route passes, up to the choice of its endpoint. */
-export function routeStack(layers: RouteLayers, balance: Service): Service {
+/** What a request of one route passes, up to the choice of its upstream: one, one side of a split, or an answer of our own. */
+export function routeStack(layers: RouteLayers, destination: Service): Service {
   return stack(
     [
       layers.jwt, // who is it? before the quota, which may be counted by subject
       layers.rateLimit, // a refused request must not cost the upstream anything
+      layers.fault, // breaks what was let in, and nobody else's; before the deadline and the retries, which would hide it from the caller whom it is for
+    ],
+    destination, // a split chooses here: once, whatever is retried below, and by what the client sent, before anything is changed
+  );
+}
+
+/** What a request passes on its way to one upstream, up to the choice of its endpoint. */
+export function sideStack(layers: ShapingLayers & DeliveryLayers, balance: Service): Service {
+  return stack(
+    [
       layers.priority, // how important is it? before what sheds the less important
-      layers.concurrency, // more than the upstream can work on is shed before it waits for anything
+      layers.concurrency, // more than the upstream can work on is shed before anything is done for it
+      layers.headers, // before the copy is taken: it is to be what the upstream gets
+      layers.rewrite, // likewise
+      layers.mirror, // one copy for a request, not one for each attempt
       layers.deadline, // covers all attempts and the waiting between them
       layers.retry, // each attempt below is a new choice of endpoint
       layers.hedge, // one of the retry's attempts may be two, of which one is used

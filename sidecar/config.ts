@@ -1,16 +1,18 @@
 import { z } from 'zod';
 import { admissionPolicies } from '../shared/config/policies.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
+import { shapedRouteSchema, shapingPolicies } from '../shared/config/shaping.js';
 import { address, duration } from '../shared/config/units.js';
 
 const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout } = upstreamSchema.shape;
 
 /** The policies that stand between callers and the application. */
-export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, timeout, attemptTimeout, propagateDeadline });
+export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, fault: shapingPolicies.fault, headers: shapingPolicies.headers, timeout, attemptTimeout, propagateDeadline });
 
 /** What a snapshot of the control plane may replace while the sidecar runs. */
 export const sidecarDynamicSchema = z.strictObject({
   inbound: inboundPoliciesSchema.prefault({}),
+  routes: z.array(shapedRouteSchema).default([]).describe('What is done with calls to a service beside sending them to the upstream of its name: match.host is the name. A call that no route matches goes to that upstream.'),
   upstreams: upstreamsSchema.default({}),
 });
 export type SidecarDynamicConfig = z.output<typeof sidecarDynamicSchema>;
@@ -33,6 +35,7 @@ export const sidecarSchema = z.strictObject({
     })
     .optional(),
   outbound: z.strictObject({ listen: proxyListenSchema }).optional(),
+  routes: sidecarDynamicSchema.shape.routes,
   upstreams: sidecarDynamicSchema.shape.upstreams,
   limits: limitsSchema.prefault({}),
   via: viaName('sidecar'),
@@ -43,6 +46,6 @@ export type SidecarConfig = z.output<typeof sidecarSchema>;
 /** The policies of an inbound section, without the rest of it. */
 export function inboundPoliciesOf(inbound: SidecarConfig['inbound']): SidecarDynamicConfig['inbound'] {
   if (inbound === undefined) return {};
-  const { jwt, rateLimit, adaptiveConcurrency, timeout, attemptTimeout, propagateDeadline } = inbound;
-  return { jwt, rateLimit, adaptiveConcurrency, timeout, attemptTimeout, propagateDeadline };
+  const { jwt, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline } = inbound;
+  return { jwt, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline };
 }

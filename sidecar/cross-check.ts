@@ -1,11 +1,16 @@
+import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
 import type { Problem } from '../shared/config/load.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { service, inbound, outbound, upstreams, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
-  const problems: Problem[] = [];
+  const { service, inbound, outbound, routes, upstreams, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
+  const problems: Problem[] = checkRoutes(routes, upstreams);
+  (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
+    const match = isObject(route) ? route['match'] : undefined;
+    if (isObject(route) && (!isObject(match) || match['host'] === undefined)) problems.push({ path: `routes[${index}].match.host`, message: 'is missing: calls go by the host that they are for' });
+  });
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
     if (isObject(upstream)) problems.push(...checkClientTls(upstream['tls'], `upstreams.${name}.tls`), ...checkDelivery({ path: `upstreams.${name}`, own: upstream }));
   }
@@ -18,6 +23,9 @@ export function crossCheck(document: unknown): Problem[] {
   }
   if (outbound === undefined && upstreams !== undefined) {
     problems.push({ path: 'upstreams', message: 'upstreams are reached through outbound, which is missing' });
+  }
+  if (outbound === undefined && Array.isArray(routes) && routes.length > 0) {
+    problems.push({ path: 'routes', message: 'routes are for what goes out through outbound, which is missing' });
   }
   const { advertise } = isObject(controlPlane) ? controlPlane : ({} as Record<string, unknown>);
   if (advertise !== undefined && inbound === undefined) {

@@ -11,9 +11,9 @@ await runProxy({
   description: 'The helper: the proxy beside one application.',
   schema: sidecarSchema,
   crossCheck,
-  parseSnapshot: (document) => parseConfig(document, sidecarDynamicSchema),
-  dynamicOf: ({ inbound, upstreams }) => ({ inbound: inboundPoliciesOf(inbound), upstreams }),
-  withDynamic: (config, { inbound, upstreams }) => ({ ...config, ...(config.inbound && { inbound: { ...config.inbound, ...inbound } }), upstreams }),
+  parseSnapshot: (document) => parseConfig(document, sidecarDynamicSchema, crossCheck),
+  dynamicOf: ({ inbound, routes, upstreams }) => ({ inbound: inboundPoliciesOf(inbound), routes, upstreams }),
+  withDynamic: (config, { inbound, routes, upstreams }) => ({ ...config, ...(config.inbound && { inbound: { ...config.inbound, ...inbound } }), routes, upstreams }),
   create: (config, dataPlane) => Sidecar.create(config, dataPlane),
 
   async beside({ service, inbound, controlPlane }, { clock, lifecycle }) {

@@ -37,7 +37,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       sidecar.#inbound = await sidecar.#side('inbound', inbound.listen, plan, inboundStack);
     }
     if (outbound !== undefined) {
-      const plan = await OutboundPlan.build(config.upstreams, dataPlane.dependencies);
+      const plan = await OutboundPlan.build(config, dataPlane.dependencies);
       sidecar.#outbound = await sidecar.#side('outbound', outbound.listen, plan, outboundStack);
     }
     return sidecar;
@@ -56,13 +56,13 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
   }
 
   /** Exchanges policies and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */
-  async apply({ inbound: policies, upstreams }: SidecarDynamicConfig): Promise<void> {
+  async apply({ inbound: policies, routes, upstreams }: SidecarDynamicConfig): Promise<void> {
     const { dependencies } = this.dataPlane;
     const [inbound, outbound] = [this.#inbound, this.#outbound];
     const inboundPlan = inbound && (await InboundPlan.build({ ...this.#inboundConfig(this.config.inbound!), policies }, dependencies, inbound.plan));
     let outboundPlan: OutboundPlan | undefined;
     try {
-      outboundPlan = outbound && (await OutboundPlan.build(upstreams, dependencies, outbound.plan));
+      outboundPlan = outbound && (await OutboundPlan.build({ routes, upstreams }, dependencies, outbound.plan));
     } catch (error) {
       inboundPlan?.retire(inbound?.plan);
       throw error;

@@ -1,4 +1,4 @@
-import type { Model } from '../model/model.js';
+import { servicesIn, type Model } from '../model/model.js';
 import type { Placement, Policy } from '../model/resources.js';
 
 /** A proxy, as far as its configuration depends on it. */
@@ -13,14 +13,15 @@ export interface Proxy {
 export type Endpoints = (service: string) => readonly string[];
 
 type Spec = Policy['spec'];
+type Place = Exclude<Placement, 'both' | 'none'>;
 
 /**
  * The configuration document of one proxy: a pure function of the resources, the registry and who asks. Equal
  * input gives equal text, so that a change which does not concern a proxy is not sent to it.
  *
  * This is where `placement` takes effect. A policy for a service runs either at the gateway, on the routes and the
- * upstream that lead to it, or in the mesh: what admits requests in the service's own sidecars, what governs how they
- * are sent in the sidecars of those who call.
+ * upstream that lead to it, or in the mesh: what admits requests, and faults, in the service's own sidecars, what governs how
+ * and where they are sent in the sidecars of those who call.
  */
 export function compile(model: Model, endpoints: Endpoints, proxy: Proxy): object {
   return proxy.kind === 'gateway' ? compileGateway(model, endpoints) : compileSidecar(model, endpoints, proxy.service);
@@ -28,10 +29,11 @@ export function compile(model: Model, endpoints: Endpoints, proxy: Proxy): objec
 
 function compileGateway(model: Model, endpoints: Endpoints): object {
   const referenced = new Set(model.routes.map((route) => route.service));
+  for (const service of sentToBeside(model, 'ambassador', (target) => referenced.has(target))) referenced.add(service);
   return {
     routes: model.routes.map(({ name, match, service }) => {
-      const { jwt, rateLimit, timeout } = specFor(model, service, 'ambassador');
-      return defined({ name, match, upstream: service, jwt, rateLimit, timeout });
+      const { jwt, rateLimit, fault, headers, mirror, timeout, ...spec } = specFor(model, service, 'ambassador');
+      return defined({ name, match, ...destination(service, spec), jwt, rateLimit, fault, headers, mirror, timeout });
     }),
     upstreams: Object.fromEntries(
       model.services
@@ -45,12 +47,20 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
 }
 
 function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefined): object {
-  const { jwt, rateLimit, adaptiveConcurrency } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
+  const { jwt, rateLimit, adaptiveConcurrency, fault } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
+  const called = model.services.filter(({ name }) => name !== own);
+  const routes = called.flatMap(({ name }) => {
+    const { headers, mirror, ...spec } = specFor(model, name, 'sidecar');
+    if (headers === undefined && mirror === undefined && spec.split === undefined) return [];
+    return [defined({ name, match: { host: name }, ...destination(name, spec), headers, mirror })];
+  });
+  const referenced = sentToBeside(model, 'sidecar', (target) => target !== own);
   return {
-    inbound: defined({ jwt, rateLimit, adaptiveConcurrency }),
+    inbound: defined({ jwt, rateLimit, adaptiveConcurrency, fault }),
+    ...(routes.length > 0 && { routes }),
     upstreams: Object.fromEntries(
       model.services
-        .filter(({ name }) => name !== own)
+        .filter(({ name }) => name !== own || referenced.has(name))
         .map((service) => {
           const { timeout, attemptTimeout, retry, hedge, breaker, propagateDeadline } = specFor(model, service.name, 'sidecar');
           return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, hedge, breaker, propagateDeadline })];
@@ -59,10 +69,23 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
   };
 }
 
+/** Where requests for a service go: to it, or to the sides of a split in its place. */
+function destination(service: string, { split, sticky }: Spec): object {
+  return split === undefined ? { upstream: service } : { split, sticky };
+}
+
+/** The services that get requests or copies of them in the place of others for which `isSentTo` holds. */
+function sentToBeside(model: Model, place: Place, isSentTo: (service: string) => boolean): ReadonlySet<string> {
+  return new Set(model.policies.filter(({ placement, target }) => holds(placement, place) && target.services.some(isSentTo)).flatMap((policy) => servicesIn(policy).map(([, service]) => service)));
+}
+
 /** What the policies placed here say about a service. No two of them say the same: the model was checked. */
-function specFor(model: Model, service: string, place: 'ambassador' | 'sidecar'): Spec {
-  const holds = (placement: Placement): boolean => placement === place || placement === 'both';
-  return Object.assign({}, ...model.policies.filter(({ placement, target }) => holds(placement) && target.services.includes(service)).map(({ spec }) => spec)) as Spec;
+function specFor(model: Model, service: string, place: Place): Spec {
+  return Object.assign({}, ...model.policies.filter(({ placement, target }) => holds(placement, place) && target.services.includes(service)).map(({ spec }) => spec)) as Spec;
+}
+
+function holds(placement: Placement, place: Place): boolean {
+  return placement === place || placement === 'both';
 }
 
 function defined(object: Record<string, unknown>): Record<string, unknown> {

@@ -44,6 +44,9 @@ export class Model {
     }
     const claimed = new Map<string, string>();
     for (const policy of this.policies) {
+      for (const [setting, service] of servicesIn(policy)) {
+        if (!names.has(service)) problems.push({ path: `Policy/${policy.name}.spec.${setting}.upstream`, message: `there is no service "${service}"` });
+      }
       for (const service of policy.target.services) {
         if (!names.has(service)) problems.push({ path: `Policy/${policy.name}.target.services`, message: `there is no service "${service}"` });
         for (const place of policy.placement === 'both' ? ['ambassador', 'sidecar'] : policy.placement === 'none' ? [] : [policy.placement]) {
@@ -57,6 +60,11 @@ export class Model {
     }
     return problems;
   }
+}
+
+/** The services that a policy sends requests to beside those that it is for, with where it says so. */
+export function servicesIn({ spec: { split = [], mirror } }: Policy): [setting: string, service: string][] {
+  return [...split.map(({ upstream }, index): [string, string] => [`split[${index}]`, upstream]), ...(mirror === undefined ? [] : [['mirror', mirror.upstream] as [string, string]])];
 }
 
 function key({ kind, name }: Resource): string {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { admissionPolicies, upstreamPolicies } from '../../shared/config/policies.js';
 import { matchSchema } from '../../shared/config/routes.js';
+import { servicePolicies } from '../../shared/config/shaping.js';
 import { address } from '../../shared/config/units.js';
 
 /*
@@ -27,14 +28,19 @@ export const routeResourceSchema = z.strictObject({
   service: name.describe('The service that the gateway sends matching requests to.'),
 });
 
+/** All that a policy may say. */
+const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies };
+const settings = Object.keys(policies);
+
 export const policySchema = z.strictObject({
   kind: z.literal('Policy'),
   name,
   placement: z.enum(placements).describe('Where it runs: at the gateway, in the sidecars, in both, or nowhere.'),
   target: z.strictObject({ services: z.array(name).min(1) }),
   spec: z
-    .strictObject({ ...admissionPolicies, ...upstreamPolicies })
-    .refine((spec) => Object.keys(spec).length > 0, { message: 'at least one of jwt, rateLimit, adaptiveConcurrency, timeout, attemptTimeout, propagateDeadline, retry, hedge and breaker is needed' }),
+    .strictObject(policies)
+    .refine((spec) => Object.keys(spec).length > 0, { message: `at least one of ${settings.slice(0, -1).join(', ')} and ${settings.at(-1)} is needed` })
+    .refine((spec) => spec.sticky === undefined || spec.split !== undefined, { path: ['sticky'], message: 'is for split, which is missing' }),
 });
 
 export const resourceSchema = z.discriminatedUnion('kind', [serviceSchema, routeResourceSchema, policySchema]);

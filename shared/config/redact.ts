@@ -1,4 +1,4 @@
-const secretKeys = /^(?:.*(?:password|secret|token|credential|apikey|api_key|privatekey|private_key)|d|p|q|dp|dq|qi|k)$/i;
+const secretKeys = /^(?:.*(?:password|secret|token|credential|authorization|apikey|api_key|api-key|privatekey|private_key)|d|p|q|dp|dq|qi|k)$/i;
 const pathKeys = /(?:file|path|uri|url)$/i;
 
 /**

@@ -40,6 +40,8 @@ export const catalogue = {
   rate_limit_unavailable: { ...local, status: 503, flag: 'RLSE', detail: 'Quotas cannot be checked at the moment.' },
   overloaded: { ...local, status: 503, flag: 'OM', detail: 'This proxy has as many requests in flight as it accepts.' },
 
+  fault_injected: { ...local, status: 503, flag: 'FI', detail: 'The request was made to fail on purpose.' },
+
   no_endpoint: { ...local, status: 503, flag: 'UH', detail: 'The upstream has no endpoint that can take the request.' },
   breaker_open: { ...local, status: 503, flag: 'UO', detail: 'The upstream failed too often and is being spared.' },
   upstream_queue_full: { ...local, status: 503, flag: 'UO', detail: 'Too many requests wait for a connection to the upstream.' },

@@ -5,19 +5,24 @@ export interface ProxyErrorOptions {
   readonly cause?: unknown;
   /** Fields for the answer, such as `WWW-Authenticate` or `Retry-After`. */
   readonly fields?: Readonly<Record<string, string>>;
+  /** Instead of the catalogue's status, where configuration says which. */
+  readonly status?: number;
 }
 
 /** The one kind of error that layers throw; anything else that is thrown is a defect (`internal`). */
 export class ProxyError extends Error {
   override readonly name = 'ProxyError';
   readonly fields: Readonly<Record<string, string>>;
+  /** What the client gets. */
+  readonly status: number;
 
   constructor(
     readonly code: ErrorCode,
-    { cause, fields = {} }: ProxyErrorOptions = {},
+    { cause, fields = {}, status = describe(code).status }: ProxyErrorOptions = {},
   ) {
     super(`${code}: ${describe(code).detail}`, cause === undefined ? undefined : { cause });
     this.fields = fields;
+    this.status = status;
   }
 
   get entry(): ErrorEntry {

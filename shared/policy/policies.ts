@@ -2,15 +2,18 @@ import type { Clock } from '../clock/clock.js';
 import type { Generation } from '../config/generation.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
 import type { AdaptiveConcurrencyConfig, HedgeConfig, RetryBudgetConfig } from '../config/resilience.js';
+import type { FaultConfig, MirrorConfig } from '../config/shaping.js';
 import { outcomeMatcher } from '../errors/retry-conditions.js';
-import type { Layer } from '../http/service.js';
+import type { Layer, Service } from '../http/service.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { ResilienceMetrics } from '../telemetry/resilience-metrics.js';
 import { adaptiveConcurrency } from './adaptive-concurrency/adaptive-concurrency.js';
 import { AdaptiveLimit } from './adaptive-concurrency/adaptive-limit.js';
+import { fault } from './fault/fault.js';
 import { hedge, HedgeDelay, type HedgeDependencies } from './hedge/hedge.js';
 import { jwt } from './jwt/jwt.js';
+import { mirror } from './mirror/mirror.js';
 import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
 import { RetryBudget } from './retry/retry-budget.js';
 import { retry } from './retry/retry.js';
@@ -87,6 +90,18 @@ export class Policies {
       return { limit, close: this.#resilience.watch(scope, limit) };
     });
     return adaptiveConcurrency(config, { clock, limit, onShed: (priority) => this.#resilience.shed(scope, priority) });
+  }
+
+  /** Holds no state that the next version of a configuration would miss: those that are held are let go in their time. */
+  fault(config: FaultConfig): Layer {
+    const { clock, random, metrics } = this.dependencies;
+    return fault(config, { clock, random, onEvent: (event) => metrics.faultEvent(event) });
+  }
+
+  /** `shadow` sends to the upstream that gets the copies. */
+  mirror(config: MirrorConfig, shadow: Service): Layer {
+    const { clock, random, metrics } = this.dependencies;
+    return mirror(config, shadow, { clock, random, onOutcome: (outcome) => metrics.mirrorOutcome(config.upstream, outcome) });
   }
 }
 

@@ -1,20 +1,19 @@
 import type { HttpRequest } from '../http/message.js';
+import { allHold, conditionsOf, type Condition, type Conditions } from './conditions.js';
 
 /** What a request must look like. Everything that is given must hold. */
-export interface RouteMatch {
+export interface RouteMatch extends Conditions {
   /** Prefix on a segment boundary: `/orders` matches `/orders` and `/orders/7`, not `/orders2`. */
   readonly path: string;
   /** Exact host without port, or `*.suffix`; any host when absent. */
   readonly host?: string | undefined;
   readonly method?: string | readonly string[] | undefined;
-  /** Fields and the exact values they must have. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 interface Entry<T> {
   readonly value: T;
   readonly methods: ReadonlySet<string> | undefined;
-  readonly headers: readonly (readonly [name: string, value: string])[];
+  readonly conditions: readonly Condition[];
 }
 
 class Node<T> {
@@ -27,7 +26,7 @@ class Node<T> {
  * routes: a map by host, then a tree by path segment.
  *
  * Precedence: exact host, then the longest wildcard, then no host; within a host the longest path; within a
- * path the most conditions (method, fields), then the order of configuration.
+ * path the most conditions (method, fields, cookies, query), then the order of configuration.
  */
 export class RouteTable<T> {
   readonly #exact = new Map<string, Node<T>>();
@@ -38,7 +37,7 @@ export class RouteTable<T> {
     const entry: Entry<T> = {
       value,
       methods: match.method === undefined ? undefined : new Set([match.method].flat()),
-      headers: Object.entries(match.headers ?? {}).map(([name, expected]) => [name.toLowerCase(), expected] as const),
+      conditions: conditionsOf(match),
     };
     let node = this.#rootFor(match.host?.toLowerCase());
     for (const segment of match.path.split('/').filter((segment) => segment !== '')) {
@@ -83,7 +82,7 @@ export class RouteTable<T> {
 }
 
 function conditions(entry: Entry<unknown>): number {
-  return (entry.methods === undefined ? 0 : 1) + entry.headers.length;
+  return (entry.methods === undefined ? 0 : 1) + entry.conditions.length;
 }
 
 /** The host of an authority, without its port. */
@@ -106,8 +105,8 @@ function descend<T>(node: Node<T>, request: HttpRequest, from: number): Entry<T>
 }
 
 function firstThatHolds<T>(node: Node<T>, request: HttpRequest): Entry<T> | undefined {
-  return node.entries.find(
-    ({ methods, headers }) =>
-      (methods === undefined || methods.has(request.method)) && headers.every(([name, value]) => request.headers.get(name) === value),
-  );
+  for (const entry of node.entries) {
+    if ((entry.methods === undefined || entry.methods.has(request.method)) && allHold(entry.conditions, request)) return entry;
+  }
+  return undefined;
 }

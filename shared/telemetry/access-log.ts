@@ -15,10 +15,10 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
   const time = timestamps(clock);
   const names = new NameFields();
   const log = (exchange: Exchange): void => {
-    const { errorCode, trace, caller, startedAt, respondedAt, clientAddress, requestId } = exchange;
+    const { errorCode, flags, trace, caller, startedAt, respondedAt, clientAddress, requestId } = exchange;
     const { method, authority, path } = exchange.request!;
     const { route = '', upstream = '', endpoint = '' } = exchange;
-    const failure = errorCode === undefined ? '' : `,"code":"${errorCode}","flags":"${describe(errorCode).flag}"`;
+    const failure = errorCode !== undefined ? `,"code":"${errorCode}","flags":"${flags === undefined ? '' : `${flags},`}${describe(errorCode).flag}"` : flags === undefined ? '' : `,"flags":"${flags}"`;
     const who = caller === undefined ? '' : `,"caller":${asciiJson(caller.subject)}`;
     const where = trace === undefined ? '' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}"`;
     const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;

@@ -2,6 +2,8 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { ErrorCode } from '../errors/catalogue.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Layer } from '../http/service.js';
+import type { FaultEvent } from '../policy/fault/fault.js';
+import type { MirrorOutcome } from '../policy/mirror/mirror.js';
 import { DurationHistogram, type DurationSeries } from './duration-histogram.js';
 
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']);
@@ -29,6 +31,8 @@ export class ProxyMetrics {
   readonly #rateLimited = this.#counter('proxy_rate_limit_decisions_total', 'Requests beyond a quota, and requests whose quota could not be checked.', ['scope', 'decision']);
   readonly #keySets = this.#counter('proxy_key_set_fetches_total', 'Fetches of an issuer’s keys, by result.', ['result']);
   readonly #certificates = this.#counter('proxy_certificate_reloads_total', 'Exchanges of certificates, by whether the new files could be used.', ['result']);
+  readonly #faults = this.#counter('proxy_faults_injected_total', 'Requests that were held or aborted on purpose, and those that were to be held but for the limit.', ['type']);
+  readonly #mirrored = this.#counter('proxy_mirrored_total', 'Requests that were to be copied to an upstream, by what became of the copy.', ['upstream', 'outcome']);
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
   readonly #workerExits = this.#counter('proxy_worker_exits_total', 'Workers that ended without having been told to, and were replaced.', []);
   readonly #tallies = new Map<string, Tally>();
@@ -89,6 +93,14 @@ export class ProxyMetrics {
 
   keySetEvent(result: 'fetched' | 'stale' | 'unavailable'): void {
     this.#keySets.inc({ result });
+  }
+
+  faultEvent(type: FaultEvent): void {
+    this.#faults.inc({ type });
+  }
+
+  mirrorOutcome(upstream: string, outcome: MirrorOutcome): void {
+    this.#mirrored.inc({ upstream, outcome });
   }
 
   certificateReload(result: 'used' | 'refused'): void {

@@ -6,6 +6,7 @@ import type { Address } from '../../shared/config/units.js';
 import { formatAddress } from '../../shared/config/units.js';
 import type { Service } from '../../shared/http/service.js';
 import { delivery } from '../../shared/policy/delivery.js';
+import { headerChanges } from '../../shared/policy/header-changes/header-changes.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
@@ -30,7 +31,7 @@ export class InboundPlan {
   static async build(config: InboundConfig, dependencies: UpstreamDependencies & { policies: Policies }, previous?: InboundPlan): Promise<InboundPlan> {
     const generation = new Generation(previous?.generation);
     const { service, app, connectTimeout, idleTimeout } = config;
-    const { jwt, rateLimit, attemptTimeout } = config.policies;
+    const { jwt, rateLimit, fault, headers, attemptTimeout } = config.policies;
     const upstreams = new UpstreamSet(
       { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
       dependencies,
@@ -43,6 +44,8 @@ export class InboundPlan {
         {
           jwt: jwt && (await policies.jwt(generation, jwt)),
           rateLimit: rateLimit && (await policies.rateLimit(generation, 'inbound', rateLimit)),
+          fault: fault && policies.fault(fault),
+          headers: headers && headerChanges(headers),
           ...(await delivery(generation, policies, clock, upstream, { ...config.policies, scope: 'inbound' })),
         },
         upstream.balance,

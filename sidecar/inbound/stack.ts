@@ -34,6 +34,8 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
 export interface RouteLayers extends Pick<DeliveryLayers, 'concurrency' | 'deadline' | 'announce'> {
   readonly jwt: Layer | undefined;
   readonly rateLimit: Layer | undefined;
+  readonly fault: Layer | undefined;
+  readonly headers: Layer | undefined;
 }
 
 export function routeStack(layers: RouteLayers, app: Service): Service {
@@ -41,7 +43,9 @@ export function routeStack(layers: RouteLayers, app: Service): Service {
     [
       layers.jwt, // who is it? before the quota, which may be counted by subject
       layers.rateLimit, // a refused request must not cost the application anything
+      layers.fault, // breaks what was let in, and nobody else's; what it holds, the application has not had yet
       layers.concurrency, // more than the application can work on is shed before it waits for anything
+      layers.headers, // what the application gets, and what its callers do
       layers.deadline, // the application gets no longer than its callers were told
       layers.announce, // and is told how long that is
     ],

@@ -1,27 +1,35 @@
+import type { SidecarDynamicConfig } from '../config.js';
 import { Generation } from '../../shared/config/generation.js';
-import type { UpstreamConfig } from '../../shared/config/sections.js';
+import type { ShapedRoute } from '../../shared/config/shaping.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Service } from '../../shared/http/service.js';
 import { delivery } from '../../shared/policy/delivery.js';
 import type { Policies } from '../../shared/policy/policies.js';
-import { hostOf } from '../../shared/routing/route-table.js';
+import { destination } from '../../shared/routing/destination.js';
+import { routeName } from '../../shared/routing/route-name.js';
+import { hostOf, RouteTable } from '../../shared/routing/route-table.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
-import { routeStack } from './stack.js';
+import { routeStack, sideStack } from './stack.js';
+
+interface Destination {
+  readonly name: string;
+  readonly service: Service;
+}
+
+type OutboundConfig = Pick<SidecarDynamicConfig, 'routes' | 'upstreams'>;
+type OutboundDependencies = UpstreamDependencies & { readonly policies: Policies };
 
 /** One version of the services that the application may call. */
 export class OutboundPlan {
   private constructor(
     readonly upstreams: UpstreamSet,
     private readonly services: ReadonlyMap<string, Service>,
+    private readonly table: RouteTable<Destination> | undefined,
     private readonly generation: Generation,
   ) {}
 
-  static async build(
-    configs: Readonly<Record<string, UpstreamConfig>>,
-    dependencies: UpstreamDependencies & { policies: Policies },
-    previous?: OutboundPlan,
-  ): Promise<OutboundPlan> {
+  static async build({ routes, upstreams: configs }: OutboundConfig, dependencies: OutboundDependencies, previous?: OutboundPlan): Promise<OutboundPlan> {
     const generation = new Generation(previous?.generation);
     const upstreams = new UpstreamSet(configs, dependencies, previous?.upstreams);
     try {
@@ -29,9 +37,14 @@ export class OutboundPlan {
       const { policies, clock } = dependencies;
       for (const upstream of upstreams) {
         const { name, balance } = upstream;
-        services.set(name, routeStack(await delivery(generation, policies, clock, upstream, { scope: `upstream ${name}` }), balance));
+        services.set(name, sideStack(await delivery(generation, policies, clock, upstream, { scope: `upstream ${name}` }), balance));
       }
-      return new OutboundPlan(upstreams, services, generation);
+      const table = routes.length === 0 ? undefined : new RouteTable<Destination>();
+      for (const route of routes) {
+        const name = routeName(route);
+        table?.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
+      }
+      return new OutboundPlan(upstreams, services, table, generation);
     } catch (error) {
       upstreams.retire(previous?.upstreams);
       generation.retire(previous?.generation);
@@ -39,8 +52,13 @@ export class OutboundPlan {
     }
   }
 
-  /** The host that the application asked for names the upstream; any port is as good as another. */
+  /** A route for the host that the application asked for, or else the upstream of that name; any port is as good as another. */
   readonly route: Service = (request, exchange) => {
+    const routed = this.table?.find(request);
+    if (routed !== undefined) {
+      exchange.route = routed.name;
+      return routed.service(request, exchange);
+    }
     const name = hostOf(request.authority);
     const service = this.services.get(name);
     if (service === undefined) return Promise.reject(new ProxyError('no_route'));
@@ -52,4 +70,14 @@ export class OutboundPlan {
     this.upstreams.retire(successor?.upstreams);
     this.generation.retire(successor?.generation);
   }
+}
+
+async function routeService(name: string, route: ShapedRoute, upstreams: UpstreamSet, generation: Generation, dependencies: OutboundDependencies): Promise<Service> {
+  const { policies, clock } = dependencies;
+  return routeStack(
+    { fault: route.fault && policies.fault(route.fault) },
+    await destination(route, upstreams, dependencies, async (upstream, shaping) =>
+      sideStack({ ...shaping, ...(await delivery(generation, policies, clock, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
+    ),
+  );
 }

@@ -1,6 +1,7 @@
 import { stack, type Layer, type Service } from '../../shared/http/service.js';
 import type { DeliveryLayers } from '../../shared/policy/delivery.js';
 import { maxForwards } from '../../shared/intermediary/max-forwards.js';
+import type { ShapingLayers } from '../../shared/routing/destination.js';
 
 /*
  * What a call of the application passes on its way to another service. The last part of the way, from the
@@ -31,10 +32,28 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
   );
 }
 
-export function routeStack(layers: DeliveryLayers, balance: Service): Service {
+export interface RouteLayers {
+  readonly fault: Layer | undefined;
+}
+
+/** What a call of one route passes, up to the choice of its upstream. Calls that no route matches go straight to a side. */
+export function routeStack(layers: RouteLayers, destination: Service): Service {
   return stack(
     [
-      layers.concurrency, // more than the upstream can work on is shed before it waits for anything
+      layers.fault, // before the deadline and the retries, which would hide it from the application whom it is for
+    ],
+    destination, // a split chooses here: once, whatever is retried below, and by what the application sent, before anything is changed
+  );
+}
+
+/** What a call passes on its way to one upstream, up to the choice of its endpoint. */
+export function sideStack(layers: Partial<ShapingLayers> & DeliveryLayers, balance: Service): Service {
+  return stack(
+    [
+      layers.concurrency, // more than the upstream can work on is shed before anything is done for it
+      layers.headers, // before the copy is taken: it is to be what the upstream gets
+      layers.rewrite, // likewise
+      layers.mirror, // one copy for a call, not one for each attempt
       layers.deadline, // covers all attempts and the waiting between them
       layers.retry, // each attempt below is a new choice of endpoint
       layers.hedge, // one of the retry's attempts may be two, of which one is used

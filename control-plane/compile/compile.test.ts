@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { gatewayDynamicSchema } from '../../gateway/config.js';
+import { crossCheck as checkGateway } from '../../gateway/cross-check.js';
+import { parseConfig } from '../../shared/config/load.js';
+import { sidecarDynamicSchema } from '../../sidecar/config.js';
+import { crossCheck as checkSidecar } from '../../sidecar/cross-check.js';
+import { Model } from '../model/model.js';
+import type { Placement, Policy, Resource } from '../model/resources.js';
+import { compile } from './compile.js';
+
+const services = ['orders', 'inventory', 'inventory-v2', 'shadow'].map((name): Resource => ({ kind: 'Service', name }));
+const route: Resource = { kind: 'Route', name: 'stock', match: { path: '/stock' }, service: 'inventory' };
+const split = [{ upstream: 'inventory', weight: 90 }, { upstream: 'inventory-v2', weight: 10 }];
+const fault = { abort: { status: 503, percent: 5 } };
+const headers = { request: { set: { 'X-Tier': 'gold' } } };
+const spec = { split, sticky: { ip: true }, mirror: { upstream: 'shadow' }, fault, headers } satisfies Policy['spec'];
+
+/** What each proxy gets of a policy for `inventory`; each document is also one that the proxy accepts. */
+function documents(placement: Placement, policy: Policy['spec'] = spec) {
+  const model = Model.of([...services, route, { kind: 'Policy', name: 'shape', placement, target: { services: ['inventory'] }, spec: policy }]);
+  assert.deepEqual(model.problems(), []);
+  const of = (service?: string): { routes?: object[]; inbound?: object; upstreams: object } => {
+    const document = compile(model, () => ['127.0.0.1:1'], { node: 'n', kind: service === undefined ? 'gateway' : 'sidecar', service });
+    if (service === undefined) parseConfig(document, gatewayDynamicSchema, checkGateway);
+    else parseConfig(document, sidecarDynamicSchema, checkSidecar);
+    return document as ReturnType<typeof of>;
+  };
+  return { gateway: of(), caller: of('orders'), callee: of('inventory'), canary: of('inventory-v2') };
+}
+
+describe('shaping policies', () => {
+  test('at the ambassador they are on the gateway’s routes, whose upstreams come with them', () => {
+    const { gateway, caller, callee } = documents('ambassador');
+    assert.deepEqual(gateway.routes, [{ name: 'stock', match: { path: '/stock' }, split, sticky: { ip: true }, fault, headers, mirror: { upstream: 'shadow' } }]);
+    assert.deepEqual(Object.keys(gateway.upstreams).sort(), ['inventory', 'inventory-v2', 'shadow']);
+    assert.deepEqual([caller.routes, callee.inbound], [undefined, {}]);
+  });
+
+  test('at the sidecar they are with those who call, and faults with the one that is called', () => {
+    const { gateway, caller, callee, canary } = documents('sidecar');
+    assert.deepEqual(gateway.routes, [{ name: 'stock', match: { path: '/stock' }, upstream: 'inventory' }]);
+    assert.deepEqual(Object.keys(gateway.upstreams), ['inventory']);
+    assert.deepEqual(caller.routes, [{ name: 'inventory', match: { host: 'inventory' }, split, sticky: { ip: true }, headers, mirror: { upstream: 'shadow' } }]);
+    assert.deepEqual(caller.inbound, {});
+    assert.deepEqual(callee.inbound, { fault });
+    assert.equal(callee.routes, undefined);
+    assert.ok('inventory-v2' in canary.upstreams, 'a side calls the service too, and may be sent to itself');
+  });
+
+  test('nowhere they are in no document, and in both they are in both', () => {
+    const nowhere = documents('none');
+    assert.deepEqual([nowhere.gateway.routes, nowhere.caller.routes, nowhere.callee.inbound], [[{ name: 'stock', match: { path: '/stock' }, upstream: 'inventory' }], undefined, {}]);
+    const both = documents('both', { fault });
+    assert.deepEqual([both.gateway.routes, both.callee.inbound], [[{ name: 'stock', match: { path: '/stock' }, upstream: 'inventory', fault }], { fault }]);
+  });
+
+  test('a side or a shadow that is no service is named', () => {
+    const model = Model.of([...services, { kind: 'Policy', name: 'shape', placement: 'both', target: { services: ['inventory'] }, spec: { split: [{ upstream: 'inventory', weight: 1 }, { upstream: 'gone', weight: 1 }], mirror: { upstream: 'lost' } } }]);
+    assert.deepEqual(model.problems(), [
+      { path: 'Policy/shape.spec.split[1].upstream', message: 'there is no service "gone"' },
+      { path: 'Policy/shape.spec.mirror.upstream', message: 'there is no service "lost"' },
+    ]);
+  });
+});

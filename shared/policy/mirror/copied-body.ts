@@ -1,0 +1,74 @@
+import type { Body, BodySink } from '../../http/body.js';
+
+/** The whole body, or why there is none. */
+type Copy = Buffer | 'too_large' | 'incomplete';
+
+/** A body that goes on as it comes, and of which a copy is kept while it does. */
+export class CopiedBody implements Body {
+  readonly bytes = undefined;
+  #kept: Buffer[] = [];
+  #size = 0;
+  #onCopy: ((copy: Copy) => void) | undefined;
+
+  constructor(
+    private readonly source: Body,
+    private readonly maxBytes: number,
+    /** Called once: when the body is whole, or will not be. */
+    onCopy: (copy: Copy) => void,
+  ) {
+    this.#onCopy = onCopy;
+  }
+
+  get length(): number | undefined {
+    return this.source.length;
+  }
+
+  pipe(sink: BodySink): void {
+    this.source.pipe({
+      chunk: (data) => {
+        // The original first.
+        const wantsMore = sink.chunk(data);
+        this.#keep(data);
+        return wantsMore;
+      },
+      end: (trailers) => {
+        sink.end(trailers);
+        this.#settle(() => Buffer.concat(this.#kept, this.#size));
+      },
+      fail: (reason) => {
+        sink.fail(reason);
+        this.abandon();
+      },
+    });
+  }
+
+  resume(): void {
+    this.source.resume();
+  }
+
+  cancel(reason: Error): void {
+    this.source.cancel(reason);
+    this.abandon();
+  }
+
+  /** The body will not be whole, if it is not yet. */
+  abandon(): void {
+    this.#settle(() => 'incomplete');
+  }
+
+  #keep(data: Buffer): void {
+    if (this.#onCopy === undefined) return;
+    this.#size += data.length;
+    if (this.#size > this.maxBytes) this.#settle(() => 'too_large');
+    else this.#kept.push(data);
+  }
+
+  #settle(copy: () => Copy): void {
+    const onCopy = this.#onCopy;
+    if (onCopy === undefined) return;
+    this.#onCopy = undefined;
+    const outcome = copy();
+    this.#kept = [];
+    onCopy(outcome);
+  }
+}
