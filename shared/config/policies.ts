@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { healthPolicies } from './health.js';
 import { duration, size } from './units.js';
 
 /*
@@ -94,4 +95,5 @@ export const upstreamPolicies = {
   attemptTimeout: duration.optional().describe('Time for the response of one attempt to start; default: the timeout.'),
   retry: retrySchema.optional(),
   breaker: breakerSchema.optional(),
+  ...healthPolicies,
 };
