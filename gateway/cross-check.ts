@@ -1,4 +1,5 @@
 import type { Problem } from '../shared/config/load.js';
+import { checkUpstreams } from '../shared/config/upstream-check.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
@@ -13,6 +14,7 @@ export function crossCheck(document: unknown): Problem[] {
   });
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
+  problems.push(...checkUpstreams(upstreams));
   duplicateRoutes(routes).forEach((index) =>
     problems.push({ path: `routes[${index}].match`, message: 'another route before it matches exactly the same requests' }),
   );

@@ -3,9 +3,11 @@ import { routeStack } from './stack.js';
 import { Generation } from '../shared/config/generation.js';
 import { ProxyError } from '../shared/errors/proxy-error.js';
 import type { Service } from '../shared/http/service.js';
+import { discover, type DiscoverDependencies } from '../shared/discovery/discover.js';
 import { deadline } from '../shared/policy/deadline/deadline.js';
 import type { Policies } from '../shared/policy/policies.js';
 import { RouteTable } from '../shared/routing/route-table.js';
+import type { UpstreamWatches } from '../shared/upstream/health/upstream-watches.js';
 import { defaultTimeoutMs } from '../shared/upstream/timeouts.js';
 import type { Upstream, UpstreamDependencies } from '../shared/upstream/upstream.js';
 import { UpstreamSet } from '../shared/upstream/upstream-set.js';
@@ -26,8 +28,11 @@ export class Plan {
 
   static async build(config: GatewayDynamicConfig, dependencies: PlanDependencies, previous?: Plan): Promise<Plan> {
     const generation = new Generation(previous?.generation);
-    const upstreams = new UpstreamSet(config.upstreams, dependencies, previous?.upstreams);
+    let upstreams: UpstreamSet | undefined;
     try {
+      await dependencies.watches.open(config.upstreams, generation);
+      const discovered = await discover(config.upstreams, generation, dependencies.discovery);
+      upstreams = new UpstreamSet(discovered.configs, dependencies, previous?.upstreams);
       const table = new RouteTable<Destination>();
       for (const route of config.routes) {
         const name = routeName(route);
@@ -35,9 +40,10 @@ export class Plan {
         const upstream = upstreams.get(route.upstream)!;
         table.add(route.match, { name, service: await routeService(name, route, upstream, generation, dependencies) });
       }
+      discovered.feed(upstreams);
       return new Plan(config, upstreams, table, generation);
     } catch (error) {
-      upstreams.retire(previous?.upstreams);
+      upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
       throw error;
     }
@@ -59,10 +65,12 @@ export class Plan {
 
 export interface PlanDependencies extends UpstreamDependencies {
   readonly policies: Policies;
+  readonly watches: UpstreamWatches;
+  readonly discovery: DiscoverDependencies;
 }
 
 async function routeService(name: string, route: RouteConfig, upstream: Upstream, generation: Generation, dependencies: PlanDependencies): Promise<Service> {
-  const { policies, clock } = dependencies;
+  const { policies, watches, clock } = dependencies;
   const retryScope = route.retry === undefined ? `upstream ${upstream.name}` : `route ${name}`;
   const retryConfig = route.retry ?? upstream.config.retry;
   return routeStack(
@@ -70,7 +78,7 @@ async function routeService(name: string, route: RouteConfig, upstream: Upstream
       jwt: route.jwt && (await policies.jwt(generation, route.jwt)),
       rateLimit: route.rateLimit && (await policies.rateLimit(generation, `route ${name}`, route.rateLimit)),
       deadline: deadline(route.timeout ?? upstream.config.timeout ?? defaultTimeoutMs, { clock }),
-      retry: retryConfig && (await policies.retry(generation, retryScope, upstream.name, retryConfig)),
+      retry: retryConfig && (await policies.retry(generation, retryScope, upstream.name, retryConfig, watches.get(upstream.name, upstream.config)?.bulkhead)),
     },
     upstream.balance,
   );

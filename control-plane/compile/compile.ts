@@ -37,8 +37,8 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
       model.services
         .filter(({ name }) => referenced.has(name))
         .map((service) => {
-          const { attemptTimeout, breaker } = specFor(model, service.name, 'ambassador');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), attemptTimeout, breaker })];
+          const { attemptTimeout, breaker, healthCheck, outlierDetection, limits } = specFor(model, service.name, 'ambassador');
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), attemptTimeout, breaker, healthCheck, outlierDetection, limits })];
         }),
     ),
   };
@@ -52,8 +52,8 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
       model.services
         .filter(({ name }) => name !== own)
         .map((service) => {
-          const { timeout, attemptTimeout, retry, breaker } = specFor(model, service.name, 'sidecar');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, breaker })];
+          const { timeout, attemptTimeout, retry, breaker, healthCheck, outlierDetection, limits } = specFor(model, service.name, 'sidecar');
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, breaker, healthCheck, outlierDetection, limits })];
         }),
     ),
   };

@@ -34,7 +34,7 @@ export const policySchema = z.strictObject({
   target: z.strictObject({ services: z.array(name).min(1) }),
   spec: z
     .strictObject({ ...admissionPolicies, ...upstreamPolicies })
-    .refine((spec) => Object.keys(spec).length > 0, { message: 'at least one of jwt, rateLimit, timeout, attemptTimeout, retry and breaker is needed' }),
+    .refine((spec) => Object.keys(spec).length > 0, { message: `at least one of ${Object.keys({ ...admissionPolicies, ...upstreamPolicies }).join(', ')} is needed` }),
 });
 
 export const resourceSchema = z.discriminatedUnion('kind', [serviceSchema, routeResourceSchema, policySchema]);

@@ -6,7 +6,7 @@ import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { jwt } from './jwt/jwt.js';
 import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
-import { retry } from './retry/retry.js';
+import { retry, type RetryPlaces } from './retry/retry.js';
 
 export interface PoliciesDependencies {
   readonly clock: Clock;
@@ -52,11 +52,11 @@ export class Policies {
     return part.layer;
   }
 
-  /** `scope` names what the budget belongs to. */
-  async retry(generation: Generation, scope: string, upstream: string, config: RetryConfig): Promise<Layer> {
+  /** `scope` names what the budget belongs to, `places` what caps retries at a time. */
+  async retry(generation: Generation, scope: string, upstream: string, config: RetryConfig, places?: RetryPlaces & { readonly key: string }): Promise<Layer> {
     const { clock, random, metrics } = this.dependencies;
-    const part = await generation.keep(`retry ${scope} ${JSON.stringify(config)}`, () => ({
-      layer: retry(config, { clock, random, onEvent: (event) => metrics.retryEvent(upstream, event) }),
+    const part = await generation.keep(`retry ${scope} ${JSON.stringify(config)} ${places?.key ?? ''}`, () => ({
+      layer: retry(config, { clock, random, places, onEvent: (event) => metrics.retryEvent(upstream, event) }),
     }));
     return part.layer;
   }

@@ -44,8 +44,8 @@ interface Run {
   readonly refusals: BulkheadLimit[];
   readonly origins: HoldingOrigin[];
   /** Sends a request; resolves with its status and body. */
-  ask(): Promise<string>;
-  close(): Promise<void>;
+  readonly ask: () => Promise<string>;
+  readonly close: () => Promise<void>;
 }
 
 async function start(config: object, { origins: count = 1, maxConnections = 1_024 } = {}): Promise<Run> {

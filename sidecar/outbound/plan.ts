@@ -2,10 +2,12 @@ import { Generation } from '../../shared/config/generation.js';
 import type { UpstreamConfig } from '../../shared/config/sections.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Service } from '../../shared/http/service.js';
+import { discover, type DiscoverDependencies } from '../../shared/discovery/discover.js';
 import { deadline } from '../../shared/policy/deadline/deadline.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import { hostOf } from '../../shared/routing/route-table.js';
 import { defaultTimeoutMs } from '../../shared/upstream/timeouts.js';
+import type { UpstreamWatches } from '../../shared/upstream/health/upstream-watches.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
 import { routeStack } from './stack.js';
@@ -20,20 +22,24 @@ export class OutboundPlan {
 
   static async build(
     configs: Readonly<Record<string, UpstreamConfig>>,
-    dependencies: UpstreamDependencies & { policies: Policies },
+    dependencies: UpstreamDependencies & { policies: Policies; watches: UpstreamWatches; discovery: DiscoverDependencies },
     previous?: OutboundPlan,
   ): Promise<OutboundPlan> {
     const generation = new Generation(previous?.generation);
-    const upstreams = new UpstreamSet(configs, dependencies, previous?.upstreams);
+    let upstreams: UpstreamSet | undefined;
     try {
+      await dependencies.watches.open(configs, generation);
+      const discovered = await discover(configs, generation, dependencies.discovery);
+      upstreams = new UpstreamSet(discovered.configs, dependencies, previous?.upstreams);
       const services = new Map<string, Service>();
       for (const { name, config, balance } of upstreams) {
-        const retry = config.retry && (await dependencies.policies.retry(generation, `upstream ${name}`, name, config.retry));
+        const retry = config.retry && (await dependencies.policies.retry(generation, `upstream ${name}`, name, config.retry, dependencies.watches.get(name, config)?.bulkhead));
         services.set(name, routeStack({ deadline: deadline(config.timeout ?? defaultTimeoutMs, dependencies), retry }, balance));
       }
+      discovered.feed(upstreams);
       return new OutboundPlan(upstreams, services, generation);
     } catch (error) {
-      upstreams.retire(previous?.upstreams);
+      upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
       throw error;
     }

@@ -13,7 +13,14 @@ export interface RetryDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  /** Caps retries at a time, beside the budget. */
+  readonly places?: RetryPlaces | undefined;
   readonly onEvent?: (event: RetryEvent) => void;
+}
+
+export interface RetryPlaces {
+  enterRetry(): boolean;
+  leaveRetry(): void;
 }
 
 /** `retried`: another attempt is made. `budget_exhausted`: it would have been, but for the budget. */
@@ -27,7 +34,7 @@ export type RetryEvent = 'retried' | 'budget_exhausted';
  * what the answer's `Retry-After` says if that is not too long. A retry needs the budget's consent and a
  * body that can be sent again. When no retry is made, the last outcome is passed on as it came.
  */
-export function retry(config: RetryConfig, { clock, random, onEvent }: RetryDependencies): Layer {
+export function retry(config: RetryConfig, { clock, random, places, onEvent }: RetryDependencies): Layer {
   const budget = new RetryBudget(config.budget, clock);
   const methods = new Set(config.methods);
   const qualifies = outcomeMatcher(config.on);
@@ -41,7 +48,9 @@ export function retry(config: RetryConfig, { clock, random, onEvent }: RetryDepe
     const wanted = outcome.response && parseRetryAfter(outcome.response.headers.get('retry-after'), clock.wallNow());
     // A long Retry-After is the client's to honour, not ours to sit out.
     if (wanted !== undefined && wanted > max * 10) return undefined;
+    if (places !== undefined && !places.enterRetry()) return undefined;
     if (!budget.withdraw()) {
+      places?.leaveRetry();
       onEvent?.('budget_exhausted');
       return undefined;
     }
@@ -55,13 +64,19 @@ export function retry(config: RetryConfig, { clock, random, onEvent }: RetryDepe
       const body = new ReplayableBody(request.body, config.maxBodyBytes);
       for (let attempt = 1; ; attempt++) {
         const outcome = await settle(next, request, exchange, body);
+        if (attempt > 1) places?.leaveRetry();
         const waitMs = waitBefore(attempt, outcome, request, body);
         if (waitMs === undefined) {
           if (outcome.response === undefined) throw outcome.error;
           return outcome.response;
         }
         outcome.response?.body.cancel(abandoned);
-        await delay(clock, waitMs, request.cancellation);
+        try {
+          await delay(clock, waitMs, request.cancellation);
+        } catch (error) {
+          places?.leaveRetry();
+          throw error;
+        }
       }
     };
 }
