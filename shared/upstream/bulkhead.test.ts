@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { ServerResponse } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import { describe, test } from 'node:test';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
@@ -182,6 +182,18 @@ describe('bulkhead', () => {
     await origin!.untilHeld(1);
     origin!.answer();
     assert.equal(await next, '200 ok');
+    await close();
+  });
+
+  test('a connection that has switched protocols counts until it ends', async () => {
+    const { ask, engine, origins: [origin], bulkhead, close } = await start({ maxRequests: 1 });
+    (origin!.origin as Origin & { server: Server }).server.on('upgrade', (_request, socket) => socket.on('error', () => {}).on('end', () => socket.destroy()).resume().write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n'));
+    const client = await RawClient.connect(engine.port);
+    client.send('GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n');
+    await client.until((text) => text.startsWith('HTTP/1.1 101'));
+    assert.equal(await ask(), '503 upstream_overloaded');
+    client.socket.resetAndDestroy();
+    await until(() => bulkhead.requests === 0);
     await close();
   });
 
