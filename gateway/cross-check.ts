@@ -1,6 +1,7 @@
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
 import type { Problem } from '../shared/config/load.js';
+import { checkUpstreams } from '../shared/config/upstream-check.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
@@ -17,6 +18,7 @@ export function crossCheck(document: unknown): Problem[] {
     const upstream = isObject(upstreams) ? upstreams[String(route['upstream'])] : undefined;
     problems.push(...checkDelivery({ path: `routes[${index}]`, own: route, upstream: isObject(upstream) ? upstream : undefined }));
   });
+  problems.push(...checkUpstreams(upstreams));
   // A snapshot has no listen, and may have no routes.
   if (listen !== undefined && controlPlane === undefined && (routes === undefined || (Array.isArray(routes) && routes.length === 0))) {
     problems.push({ path: 'routes', message: 'at least one route is needed, or a controlPlane that provides them' });

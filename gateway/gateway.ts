@@ -50,6 +50,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
 
   /** Stops accepting and resolves when the last exchange is over. */
   drain(options?: DrainOptions): Promise<void> {
+    this.#dependencies.watches.endChecks();
     return this.#listener.drain(options);
   }
 

@@ -3,11 +3,13 @@ import { routeStack, sideStack } from './stack.js';
 import { Generation } from '../shared/config/generation.js';
 import { ProxyError } from '../shared/errors/proxy-error.js';
 import type { Service } from '../shared/http/service.js';
+import { discover, type DiscoverDependencies } from '../shared/discovery/discover.js';
 import { delivery } from '../shared/policy/delivery.js';
 import type { Policies } from '../shared/policy/policies.js';
 import { destination } from '../shared/routing/destination.js';
 import { routeName } from '../shared/routing/route-name.js';
 import { RouteTable } from '../shared/routing/route-table.js';
+import type { UpstreamWatches } from '../shared/upstream/health/upstream-watches.js';
 import type { UpstreamDependencies } from '../shared/upstream/upstream.js';
 import { UpstreamSet } from '../shared/upstream/upstream-set.js';
 
@@ -27,16 +29,20 @@ export class Plan {
 
   static async build(config: GatewayDynamicConfig, dependencies: PlanDependencies, previous?: Plan): Promise<Plan> {
     const generation = new Generation(previous?.generation);
-    const upstreams = new UpstreamSet(config.upstreams, dependencies, previous?.upstreams);
+    let upstreams: UpstreamSet | undefined;
     try {
+      await dependencies.watches.open(config.upstreams, generation);
+      const discovered = await discover(config.upstreams, generation, dependencies.discovery);
+      upstreams = new UpstreamSet(discovered.configs, dependencies, previous?.upstreams);
       const table = new RouteTable<Destination>();
       for (const route of config.routes) {
         const name = routeName(route);
         table.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
+      discovered.feed(upstreams);
       return new Plan(config, upstreams, table, generation);
     } catch (error) {
-      upstreams.retire(previous?.upstreams);
+      upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
       throw error;
     }
@@ -58,10 +64,12 @@ export class Plan {
 
 export interface PlanDependencies extends UpstreamDependencies {
   readonly policies: Policies;
+  readonly watches: UpstreamWatches;
+  readonly discovery: DiscoverDependencies;
 }
 
 async function routeService(name: string, route: RouteConfig, upstreams: UpstreamSet, generation: Generation, dependencies: PlanDependencies): Promise<Service> {
-  const { policies, clock } = dependencies;
+  const { policies } = dependencies;
   return routeStack(
     {
       jwt: route.jwt && (await policies.jwt(generation, route.jwt)),
@@ -69,7 +77,7 @@ async function routeService(name: string, route: RouteConfig, upstreams: Upstrea
         fault: route.fault && policies.fault(route.fault),
     },
     await destination(route, upstreams, dependencies, async (upstream, shaping) =>
-      sideStack({ ...shaping, ...(await delivery(generation, policies, clock, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
+      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
     ),
   );
 }

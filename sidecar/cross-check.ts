@@ -1,6 +1,7 @@
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
 import type { Problem } from '../shared/config/load.js';
+import { checkUpstreams } from '../shared/config/upstream-check.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see. Takes any document, also a wrong one. */
@@ -14,6 +15,7 @@ export function crossCheck(document: unknown): Problem[] {
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
     if (isObject(upstream)) problems.push(...checkClientTls(upstream['tls'], `upstreams.${name}.tls`), ...checkDelivery({ path: `upstreams.${name}`, own: upstream }));
   }
+  problems.push(...checkUpstreams(upstreams));
   if (service === undefined) return problems;
   for (const [name, side] of Object.entries({ inbound, outbound })) {
     if (isObject(side) && isObject(side['listen'])) problems.push(...checkServerTls(side['listen']['tls'], `${name}.listen.tls`));

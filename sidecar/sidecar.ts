@@ -73,6 +73,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
 
   /** Takes no more calls from outside, finishes those in flight, and only then stops serving the application's own. */
   async drain(options?: DrainOptions): Promise<void> {
+    this.dataPlane.dependencies.watches.endChecks();
     await this.#inbound?.listener.drain(options);
     await this.#outbound?.listener.drain(options);
   }

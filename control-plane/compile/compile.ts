@@ -39,11 +39,15 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
       model.services
         .filter(({ name }) => referenced.has(name))
         .map((service) => {
-          const { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline } = specFor(model, service.name, 'ambassador');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline })];
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), ...sending(specFor(model, service.name, 'ambassador')) })];
         }),
     ),
   };
+}
+
+/** What governs how requests are sent to a service, wherever they are sent from. */
+function sending({ attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits }: Partial<Spec>): Partial<Spec> {
+  return { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits };
 }
 
 function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefined): object {
@@ -62,8 +66,8 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
       model.services
         .filter(({ name }) => name !== own || referenced.has(name))
         .map((service) => {
-          const { timeout, attemptTimeout, retry, hedge, breaker, propagateDeadline } = specFor(model, service.name, 'sidecar');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, hedge, breaker, propagateDeadline })];
+          const spec = specFor(model, service.name, 'sidecar');
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout: spec.timeout, ...sending(spec) })];
         }),
     ),
   };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { adaptiveConcurrencySchema, hedgeSchema, retryBudgetSchema } from './resilience.js';
+import { healthPolicies } from './health.js';
 import { duration, size } from './units.js';
 
 /*
@@ -100,4 +101,5 @@ export const upstreamPolicies = {
   hedge: hedgeSchema.optional().describe('A second attempt for reads that take unusually long; the first answer wins.'),
   propagateDeadline: z.boolean().optional().describe('Whether upstreams are told, in X-Envoy-Expected-Rq-Timeout-Ms, how long their answer is waited for; default true.'),
   breaker: breakerSchema.optional(),
+  ...healthPolicies,
 };

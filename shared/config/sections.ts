@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { discoverySchema } from './discovery.js';
 import { endpointSchema } from './endpoints.js';
 import { balanceSchema, upstreamPolicies } from './policies.js';
 import { adaptiveConcurrencySchema } from './resilience.js';
@@ -53,7 +54,8 @@ export const proxyListenSchema = z
 export type ListenConfig = z.output<typeof proxyListenSchema>;
 
 export const upstreamSchema = z.strictObject({
-  endpoints: z.array(endpointSchema).describe('Addresses, each host:port or unix:/path, or objects that say more about them.'),
+  endpoints: z.array(endpointSchema).default([]).describe('Addresses, each host:port or unix:/path, or objects that say more about them.'),
+  discovery: discoverySchema.optional().describe('Where further endpoints come from.'),
   tls: clientTlsSchema.optional().describe('Speaks TLS to the endpoints. Certificates are always verified.'),
   ...upstreamPolicies,
   adaptiveConcurrency: adaptiveConcurrencySchema.optional().describe('Sheds what the upstream cannot take; all routes to it share the limit, but for those that have one of their own.'),

@@ -3,6 +3,7 @@ import type { Generation } from '../config/generation.js';
 import { retrySchema, type RetryConfig } from '../config/policies.js';
 import { retryBudgetSchema, type AdaptiveConcurrencyConfig, type HedgeConfig } from '../config/resilience.js';
 import type { Layer } from '../http/service.js';
+import type { UpstreamWatches } from '../upstream/health/upstream-watches.js';
 import { defaultTimeoutMs } from '../upstream/timeouts.js';
 import type { Upstream } from '../upstream/upstream.js';
 import { routePriority } from './adaptive-concurrency/route-priority.js';
@@ -32,11 +33,18 @@ export interface DeliveryLayers {
   readonly announce: Layer | undefined;
 }
 
+export interface DeliveryDependencies {
+  readonly policies: Policies;
+  readonly clock: Clock;
+  readonly watches: Pick<UpstreamWatches, 'get'>;
+}
+
 /**
  * Puts together how requests are sent to an upstream. State is shared by all that lead to the same one: its budget of
  * retries, its limit, its latency. A route that configures one of these itself has its own.
  */
-export async function delivery(generation: Generation, policies: Policies, clock: Clock, upstream: Upstream, own: OwnDelivery): Promise<DeliveryLayers> {
+export async function delivery(generation: Generation, dependencies: DeliveryDependencies, upstream: Upstream, own: OwnDelivery): Promise<DeliveryLayers> {
+  const { policies, clock } = dependencies;
   const { config } = upstream;
   const shared = `upstream ${upstream.name}`;
   const retry = own.retry ?? config.retry;
@@ -51,7 +59,7 @@ export async function delivery(generation: Generation, policies: Policies, clock
     priority: own.priority === undefined ? undefined : routePriority(own.priority),
     concurrency: concurrency && (await policies.adaptiveConcurrency(generation, own.adaptiveConcurrency === undefined ? shared : own.scope, concurrency)),
     deadline: deadline(own.timeout ?? config.timeout ?? defaultTimeoutMs, { clock }),
-    retry: retry && policies.retry(upstream.name, retry, budget),
+    retry: retry && policies.retry(upstream.name, retry, budget, dependencies.watches.get(upstream.name, config)?.bulkhead),
     hedge:
       hedge &&
       (await policies.hedge(generation, own.hedge === undefined ? shared : own.scope, upstream.name, hedge, {

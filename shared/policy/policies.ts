@@ -16,7 +16,7 @@ import { jwt } from './jwt/jwt.js';
 import { mirror } from './mirror/mirror.js';
 import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
 import { RetryBudget } from './retry/retry-budget.js';
-import { retry } from './retry/retry.js';
+import { retry, type RetryPlaces } from './retry/retry.js';
 
 export interface PoliciesDependencies {
   readonly clock: Clock;
@@ -71,9 +71,10 @@ export class Policies {
     return generation.keep(`retryBudget ${scope} ${JSON.stringify(config)}`, () => new RetryBudget(config, this.dependencies.clock));
   }
 
-  retry(upstream: string, config: RetryConfig, budget: RetryBudget): Layer {
+  /** `places` caps retries at a time, beside the budget. */
+  retry(upstream: string, config: RetryConfig, budget: RetryBudget, places?: RetryPlaces): Layer {
     const { clock, random, metrics } = this.dependencies;
-    return retry(config, { clock, random, budget, onEvent: (event) => metrics.retryEvent(upstream, event) });
+    return retry(config, { clock, random, budget, places, onEvent: (event) => metrics.retryEvent(upstream, event) });
   }
 
   /** `scope` names whose latency is watched. */

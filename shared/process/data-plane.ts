@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { DiscoverDependencies } from '../discovery/discover.js';
 import { rescue } from '../errors/rescue.js';
 import type { Layer } from '../http/service.js';
 import { Policies } from '../policy/policies.js';
@@ -12,6 +13,7 @@ import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import type { ServerTlsConfig } from '../tls/config.js';
 import { PemStore } from '../tls/pem-store.js';
 import { ServerCredentials } from '../tls/server-credentials.js';
+import { UpstreamWatches } from '../upstream/health/upstream-watches.js';
 import { guardEndpoint } from '../upstream/endpoint-stack.js';
 import type { UpstreamDependencies } from '../upstream/upstream.js';
 
@@ -38,7 +40,7 @@ export interface DataPlaneOptions {
 /** What both proxies stand on: clocks, metrics, logs, and how policies and endpoints are made from them. */
 export class DataPlane {
   readonly metrics = new ProxyMetrics();
-  readonly dependencies: UpstreamDependencies & { readonly policies: Policies };
+  readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
   readonly #pems: PemStore;
   readonly #sweep: DeadlineSweep;
   readonly #accessLog: Layer | undefined;
@@ -60,12 +62,15 @@ export class DataPlane {
     this.#sweep = sweep;
     this.#logger = logger;
     this.#pems = new PemStore(clock);
+    const watches = new UpstreamWatches(metrics.registry, { clock, random, logger, pems: this.#pems });
     this.dependencies = {
       clock,
       pems: this.#pems,
       sweep,
       random,
-      guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition }),
+      guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
+      watches,
+      discovery: { clock, random, logger, metrics: watches.metrics },
       policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
     };
     const lines = options.accessLog ? openLineWriter(1, clock, options.isStdoutShared) : undefined;

@@ -127,6 +127,13 @@ export class ConnectionPool {
     this.#serveWaiting();
   }
 
+  /** Closes the connection that has been idle longest, so that one may be made elsewhere. False if none is idle. */
+  closeOldestIdle(): boolean {
+    const connection = this.#idle.shift();
+    connection?.close();
+    return connection !== undefined;
+  }
+
   /** Closes idle connections now and the others when their exchange is over. */
   close(): void {
     this.#closed = true;

@@ -4,14 +4,17 @@ import { stack } from '../http/service.js';
 import { attemptTimeout } from '../policy/attempt-timeout/attempt-timeout.js';
 import { breaker } from '../policy/breaker/breaker.js';
 import type { Endpoint } from './endpoint.js';
+import type { UpstreamWatches } from './health/upstream-watches.js';
 
 export interface EndpointStackDependencies {
   readonly clock: Clock;
   readonly onTransition: (upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open') => void;
+  readonly watches: UpstreamWatches;
 }
 
 /** Puts in front of an endpoint's connection what an attempt passes, in this order, in both proxies. */
-export function guardEndpoint(endpoint: Endpoint, upstream: string, config: UpstreamConfig, { clock, onTransition }: EndpointStackDependencies): void {
+export function guardEndpoint(endpoint: Endpoint, upstream: string, config: UpstreamConfig, { clock, onTransition, watches }: EndpointStackDependencies): void {
+  const watch = watches.get(upstream, config)?.watch(endpoint);
   const gate =
     config.breaker &&
     breaker(config.breaker, {
@@ -24,12 +27,17 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
     });
   endpoint.service = stack(
     [
+      watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
       gate?.layer, // sees each attempt, and one that timed out is a failed one
+      watch?.outlierDetection, // likewise; what the breaker refuses was no attempt
       config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // innermost: times the connection alone
     ],
     endpoint.connect,
   );
-  if (gate === undefined) return;
-  endpoint.gate = gate;
-  endpoint.onClose = () => gate.close();
+  if (gate !== undefined) endpoint.gate = gate;
+  if (gate === undefined && watch === undefined) return;
+  endpoint.onClose = () => {
+    gate?.close();
+    watch?.close();
+  };
 }

@@ -32,7 +32,7 @@ export class UpstreamSet {
       algorithm: upstream.config.balance.algorithm,
       endpoints: upstream.endpoints.map((endpoint) => ({
         address: endpoint.name,
-        healthy: endpoint.gate.accepts(),
+        healthy: endpoint.health.isHealthy && endpoint.gate.accepts(),
         breaker: endpoint.gate.state(),
         inFlight: endpoint.pool.active,
         pending: endpoint.pool.pending,

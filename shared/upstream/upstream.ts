@@ -88,10 +88,10 @@ export class Upstream {
     if (all.length === 0) return new ProxyError('no_endpoint');
     // A breaker that wants to know whether its endpoint has recovered gets the next request: left to the
     // balancer, an endpoint that was slow before it was cut out would not be chosen for long.
-    const probe = all.find((endpoint) => endpoint.gate.state() === 'half-open' && endpoint.gate.accepts());
+    const probe = all.find((endpoint) => endpoint.gate.state() === 'half-open' && accepts(endpoint));
     if (probe !== undefined && !exchange.tried.includes(probe.name)) return probe;
     const accepting = all.every(accepts) ? all : all.filter(accepts);
-    if (accepting.length === 0) return new ProxyError('breaker_open');
+    if (accepting.length === 0) return new ProxyError(all.some(({ gate }) => !gate.accepts()) ? 'breaker_open' : 'no_endpoint');
     if (exchange.tried.length === 0) return this.#balancer(accepting);
     // A retry goes elsewhere, if there is an elsewhere.
     const fresh = accepting.filter((endpoint) => !exchange.tried.includes(endpoint.name));
@@ -99,4 +99,4 @@ export class Upstream {
   }
 }
 
-const accepts = (endpoint: Endpoint): boolean => endpoint.gate.accepts();
+const accepts = (endpoint: Endpoint): boolean => endpoint.health.isHealthy && endpoint.gate.accepts();

@@ -5,7 +5,7 @@ import { upstreamSchema } from '../../shared/config/sections.js';
 import type { Address } from '../../shared/config/units.js';
 import { formatAddress } from '../../shared/config/units.js';
 import type { Service } from '../../shared/http/service.js';
-import { delivery } from '../../shared/policy/delivery.js';
+import { delivery, type DeliveryDependencies } from '../../shared/policy/delivery.js';
 import { headerChanges } from '../../shared/policy/header-changes/header-changes.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
@@ -28,7 +28,7 @@ export class InboundPlan {
     private readonly generation: Generation,
   ) {}
 
-  static async build(config: InboundConfig, dependencies: UpstreamDependencies & { policies: Policies }, previous?: InboundPlan): Promise<InboundPlan> {
+  static async build(config: InboundConfig, dependencies: UpstreamDependencies & DeliveryDependencies, previous?: InboundPlan): Promise<InboundPlan> {
     const generation = new Generation(previous?.generation);
     const { service, app, connectTimeout, idleTimeout } = config;
     const { jwt, rateLimit, fault, headers, attemptTimeout } = config.policies;
@@ -38,7 +38,7 @@ export class InboundPlan {
       previous?.upstreams,
     );
     try {
-      const { policies, clock } = dependencies;
+      const { policies } = dependencies;
       const upstream = upstreams.get(service)!;
       const route = routeStack(
         {
@@ -46,7 +46,7 @@ export class InboundPlan {
           rateLimit: rateLimit && (await policies.rateLimit(generation, 'inbound', rateLimit)),
           fault: fault && policies.fault(fault),
           headers: headers && headerChanges(headers),
-          ...(await delivery(generation, policies, clock, upstream, { ...config.policies, scope: 'inbound' })),
+          ...(await delivery(generation, dependencies, upstream, { ...config.policies, scope: 'inbound' })),
         },
         upstream.balance,
       );

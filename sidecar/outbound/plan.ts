@@ -3,11 +3,13 @@ import { Generation } from '../../shared/config/generation.js';
 import type { ShapedRoute } from '../../shared/config/shaping.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Service } from '../../shared/http/service.js';
+import { discover, type DiscoverDependencies } from '../../shared/discovery/discover.js';
 import { delivery } from '../../shared/policy/delivery.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import { destination } from '../../shared/routing/destination.js';
 import { routeName } from '../../shared/routing/route-name.js';
 import { hostOf, RouteTable } from '../../shared/routing/route-table.js';
+import type { UpstreamWatches } from '../../shared/upstream/health/upstream-watches.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
 import { routeStack, sideStack } from './stack.js';
@@ -18,7 +20,7 @@ interface Destination {
 }
 
 type OutboundConfig = Pick<SidecarDynamicConfig, 'routes' | 'upstreams'>;
-type OutboundDependencies = UpstreamDependencies & { readonly policies: Policies };
+type OutboundDependencies = UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
 
 /** One version of the services that the application may call. */
 export class OutboundPlan {
@@ -31,22 +33,25 @@ export class OutboundPlan {
 
   static async build({ routes, upstreams: configs }: OutboundConfig, dependencies: OutboundDependencies, previous?: OutboundPlan): Promise<OutboundPlan> {
     const generation = new Generation(previous?.generation);
-    const upstreams = new UpstreamSet(configs, dependencies, previous?.upstreams);
+    let upstreams: UpstreamSet | undefined;
     try {
+      await dependencies.watches.open(configs, generation);
+      const discovered = await discover(configs, generation, dependencies.discovery);
+      upstreams = new UpstreamSet(discovered.configs, dependencies, previous?.upstreams);
       const services = new Map<string, Service>();
-      const { policies, clock } = dependencies;
       for (const upstream of upstreams) {
         const { name, balance } = upstream;
-        services.set(name, sideStack(await delivery(generation, policies, clock, upstream, { scope: `upstream ${name}` }), balance));
+        services.set(name, sideStack(await delivery(generation, dependencies, upstream, { scope: `upstream ${name}` }), balance));
       }
       const table = routes.length === 0 ? undefined : new RouteTable<Destination>();
       for (const route of routes) {
         const name = routeName(route);
         table?.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
+      discovered.feed(upstreams);
       return new OutboundPlan(upstreams, services, table, generation);
     } catch (error) {
-      upstreams.retire(previous?.upstreams);
+      upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
       throw error;
     }
@@ -73,11 +78,11 @@ export class OutboundPlan {
 }
 
 async function routeService(name: string, route: ShapedRoute, upstreams: UpstreamSet, generation: Generation, dependencies: OutboundDependencies): Promise<Service> {
-  const { policies, clock } = dependencies;
+  const { policies } = dependencies;
   return routeStack(
     { fault: route.fault && policies.fault(route.fault) },
     await destination(route, upstreams, dependencies, async (upstream, shaping) =>
-      sideStack({ ...shaping, ...(await delivery(generation, policies, clock, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
+      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
     ),
   );
 }

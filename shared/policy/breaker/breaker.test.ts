@@ -104,6 +104,78 @@ describe('breaker', () => {
     });
   }
 
+  /** Requests whose outcome the test decides, one by one. */
+  function held(config: object = {}) {
+    const settlers: ((outcome: number | ErrorCode) => void)[] = [];
+    const guard = breaker(breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...config }), { name: 'held' });
+    const service = guard.layer(
+      () => new Promise((resolve, reject) => settlers.push((outcome) => (typeof outcome === 'number' ? resolve(response(outcome)) : reject(new ProxyError(outcome))))),
+    );
+    const send = (): Promise<unknown> => {
+      const over = exchange();
+      return service(request(over), over).then(({ status }) => status, (error: unknown) => (error as ProxyError).code);
+    };
+    return { guard, send, settlers };
+  }
+
+  test('counts outcomes: what is still under way, or was broken off by its client, makes no failure look rarer', async () => {
+    const { guard, send, settlers } = held();
+    const all = Array.from({ length: 40 }, send);
+    for (let index = 0; index < 30; index++) settlers[index]!('client_closed');
+    for (let index = 30; index < 34; index++) settlers[index]!(503);
+    await Promise.all(all.slice(0, 34));
+    assert.equal(guard.state(), 'open', '4 of 4 that had an outcome failed');
+    guard.close();
+  });
+
+  test('of many requests at once, one is the probe', async () => {
+    const { guard, send, settlers } = held();
+    const failing = Array.from({ length: 4 }, send);
+    settlers.splice(0).forEach((settle) => settle(503));
+    await Promise.all(failing);
+    mock.timers.tick(1_000);
+    const all = Array.from({ length: 50 }, send);
+    assert.equal(settlers.length, 1);
+    settlers[0]!(200);
+    const outcomes = await Promise.all(all);
+    assert.deepEqual(outcomes.filter((outcome) => outcome === 200).length, 1);
+    assert.equal(guard.state(), 'closed');
+    guard.close();
+  });
+
+  for (const late of [200, 503, 'upstream_reset'] as const) {
+    test(`a request from before it opened that ends with ${late} while the probe is under way decides nothing`, async () => {
+      const { guard, send, settlers } = held();
+      const all = Array.from({ length: 5 }, send);
+      settlers.slice(1).forEach((settle) => settle(503));
+      await Promise.all(all.slice(1));
+      mock.timers.tick(1_000);
+      const probe = send();
+      settlers[0]!(late);
+      assert.equal(await all[0], late, 'its caller gets it as it came');
+      assert.equal(guard.state(), 'half-open');
+      assert.equal(await send(), 'breaker_open', 'there is no second probe');
+      settlers[5]!(200);
+      await probe;
+      assert.equal(guard.state(), 'closed');
+      guard.close();
+    });
+  }
+
+  test('closing it ends its timers: nothing happens to it any more', async () => {
+    const set = mock.method(globalThis, 'setInterval');
+    const clear = mock.method(globalThis, 'clearInterval');
+    const { guard, calls, states } = start();
+    await calls(4, 503);
+    guard.close();
+    mock.timers.tick(60_000);
+    assert.deepEqual(states, ['open'], 'it does not become half-open');
+    assert.ok(set.mock.callCount() > 0);
+    assert.equal(clear.mock.callCount(), set.mock.callCount(), 'the rolling window stands still');
+    set.mock.restore();
+    clear.mock.restore();
+  });
+
   test('lets the last requests of a retired configuration through', async () => {
     const { guard, call } = start();
     guard.close();

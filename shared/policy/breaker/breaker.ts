@@ -1,7 +1,6 @@
 import CircuitBreaker from 'opossum';
 import type { BreakerConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
-import type { HttpResponse } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
@@ -25,37 +24,34 @@ export interface BreakerDependencies {
  * A circuit breaker around one endpoint, on opossum.
  *
  * Closed, it lets requests through and counts failures over a rolling window: errors that blame the
- * upstream, and answers of 500 and above. At `errorThreshold` percent, of at least `volumeThreshold` requests, it
+ * upstream, and answers of 500 and above. At `errorThreshold` percent, of at least `volumeThreshold` outcomes, it
  * opens and refuses with `breaker_open`. After `resetTimeout` it is half-open: one request goes through as a
  * probe, whose outcome closes or reopens it. A client that left proves nothing and is not counted.
+ *
+ * Two things opossum would do otherwise. It decides on failures per request begun, so that what is still under way, or was broken
+ * off by its client, would count as a success: here the share is that of the outcomes. And it takes any outcome for the probe's
+ * while it is half-open: here the outcome of a request that began before the last change of state is nobody's any more.
  */
 export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDependencies): Breaker {
-  const circuit = new CircuitBreaker((send: () => Promise<HttpResponse>) => attempt(send), {
+  const circuit = new CircuitBreaker((outcome: Promise<unknown>) => outcome, {
     name,
     timeout: false,
-    // opossum opens above its threshold, we open at it.
-    errorThresholdPercentage: config.errorThreshold - 1e-6,
-    volumeThreshold: config.volumeThreshold,
+    // Never by itself: the decision is below. A probe that fails opens it all the same.
+    errorThresholdPercentage: 100,
     rollingCountTimeout: config.window,
     rollingCountBuckets: 10,
     rollingPercentilesEnabled: false,
     enableSnapshots: false,
     resetTimeout: config.resetTimeout,
   });
-  async function attempt(send: () => Promise<HttpResponse>): Promise<HttpResponse | Uncounted> {
-    let response: HttpResponse;
-    try {
-      response = await send();
-    } catch (error) {
-      const isFailure = error instanceof ProxyError && error.entry.blamesUpstream;
-      // A probe that proved nothing must not close the breaker: it fails, and another will be sent.
-      if (isFailure || circuit.halfOpen) throw error;
-      return new Uncounted(error);
-    }
-    if (response.status >= 500) throw new FailedResponse(response);
-    return response;
-  }
   let isClosed = false;
+  /** Changes of state so far. */
+  let changes = 0;
+  for (const change of ['open', 'halfOpen', 'close'] as const) circuit.on(change as 'open', () => changes++);
+  circuit.on('failure', () => {
+    const { successes, failures } = circuit.stats;
+    if (circuit.closed && successes + failures >= config.volumeThreshold && failures * 100 >= config.errorThreshold * (successes + failures)) circuit.open();
+  });
   if (onTransition !== undefined) {
     circuit.on('open', () => onTransition('open'));
     circuit.on('halfOpen', () => onTransition('half-open'));
@@ -71,13 +67,24 @@ export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDe
         // The last requests of a retired configuration go through unguarded rather than not at all.
         if (isClosed) return next(request, exchange);
         if (!accepts()) throw refusal();
+        const since = changes;
+        const isProbe = circuit.halfOpen;
+        const outcome = new Outcome();
+        const told = circuit.fire(outcome.promise).then(nothing, nothing);
         try {
-          const outcome = await circuit.fire(() => next(request, exchange));
-          if (outcome instanceof Uncounted) throw outcome.error;
-          return outcome;
+          const response = await next(request, exchange);
+          if (since === changes) {
+            if (response.status >= 500) outcome.fail(failure);
+            else outcome.succeed();
+            await told;
+          }
+          return response;
         } catch (error) {
-          if (error instanceof FailedResponse) return error.response;
-          if (isOpossumRefusal(error)) throw refusal();
+          // A probe that proved nothing must not close the breaker: it fails, and another will be sent.
+          if (since === changes && (isProbe || (error instanceof ProxyError && error.entry.blamesUpstream))) {
+            outcome.fail(failure);
+            await told;
+          }
           throw error;
         }
       },
@@ -90,19 +97,16 @@ export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDe
   };
 }
 
-/** Carries an answer that counts as a failure past opossum, which knows failures as rejections only. */
-class FailedResponse extends Error {
-  constructor(readonly response: HttpResponse) {
-    super('the upstream answered with a server error');
-  }
+/** What opossum hears of an attempt. One that never settles is counted as nothing, and held by nobody. */
+class Outcome {
+  succeed!: () => void;
+  fail!: (reason: Error) => void;
+  readonly promise = new Promise<void>((resolve, reject) => {
+    this.succeed = resolve;
+    this.fail = reject;
+  });
 }
 
-/** Carries an error that is nobody's failure past opossum, which would count it. */
-class Uncounted {
-  constructor(readonly error: unknown) {}
-}
-
-function isOpossumRefusal(error: unknown): boolean {
-  const code = (error as { code?: unknown }).code;
-  return code === 'EOPENBREAKER' || code === 'ESHUTDOWN';
-}
+/** opossum knows failures as rejections only; the real outcome goes past it. */
+const failure = new Error('the attempt failed');
+const nothing = (): void => {};

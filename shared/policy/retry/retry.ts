@@ -16,7 +16,14 @@ export interface RetryDependencies {
   readonly random: () => number;
   /** Shared by all that send to the same upstream. */
   readonly budget: RetryBudget;
+  /** Caps retries at a time, beside the budget. */
+  readonly places?: RetryPlaces | undefined;
   readonly onEvent?: (event: RetryEvent) => void;
+}
+
+export interface RetryPlaces {
+  enterRetry(): boolean;
+  leaveRetry(): void;
 }
 
 /** `retried`: another attempt is made. `budget_exhausted`: it would have been, but for the budget. */
@@ -34,7 +41,7 @@ export type RetryEvent = 'retried' | 'budget_exhausted';
  * A request that a proxy in front already retries is not first in line: with `whenRetried: once` it is not repeated here
  * unless nothing was sent, since retries of two layers multiply; and it never adds to the budget.
  */
-export function retry(config: RetryConfig, { clock, random, budget, onEvent }: RetryDependencies): Layer {
+export function retry(config: RetryConfig, { clock, random, budget, places, onEvent }: RetryDependencies): Layer {
   const methods = new Set(config.methods);
   const qualifies = outcomeMatcher(config.on);
   const discard = new Discard(clock);
@@ -61,7 +68,9 @@ export function retry(config: RetryConfig, { clock, random, budget, onEvent }: R
     const waitMs = wanted + random() * Math.min(max, base * 2 ** (attempt - 1));
     // Better the answer that there is than none: waiting for the deadline would end in an error of our own.
     if (exchange.deadlineAt !== undefined && clock.now() + waitMs >= exchange.deadlineAt) return undefined;
+    if (places !== undefined && !places.enterRetry()) return undefined;
     if (!budget.withdraw()) {
+      places?.leaveRetry();
       onEvent?.('budget_exhausted');
       return undefined;
     }
@@ -76,13 +85,19 @@ export function retry(config: RetryConfig, { clock, random, budget, onEvent }: R
       const body = request.body.bytes === undefined ? new ReplayableBody(request.body, config.maxBodyBytes) : undefined;
       for (let attempt = 1; ; attempt++) {
         const outcome = await settle(next, request, exchange, body);
+        if (attempt > 1) places?.leaveRetry();
         const waitMs = waitBefore(attempt, outcome, request, exchange, body);
         if (waitMs === undefined) {
           if (outcome.response === undefined) throw outcome.error;
           return outcome.response;
         }
         if (outcome.response !== undefined) discard.discard(outcome.response.body);
-        await delay(clock, waitMs, request.cancellation);
+        try {
+          await delay(clock, waitMs, request.cancellation);
+        } catch (error) {
+          places?.leaveRetry();
+          throw error;
+        }
       }
     };
 }

@@ -8,7 +8,14 @@ import type { Shared } from '../proxy.js';
 export function shareOf<T extends Shared>(whole: T, workers: number): T {
   if (workers === 1) return whole;
   const share = (limit: number): number => Math.ceil(limit / workers);
-  const upstreamShare = (upstream: UpstreamConfig): UpstreamConfig => ({ ...upstream, maxConnections: share(upstream.maxConnections), maxPending: share(upstream.maxPending) });
+  const bulkheadShare = (limits: NonNullable<UpstreamConfig['limits']>): UpstreamConfig['limits'] =>
+    Object.fromEntries(Object.entries(limits).map(([name, limit]: [string, number | undefined]) => [name, limit === undefined ? undefined : share(limit)])) as typeof limits;
+  const upstreamShare = (upstream: UpstreamConfig): UpstreamConfig => ({
+    ...upstream,
+    maxConnections: share(upstream.maxConnections),
+    maxPending: share(upstream.maxPending),
+    ...(upstream.limits && { limits: bulkheadShare(upstream.limits) }),
+  });
   const limitsShare = (limits: LimitsConfig): LimitsConfig => ({ ...limits, maxConnections: share(limits.maxConnections), maxInFlight: share(limits.maxInFlight) });
   return {
     ...whole,

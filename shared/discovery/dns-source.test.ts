@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import type { Answer } from 'dns-packet';
+import { DiscoveryEvents } from '../../tests/support/discovery.js';
+import { refusedPort } from '../../tests/support/origin.js';
+import { TestDnsServer } from '../../tests/support/dns-server.js';
+import { dnsDiscoverySchema } from '../config/discovery.js';
+import { formatAddress } from '../config/units.js';
+import { DnsSource } from './dns-source.js';
+
+const name = 'orders.test';
+
+describe('endpoints from the DNS', () => {
+  let server: TestDnsServer;
+  let events: DiscoveryEvents;
+  let source: DnsSource | undefined;
+  beforeEach(async () => {
+    server = await TestDnsServer.start();
+    events = new DiscoveryEvents();
+  });
+  afterEach(async () => {
+    source?.close();
+    await server.close();
+  });
+
+  function start(config: object = {}, random = 0): void {
+    const isService = 'type' in config;
+    source = new DnsSource(
+      dnsDiscoverySchema.parse({ name, ...(!isService && { port: 80 }), resolver: [`127.0.0.1:${server.port}`], timeout: 500, refreshMin: 1_000, refreshMax: 30_000, ...config }),
+      { clock: events.clock, random: () => random },
+    );
+    events.start(source);
+  }
+
+  const found = async (): Promise<readonly string[]> => (await events.next('found')).addresses;
+  const failed = async (): Promise<string> => (await events.next('failed')).failure.result;
+  /** A look-up has ended and the next is waited for. */
+  const rest = async (): Promise<void> => {
+    while (events.clock.pending !== 1) await events.clock.advance(0);
+  };
+
+  test('takes A and AAAA, sorted, each once', async () => {
+    server.set('A', name, ['127.0.0.2', '127.0.0.1', '127.0.0.2']);
+    server.set('AAAA', name, ['::1']);
+    start();
+    assert.deepEqual(await found(), ['127.0.0.1:80', '127.0.0.2:80', '[::1]:80']);
+  });
+
+  for (const [family, expected] of [['ipv4', '127.0.0.1:80'], ['ipv6', '[::1]:80']] as const) {
+    test(`asks for ${family} alone, if told to`, async () => {
+      server.set('A', name, ['127.0.0.1']);
+      server.set('AAAA', name, ['::1']);
+      start({ family });
+      assert.deepEqual(await found(), [expected]);
+      assert.deepEqual(server.asked, [`udp ${family === 'ipv4' ? 'A' : 'AAAA'} ${name}`]);
+    });
+  }
+
+  test('follows aliases, and believes no record of a name that was not asked for', async () => {
+    const answers: Answer[] = [
+      { type: 'CNAME', name, data: 'Elsewhere.test', ttl: 7 },
+      { type: 'A', name: 'elsewhere.test', data: '127.0.0.1', ttl: 9 },
+      { type: 'A', name: 'other.test', data: '127.0.0.66', ttl: 9 },
+    ];
+    server.records.set(`A ${name}`, answers);
+    start({ family: 'ipv4' });
+    assert.deepEqual(await found(), ['127.0.0.1:80']);
+    await rest();
+    await events.clock.advance(6_999);
+    assert.equal(server.asked.length, 1, 'the alias lives 7 s');
+    await events.clock.advance(1);
+    await found();
+  });
+
+  for (const [ttl, random, pause] of [[5, 0, 5_000], [0, 0, 1_000], [3_600, 0, 30_000], [2 ** 31 + 9, 0, 1_000], [5, 1, 5_500]] as const) {
+    test(`with a TTL of ${ttl} and chance ${random}, looks again after ${pause} ms`, async () => {
+      server.set('A', name, ['127.0.0.1'], ttl);
+      start({ family: 'ipv4' }, random);
+      await found();
+      await rest();
+      await events.clock.advance(pause - 1);
+      assert.equal(server.asked.length, 1);
+      await events.clock.advance(1);
+      await found();
+    });
+  }
+
+  test('looks again ever more slowly while it fails, up to refreshMax', async () => {
+    server.rcode = 'SERVFAIL';
+    start({ family: 'ipv4', refreshMax: 5_000 });
+    for (const [index, pause] of [1_000, 2_000, 4_000, 5_000, 5_000].entries()) {
+      await failed();
+      await rest();
+      await events.clock.advance(pause - 1);
+      assert.equal(server.asked.length, index + 1);
+      await events.clock.advance(1);
+    }
+    await failed();
+  });
+
+  describe('failures, each by its name', () => {
+    const cases: readonly (readonly [name: string, expected: string, arrange: (server: TestDnsServer) => void])[] = [
+      ['a name that does not exist', 'not_found', (one) => one.records.clear()],
+      ['a name without addresses', 'no_data', (one) => one.set('A', name, [])],
+      ['a server that fails', 'server_failure', (one) => (one.rcode = 'SERVFAIL')],
+      ['a server that refuses', 'server_failure', (one) => (one.rcode = 'REFUSED')],
+      ['addresses that no endpoint can have', 'no_data', (one) => one.set('A', name, ['0.0.0.0', '255.255.255.255'])],
+    ];
+    for (const [title, expected, arrange] of cases) {
+      test(title, async () => {
+        server.set('A', name, ['127.0.0.1']);
+        start({ family: 'ipv4' });
+        await found();
+        arrange(server);
+        assert.equal((await events.turnUntil('failed', 100)).failure.result, expected);
+      });
+    }
+
+    test('a server that is silent', async () => {
+      server.silent = true;
+      start();
+      await events.clock.advance(499);
+      assert.equal(events.all.length, 0);
+      assert.equal((await events.turnUntil('failed', 1)).failure.result, 'timeout');
+    });
+
+    test('a port where nobody listens', async () => {
+      start({ resolver: [`127.0.0.1:${await refusedPort()}`] });
+      assert.equal(await failed(), 'server_failure');
+    });
+  });
+
+  test('when one family is not answered, what it said last still counts; when it is answered as empty, it is', async () => {
+    server.set('A', name, ['127.0.0.1']);
+    server.set('AAAA', name, ['::1']);
+    start();
+    await found();
+    server.silent = ['AAAA'];
+    server.set('A', name, ['127.0.0.2']);
+    await rest();
+    await events.clock.advance(1_000);
+    assert.deepEqual((await events.turnUntil('found', 100)).addresses, ['127.0.0.2:80', '[::1]:80']);
+    server.silent = false;
+    server.set('AAAA', name, []);
+    assert.deepEqual((await events.turnUntil('found', 100)).addresses, ['127.0.0.2:80']);
+  });
+
+  describe('a truncated answer', () => {
+    beforeEach(() => {
+      server.truncates = true;
+      server.set('A', name, Array.from({ length: 300 }, (_, index) => `127.0.${index >> 8}.${(index & 255) || 1}`));
+    });
+
+    test('is fetched by TCP', async () => {
+      start({ family: 'ipv4' });
+      assert.equal((await found()).length, new Set(server.records.get(`A ${name}`)!.map((record) => record.type === 'A' && record.data)).size);
+      assert.deepEqual(server.asked, [`udp A ${name}`, `tcp A ${name}`]);
+    });
+
+    const broken: readonly (readonly [name: string, tamper: (answer: Buffer) => Buffer | undefined])[] = [
+      ['a connection that is closed', () => undefined],
+      ['a message of another length than it says', (answer) => Buffer.concat([Buffer.from([0, 5]), answer.subarray(2)])],
+      ['a message of no bytes', () => Buffer.from([0, 0])],
+      ['bytes that are no message', () => Buffer.from([0, 4, 255, 255, 255, 255])],
+    ];
+    for (const [title, tamper] of broken) {
+      test(`${title} is a failure, and leaves no connection`, async () => {
+        server.tampersTcp = tamper;
+        start({ family: 'ipv4' });
+        assert.equal(await failed(), 'server_failure');
+        while (server.connections.size > 0) await events.clock.advance(0);
+      });
+    }
+
+    test('a connection that is silent ends with the time', async () => {
+      server.tampersTcp = () => Buffer.from([1]);
+      start({ family: 'ipv4' });
+      while (server.connections.size === 0) await events.clock.advance(0);
+      await events.clock.advance(500);
+      assert.equal(await failed(), 'timeout');
+      while (server.connections.size > 0) await events.clock.advance(0);
+    });
+  });
+
+  describe('what is not the answer is not believed', () => {
+    const forge = (change: (forged: Buffer) => unknown) => (answer: Buffer): Buffer[] => {
+      const forged = Buffer.from(answer);
+      // The address is in the last four bytes: whoever believes it, is seen to.
+      forged[forged.length - 1] = 66;
+      const changed = change(forged);
+      return [Buffer.isBuffer(changed) ? changed : forged, answer];
+    };
+    const cases: readonly (readonly [name: string, tamper: (answer: Buffer) => Buffer[]])[] = [
+      ['another id', forge((forged) => forged.writeUInt16BE((forged.readUInt16BE(0) + 1) & 65_535))],
+      ['a query', forge((forged) => (forged[2]! &= 0x7f))],
+      ['another operation', forge((forged) => (forged[2]! |= 0x28))],
+      ['another question', forge((forged) => (forged[13] = 0x70))],
+      ['another type of question', forge((forged) => (forged[12 + name.length + 3] = 28))],
+      ['no question', forge((forged) => Buffer.concat([forged.subarray(0, 4), Buffer.from([0, 0]), forged.subarray(6, 12), forged.subarray(12 + name.length + 2 + 4)]))],
+      ['an empty datagram', () => [] as Buffer[]],
+      ['half a header', forge((forged) => forged.subarray(0, 7))],
+      ['half a record', forge((forged) => forged.subarray(0, -3))],
+      ['a name that points to itself', forge((forged) => Buffer.concat([forged.subarray(0, 12), Buffer.from([0xc0, 12, 0, 1, 0, 1])]))],
+      ['noise', forge((forged) => Buffer.alloc(forged.length, 0xff))],
+    ];
+    for (const [title, tamper] of cases) {
+      test(title, async () => {
+        server.set('A', name, ['127.0.0.1']);
+        server.tampers = title === 'an empty datagram' ? (answer) => [Buffer.alloc(0), answer] : tamper;
+        start({ family: 'ipv4' });
+        assert.deepEqual(await found(), ['127.0.0.1:80']);
+      });
+
+      test(`${title}, and nothing else, is no answer at all`, async () => {
+        server.set('A', name, ['127.0.0.1']);
+        server.tampers = (answer) => (title === 'an empty datagram' ? [Buffer.alloc(0)] : tamper(answer).slice(0, 1));
+        start({ family: 'ipv4' });
+        while (server.asked.length === 0) await events.clock.advance(0);
+        assert.equal((await events.turnUntil('failed', 100)).failure.result, 'timeout');
+      });
+    }
+  });
+
+  describe('several resolvers', () => {
+    let second: TestDnsServer;
+    before(async () => {
+      second = await TestDnsServer.start();
+      second.set('A', name, ['127.0.0.2']);
+    });
+    after(() => second.close());
+
+    test('the next is asked when one fails', async () => {
+      server.rcode = 'SERVFAIL';
+      start({ family: 'ipv4', resolver: [`127.0.0.1:${server.port}`, `127.0.0.1:${second.port}`] });
+      assert.deepEqual(await found(), ['127.0.0.2:80']);
+    });
+
+    test('but not when one says that there is no such name', async () => {
+      start({ family: 'ipv4', resolver: [`127.0.0.1:${server.port}`, `127.0.0.1:${second.port}`] });
+      assert.equal(await failed(), 'not_found');
+    });
+  });
+
+  describe('SRV', () => {
+    const endpoints = async (): Promise<unknown[]> => (await events.next('found')).endpoints.map(({ address, weight, priority }) => [formatAddress(address), weight, priority]);
+
+    test('priority becomes rank, weight becomes weight and is shared by the addresses of a target', async () => {
+      server.setServices(name, [
+        { target: 'a.test', port: 81, priority: 10, weight: 60 },
+        { target: 'b.test', port: 82, priority: 10, weight: 0 },
+        { target: 'c.test', port: 83, priority: 500, weight: 5 },
+      ]);
+      server.set('A', 'a.test', ['127.0.0.1', '127.0.0.2']);
+      server.set('A', 'b.test', ['127.0.0.3']);
+      server.set('A', 'c.test', ['127.0.0.4']);
+      start({ type: 'srv' });
+      assert.deepEqual(await endpoints(), [['127.0.0.1:81', 30, 0], ['127.0.0.2:81', 30, 0], ['127.0.0.3:82', 1, 0], ['127.0.0.4:83', 5, 1]]);
+    });
+
+    test('weights beyond ours are scaled, and keep their proportion', async () => {
+      server.setServices(name, [{ target: 'a.test', port: 81, weight: 60_000 }, { target: 'b.test', port: 82, weight: 15_000 }]);
+      server.set('A', 'a.test', ['127.0.0.1']);
+      server.set('A', 'b.test', ['127.0.0.2']);
+      start({ type: 'srv' });
+      assert.deepEqual(await endpoints(), [['127.0.0.1:81', 1_000, 0], ['127.0.0.2:82', 250, 0]]);
+    });
+
+    test('a target that says the service is not to be had, port 0, and a target that does not exist are left out and named', async () => {
+      server.setServices(name, [{ target: '.', port: 81 }, { target: 'zero.test', port: 0 }, { target: 'gone.test', port: 81 }, { target: 'a.test', port: 81 }]);
+      server.set('A', 'a.test', ['127.0.0.1']);
+      start({ type: 'srv' });
+      assert.deepEqual(await found(), ['127.0.0.1:81']);
+      const ignored = events.all.flatMap((event) => (event.kind === 'ignored' ? event.details : [])).join('\n');
+      for (const expected of [/a target of "\."/, /port 0 of zero\.test/, /gone\.test: there is no such name/]) assert.match(ignored, expected);
+    });
+
+    test('the least TTL of records and addresses counts', async () => {
+      server.setServices(name, [{ target: 'a.test', port: 81 }], 60);
+      server.set('A', 'a.test', ['127.0.0.1'], 3);
+      start({ type: 'srv', family: 'ipv4' });
+      await found();
+      await rest();
+      await events.clock.advance(2_999);
+      assert.equal(server.asked.length, 2);
+      await events.clock.advance(1);
+      await found();
+    });
+
+    test('a target that cannot be resolved for once keeps its addresses', async () => {
+      server.setServices(name, [{ target: 'a.test', port: 81 }]);
+      server.set('A', 'a.test', ['127.0.0.1']);
+      server.set('AAAA', 'a.test', ['::1']);
+      start({ type: 'srv' });
+      await found();
+      server.silent = ['AAAA'];
+      await rest();
+      await events.clock.advance(1_000);
+      assert.deepEqual((await events.turnUntil('found', 100)).addresses, ['127.0.0.1:81', '[::1]:81']);
+    });
+  });
+});

@@ -1,0 +1,219 @@
+import assert from 'node:assert/strict';
+import type { Server, ServerResponse } from 'node:http';
+import { describe, test } from 'node:test';
+import { startEngine, type TestEngine } from '../../tests/support/engine.js';
+import { httpOrigin, type Origin } from '../../tests/support/origin.js';
+import { RawClient } from '../../tests/support/raw-client.js';
+import { bulkheadSchema } from '../config/health.js';
+import { Bulkhead, type BulkheadLimit } from './bulkhead.js';
+
+/** An origin that holds each request until the test answers it, and counts its connections. */
+class HoldingOrigin {
+  readonly held: ServerResponse[] = [];
+  connections = 0;
+  most = 0;
+  #wake: (() => void) | undefined;
+  origin!: Origin;
+
+  static async start(): Promise<HoldingOrigin> {
+    const holding = new HoldingOrigin();
+    const origin = await httpOrigin((_request, response) => {
+      holding.held.push(response);
+      holding.#wake?.();
+    });
+    origin.server.on('connection', (socket) => {
+      holding.most = Math.max(holding.most, ++holding.connections);
+      socket.on('close', () => holding.connections--);
+    });
+    holding.origin = origin;
+    return holding;
+  }
+
+  async untilHeld(count: number): Promise<void> {
+    while (this.held.length < count) await new Promise<void>((resolve) => (this.#wake = resolve));
+  }
+
+  answer(body = 'ok'): void {
+    this.held.shift()!.end(body);
+  }
+}
+
+interface Run {
+  readonly engine: TestEngine;
+  readonly bulkhead: Bulkhead;
+  readonly refusals: BulkheadLimit[];
+  readonly origins: HoldingOrigin[];
+  /** Sends a request; resolves with its status and body. */
+  readonly ask: () => Promise<string>;
+  readonly close: () => Promise<void>;
+}
+
+async function start(config: object, { origins: count = 1, maxConnections = 1_024 } = {}): Promise<Run> {
+  const origins = await Promise.all(Array.from({ length: count }, () => HoldingOrigin.start()));
+  const refusals: BulkheadLimit[] = [];
+  const bulkhead = new Bulkhead('test', bulkheadSchema.parse(config), (limit) => refusals.push(limit));
+  const engine = await startEngine(origins.map(({ origin }) => origin.address), { upstream: { balance: { algorithm: 'round-robin' }, maxConnections } });
+  for (const endpoint of engine.upstream.endpoints) endpoint.service = bulkhead.guard(endpoint.pool).layer(endpoint.connect);
+  return {
+    engine,
+    bulkhead,
+    refusals,
+    origins,
+    async ask() {
+      const response = await fetch(`http://127.0.0.1:${engine.port}/`);
+      return `${response.status} ${await response.text()}`;
+    },
+    async close() {
+      await engine.close();
+      await Promise.all(origins.map(({ origin }) => origin.close()));
+    },
+  };
+}
+
+/** Requests that wait show nowhere outside; what they wait for is I/O of this process. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe('bulkhead', () => {
+  test('refuses a request beyond maxRequests over all endpoints, and takes one again when another is over', async () => {
+    const { ask, origins, refusals, bulkhead, close } = await start({ maxRequests: 2 }, { origins: 2 });
+    const first = [ask(), ask()];
+    await Promise.all(origins.map((origin) => origin.untilHeld(1)));
+    assert.equal(await ask(), '503 upstream_overloaded');
+    assert.deepEqual(refusals, ['requests']);
+    for (const origin of origins) origin.answer();
+    assert.deepEqual(await Promise.all(first), ['200 ok', '200 ok']);
+    const next = ask();
+    await until(() => origins.some(({ held }) => held.length > 0));
+    origins.find(({ held }) => held.length > 0)!.answer('again');
+    assert.equal(await next, '200 again');
+    assert.equal(bulkhead.requests, 0);
+    await close();
+  });
+
+  test('a request counts until the last byte of its answer', async () => {
+    const { ask, origins: [origin], bulkhead, close } = await start({ maxRequests: 1 });
+    const first = ask();
+    await origin!.untilHeld(1);
+    origin!.held[0]!.write('the beginning, ');
+    await until(() => bulkhead.requests === 1);
+    assert.equal(await ask(), '503 upstream_overloaded');
+    origin!.answer('the end');
+    assert.equal(await first, '200 the beginning, the end');
+    assert.equal(bulkhead.requests, 0);
+    await close();
+  });
+
+  test('at maxConnections a request waits and gets the connection that becomes free', async () => {
+    const { ask, origins: [origin], bulkhead, close } = await start({ maxConnections: 2 });
+    const all = Array.from({ length: 5 }, ask);
+    await origin!.untilHeld(2);
+    await until(() => bulkhead.pending === 3);
+    assert.equal(bulkhead.connections, 2);
+    for (let index = 0; index < 5; index++) {
+      await origin!.untilHeld(1);
+      origin!.answer();
+    }
+    assert.deepEqual(await Promise.all(all), Array(5).fill('200 ok'));
+    assert.equal(origin!.most, 2);
+    assert.deepEqual([bulkhead.requests, bulkhead.pending], [0, 0]);
+    await close();
+  });
+
+  test('a connection that is idle at one endpoint makes room for one to another', async () => {
+    const { ask, origins, close } = await start({ maxConnections: 1 }, { origins: 2 });
+    for (let index = 0; index < 4; index++) {
+      const answer = ask();
+      await until(() => origins.some(({ held }) => held.length > 0));
+      origins.find(({ held }) => held.length > 0)!.answer();
+      assert.equal(await answer, '200 ok');
+      await until(() => origins.reduce((sum, { connections }) => sum + connections, 0) <= 1);
+    }
+    assert.deepEqual(origins.map(({ most }) => most), [1, 1]);
+    await close();
+  });
+
+  test('whoever waits for one endpoint gets the place that becomes free at another', async () => {
+    const { ask, origins, bulkhead, close } = await start({ maxConnections: 1 }, { origins: 2 });
+    const all = [ask(), ask(), ask(), ask()];
+    await until(() => bulkhead.pending === 3);
+    for (let index = 0; index < 4; index++) {
+      await until(() => origins.some(({ held }) => held.length > 0));
+      origins.find(({ held }) => held.length > 0)!.answer();
+    }
+    assert.deepEqual(await Promise.all(all), Array(4).fill('200 ok'));
+    await close();
+  });
+
+  test('refuses a request beyond maxPending, in its own line and in those of the endpoints', async () => {
+    for (const [limits, perEndpoint] of [[{ maxConnections: 1, maxPending: 2 }, 1_024], [{ maxPending: 2 }, 1]] as const) {
+      const { ask, origins: [origin], bulkhead, refusals, close } = await start(limits, { maxConnections: perEndpoint });
+      const all = [ask()];
+      await origin!.untilHeld(1);
+      all.push(ask(), ask());
+      await until(() => bulkhead.pending === 2);
+      assert.equal(await ask(), '503 upstream_overloaded');
+      assert.deepEqual(refusals, ['pending']);
+      for (let index = 0; index < 3; index++) {
+        await origin!.untilHeld(1);
+        origin!.answer();
+      }
+      assert.deepEqual(await Promise.all(all), Array(3).fill('200 ok'));
+      await close();
+    }
+  });
+
+  test('a client that leaves gives its place back, whether it waited or was being answered', async () => {
+    const { ask, engine, origins: [origin], bulkhead, close } = await start({ maxConnections: 1, maxRequests: 2 });
+    const served = await RawClient.connect(engine.port);
+    served.send('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await origin!.untilHeld(1);
+    const waiting = await RawClient.connect(engine.port);
+    waiting.send('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until(() => bulkhead.pending === 1);
+    waiting.socket.resetAndDestroy();
+    await until(() => bulkhead.requests === 1 && bulkhead.pending === 0);
+    origin!.held.shift()!.write('a beginning');
+    await served.until((text) => text.includes('a beginning'));
+    served.socket.resetAndDestroy();
+    await until(() => bulkhead.requests === 0);
+    const next = ask();
+    await origin!.untilHeld(1);
+    origin!.answer();
+    assert.equal(await next, '200 ok');
+    await close();
+  });
+
+  test('a connection that has switched protocols counts until it ends', async () => {
+    const { ask, engine, origins: [origin], bulkhead, close } = await start({ maxRequests: 1 });
+    (origin!.origin as Origin & { server: Server }).server.on('upgrade', (_request, socket) => socket.on('error', () => {}).on('end', () => socket.destroy()).resume().write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n'));
+    const client = await RawClient.connect(engine.port);
+    client.send('GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n');
+    await client.until((text) => text.startsWith('HTTP/1.1 101'));
+    assert.equal(await ask(), '503 upstream_overloaded');
+    client.socket.resetAndDestroy();
+    await until(() => bulkhead.requests === 0);
+    await close();
+  });
+
+  test('an endpoint that cannot be reached gives its place back', async () => {
+    const { ask, origins: [origin], bulkhead, engine, close } = await start({ maxConnections: 1, maxRequests: 1 });
+    await origin!.origin.close();
+    for (let index = 0; index < 3; index++) assert.equal(await ask(), '503 upstream_connect_failed');
+    assert.deepEqual([bulkhead.requests, bulkhead.connections], [0, 0]);
+    await engine.close();
+    await close().catch(() => {});
+  });
+
+  test('caps retries at a time', () => {
+    const refusals: BulkheadLimit[] = [];
+    const bulkhead = new Bulkhead('test', bulkheadSchema.parse({ maxRetries: 2 }), (limit) => refusals.push(limit));
+    assert.deepEqual([1, 2, 3].map(() => bulkhead.enterRetry()), [true, true, false]);
+    bulkhead.leaveRetry();
+    assert.equal(bulkhead.enterRetry(), true);
+    assert.deepEqual(refusals, ['retries']);
+    assert.equal(new Bulkhead('none', bulkheadSchema.parse({ maxRetries: 0 })).enterRetry(), false);
+    assert.equal(new Bulkhead('any', bulkheadSchema.parse({})).enterRetry(), true);
+  });
+});

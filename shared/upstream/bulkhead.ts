@@ -1,0 +1,209 @@
+import type { BulkheadConfig } from '../config/health.js';
+import { ProxyError } from '../errors/proxy-error.js';
+import type { Body, BodySink } from '../http/body.js';
+import type { Exchange } from '../http/exchange.js';
+import type { HttpRequest, HttpResponse } from '../http/message.js';
+import type { Layer, Service } from '../http/service.js';
+
+/** What a bulkhead needs of the connections to an endpoint. */
+export interface GuardedPool {
+  readonly limits: { readonly maxConnections: number };
+  /** Connections that are open. */
+  readonly size: number;
+  /** Those of them that carry an exchange. */
+  readonly active: number;
+  /** Requests that have none yet: it is being made, or they wait in the endpoint's line. */
+  readonly pending: number;
+  closeOldestIdle(): boolean;
+}
+
+export type BulkheadLimit = 'requests' | 'pending' | 'retries';
+
+/**
+ * Limits what all endpoints of an upstream are asked together, as the thresholds of Envoy's circuit breakers do.
+ *
+ * It stands in front of each endpoint's own layers. An attempt counts from the choice of its endpoint until the answer is over, body
+ * included. One that finds an idle connection passes after two comparisons. One that does not looks at all endpoints: at
+ * `maxConnections` the connection that was idle longest elsewhere makes room for it, and without such a one it waits here until an attempt
+ * ends. An attempt that ends wakes one that waits; that looks again, since another may have been faster, and waits on at the head of the
+ * line.
+ */
+export class Bulkhead {
+  #requests = 0;
+  #retries = 0;
+  readonly #pools = new Set<GuardedPool>();
+  readonly #line: (() => void)[] = [];
+  readonly #maxRequests: number;
+  readonly #maxConnections: number;
+  readonly #maxRetries: number;
+
+  constructor(
+    /** Of which limits these are; what is bound to them is made anew with others. */
+    readonly key: string,
+    private readonly config: BulkheadConfig,
+    private readonly onRefusal: (limit: BulkheadLimit) => void = () => {},
+  ) {
+    this.#maxRequests = config.maxRequests ?? Infinity;
+    this.#maxConnections = config.maxConnections ?? Infinity;
+    this.#maxRetries = config.maxRetries ?? Infinity;
+  }
+
+  /** Attempts in progress, those that wait included. */
+  get requests(): number {
+    return this.#requests;
+  }
+
+  get retries(): number {
+    return this.#retries;
+  }
+
+  /** Connections, open or being made. */
+  get connections(): number {
+    let total = 0;
+    for (const pool of this.#pools) total += Math.min(pool.size + pool.pending, pool.limits.maxConnections);
+    return total;
+  }
+
+  /** Requests that wait for a connection, here or in the line of an endpoint. */
+  get pending(): number {
+    let total = this.#line.length;
+    for (const pool of this.#pools) total += Math.max(0, pool.size + pool.pending - pool.limits.maxConnections);
+    return total;
+  }
+
+  /** Takes a place for a retry, if there is one; `leaveRetry` gives it back. */
+  enterRetry(): boolean {
+    if (this.#retries >= this.#maxRetries) {
+      this.onRefusal('retries');
+      return false;
+    }
+    this.#retries++;
+    return true;
+  }
+
+  leaveRetry(): void {
+    this.#retries--;
+  }
+
+  /** Stands in front of one endpoint, whose connections count until `close`. */
+  guard(pool: GuardedPool): { readonly layer: Layer; close(): void } {
+    this.#pools.add(pool);
+    const pass = this.#pass.bind(this, pool);
+    const layer: Layer = (next) =>
+      function bulkhead(request, exchange) {
+        return pass(next, request, exchange);
+      };
+    return { layer, close: () => this.#pools.delete(pool) };
+  }
+
+  async #pass(pool: GuardedPool, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    if (this.#requests >= this.#maxRequests) throw this.#refuse('requests');
+    const hasIdle = pool.size > pool.active;
+    const mustWait = !hasIdle && !this.#hasRoom(pool);
+    if (!hasIdle && (mustWait || isFull(pool)) && this.pending >= this.config.maxPending) throw this.#refuse('pending');
+    this.#requests++;
+    let response: HttpResponse;
+    try {
+      if (mustWait) await this.#wait(pool, request);
+      response = await next(request, exchange);
+    } catch (error) {
+      this.#leave();
+      throw error;
+    }
+    // A body that is here whole has left the upstream.
+    if (response.body.bytes !== undefined && response.tunnel === undefined) {
+      this.#leave();
+      return response;
+    }
+    const body = new LeasedBody(response.body, () => this.#leave());
+    // Whatever becomes of it, with the exchange it is over; a tunnel is over only then.
+    exchange.onFinish(() => body.release());
+    return response.tunnel === undefined ? { ...response, body } : response;
+  }
+
+  /** Whether a request that needs a new connection may make one, or wait in its endpoint's own line. */
+  #hasRoom(pool: GuardedPool): boolean {
+    if (isFull(pool) || this.connections < this.#maxConnections) return true;
+    for (const other of this.#pools) if (other.closeOldestIdle()) return true;
+    return false;
+  }
+
+  async #wait(pool: GuardedPool, request: HttpRequest): Promise<void> {
+    await this.#waitInLine(request, false);
+    while (pool.size <= pool.active && !this.#hasRoom(pool)) await this.#waitInLine(request, true);
+  }
+
+  #waitInLine({ cancellation }: HttpRequest, isFirst: boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const go = (): void => {
+        unsubscribe();
+        resolve();
+      };
+      if (isFirst) this.#line.unshift(go);
+      else this.#line.push(go);
+      const unsubscribe = cancellation.onCancel((reason) => {
+        const index = this.#line.indexOf(go);
+        if (index !== -1) this.#line.splice(index, 1);
+        reject(reason);
+      });
+    });
+  }
+
+  #leave(): void {
+    this.#requests--;
+    this.#line.shift()?.();
+  }
+
+  #refuse(limit: BulkheadLimit): ProxyError {
+    this.onRefusal(limit);
+    return new ProxyError('upstream_overloaded', { fields: { 'Retry-After': '1' } });
+  }
+}
+
+/** Whether a request would wait in the endpoint's own line. */
+function isFull({ size, pending, limits }: GuardedPool): boolean {
+  return size + pending >= limits.maxConnections;
+}
+
+/** A body that tells, once, when nothing more of it will come. */
+class LeasedBody implements Body {
+  readonly length: number | undefined;
+  readonly bytes = undefined;
+  #isReleased = false;
+
+  constructor(
+    private readonly inner: Body,
+    private readonly onRelease: () => void,
+  ) {
+    this.length = inner.length;
+  }
+
+  release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    this.onRelease();
+  }
+
+  pipe(sink: BodySink): void {
+    this.inner.pipe({
+      chunk: (data) => sink.chunk(data),
+      end: (trailers) => {
+        this.release();
+        sink.end(trailers);
+      },
+      fail: (reason) => {
+        this.release();
+        sink.fail(reason);
+      },
+    });
+  }
+
+  resume(): void {
+    this.inner.resume();
+  }
+
+  cancel(reason: Error): void {
+    this.inner.cancel(reason);
+    this.release();
+  }
+}
