@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { subsetSchema } from '../shared/config/balance.js';
 import { admissionPolicies, upstreamPolicies } from '../shared/config/policies.js';
 import { matchSchema } from '../shared/config/routes.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
@@ -8,6 +9,7 @@ export const routeSchema = z.strictObject({
   name: z.string().min(1).optional().describe('Name in logs and metrics; default: its host and path.'),
   match: matchSchema.prefault({}),
   upstream: z.string().min(1).describe('Name of one of `upstreams`.'),
+  subset: subsetSchema.optional(),
   ...admissionPolicies,
   timeout: upstreamPolicies.timeout,
   retry: upstreamPolicies.retry,

@@ -72,7 +72,7 @@ async function routeService(name: string, route: RouteConfig, upstream: Upstream
       deadline: deadline(route.timeout ?? upstream.config.timeout ?? defaultTimeoutMs, { clock }),
       retry: retryConfig && (await policies.retry(generation, retryScope, upstream.name, retryConfig)),
     },
-    upstream.balance,
+    route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset),
   );
 }
 

@@ -1,3 +1,4 @@
+import type { WrittenEndpoint } from '../../shared/config/endpoints.js';
 import type { Model } from '../model/model.js';
 import type { Placement, Policy } from '../model/resources.js';
 
@@ -9,8 +10,8 @@ export interface Proxy {
   readonly service?: string | undefined;
 }
 
-/** Addresses of a service's live instances, in a stable order. */
-export type Endpoints = (service: string) => readonly string[];
+/** A service's live instances, in a stable order. */
+export type Endpoints = (service: string) => readonly WrittenEndpoint[];
 
 type Spec = Policy['spec'];
 
@@ -29,16 +30,16 @@ export function compile(model: Model, endpoints: Endpoints, proxy: Proxy): objec
 function compileGateway(model: Model, endpoints: Endpoints): object {
   const referenced = new Set(model.routes.map((route) => route.service));
   return {
-    routes: model.routes.map(({ name, match, service }) => {
+    routes: model.routes.map(({ name, match, service, subset }) => {
       const { jwt, rateLimit, timeout, retry } = specFor(model, service, 'ambassador');
-      return defined({ name, match, upstream: service, jwt, rateLimit, timeout, retry });
+      return defined({ name, match, upstream: service, subset, jwt, rateLimit, timeout, retry });
     }),
     upstreams: Object.fromEntries(
       model.services
         .filter(({ name }) => referenced.has(name))
         .map((service) => {
-          const { attemptTimeout, breaker } = specFor(model, service.name, 'ambassador');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), attemptTimeout, breaker })];
+          const { attemptTimeout, breaker, balance } = specFor(model, service.name, 'ambassador');
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), attemptTimeout, breaker, balance })];
         }),
     ),
   };
@@ -52,8 +53,8 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
       model.services
         .filter(({ name }) => name !== own)
         .map((service) => {
-          const { timeout, attemptTimeout, retry, breaker } = specFor(model, service.name, 'sidecar');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, breaker })];
+          const { timeout, attemptTimeout, retry, breaker, balance } = specFor(model, service.name, 'sidecar');
+          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout, attemptTimeout, retry, breaker, balance })];
         }),
     ),
   };

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { balanceSchema, subsetSchema } from '../../shared/config/balance.js';
+import { endpointSchema } from '../../shared/config/endpoints.js';
 import { admissionPolicies, upstreamPolicies } from '../../shared/config/policies.js';
 import { matchSchema } from '../../shared/config/routes.js';
-import { address } from '../../shared/config/units.js';
 
 /*
  * Resources are kept and served as their authors wrote them; parsing only checks them. What a proxy receives
@@ -17,7 +18,7 @@ export type Placement = (typeof placements)[number];
 export const serviceSchema = z.strictObject({
   kind: z.literal('Service'),
   name,
-  endpoints: z.array(address).optional().describe('Fixed addresses; without them the registry says.'),
+  endpoints: z.array(endpointSchema).optional().describe('Fixed addresses, or objects that say more about them; without them the registry says.'),
 });
 
 export const routeResourceSchema = z.strictObject({
@@ -25,6 +26,7 @@ export const routeResourceSchema = z.strictObject({
   name,
   match: matchSchema.prefault({}),
   service: name.describe('The service that the gateway sends matching requests to.'),
+  subset: subsetSchema.optional(),
 });
 
 export const policySchema = z.strictObject({
@@ -33,8 +35,8 @@ export const policySchema = z.strictObject({
   placement: z.enum(placements).describe('Where it runs: at the gateway, in the sidecars, in both, or nowhere.'),
   target: z.strictObject({ services: z.array(name).min(1) }),
   spec: z
-    .strictObject({ ...admissionPolicies, ...upstreamPolicies })
-    .refine((spec) => Object.keys(spec).length > 0, { message: 'at least one of jwt, rateLimit, timeout, attemptTimeout, retry and breaker is needed' }),
+    .strictObject({ ...admissionPolicies, ...upstreamPolicies, balance: balanceSchema.optional() })
+    .refine((spec) => Object.keys(spec).length > 0, { message: 'at least one of jwt, rateLimit, timeout, attemptTimeout, retry, breaker and balance is needed' }),
 });
 
 export const resourceSchema = z.discriminatedUnion('kind', [serviceSchema, routeResourceSchema, policySchema]);

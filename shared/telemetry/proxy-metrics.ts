@@ -3,6 +3,7 @@ import type { ErrorCode } from '../errors/catalogue.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Layer } from '../http/service.js';
 import { DurationHistogram, type DurationSeries } from './duration-histogram.js';
+import { UpstreamPanicGauge } from './upstream-panic-gauge.js';
 
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']);
 /** OpenTelemetry's advice for http.server.request.duration, in seconds. */
@@ -31,6 +32,7 @@ export class ProxyMetrics {
   readonly #certificates = this.#counter('proxy_certificate_reloads_total', 'Exchanges of certificates, by whether the new files could be used.', ['result']);
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
   readonly #workerExits = this.#counter('proxy_worker_exits_total', 'Workers that ended without having been told to, and were replaced.', []);
+  readonly upstreamPanic = new UpstreamPanicGauge(this.registry);
   readonly #tallies = new Map<string, Tally>();
   readonly #attempts = new Map<string, number>();
 

@@ -19,15 +19,21 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
       onTransition: (state) => {
         // What it took to fail says nothing about how fast it is now.
         if (state === 'closed') endpoint.latency.reset();
+        endpoint.changed();
         onTransition(upstream, endpoint.name, state);
       },
     });
-  endpoint.service = stack(
+  endpoint.pastBreaker = stack(
     [
-      gate?.layer, // sees each attempt, and one that timed out is a failed one
       config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // innermost: times the connection alone
     ],
     endpoint.connect,
+  );
+  endpoint.service = stack(
+    [
+      gate?.layer, // sees each attempt, and one that timed out is a failed one
+    ],
+    endpoint.pastBreaker,
   );
   if (gate === undefined) return;
   endpoint.gate = gate;
