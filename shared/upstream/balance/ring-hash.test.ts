@@ -65,13 +65,13 @@ describe('a ring', () => {
   });
 
   test('uses all places of a group that gets a part of the keys only', async () => {
-    const zoned = addresses(8).map((address, index) => ({ address, zone: index < 4 ? 'own' : 'other' }));
+    const zoned = addresses(14).map((address, index) => ({ address, zone: index < 10 ? 'own' : 'other' }));
     const origin = new TestUpstream(zoned, { balance, zone: 'own' });
-    for (const { address } of zoned.slice(0, 2)) origin.endpoint(address).health.object('probe');
-    const counts = await origin.count(8_000);
-    // 1.4 × 2/4 stay, in two endpoints; the rest is spread over four.
-    for (const { address } of zoned.slice(2, 4)) assert.ok(Math.abs(counts[address]! / 8_000 - 0.35) < 0.05, JSON.stringify(counts));
-    for (const { address } of zoned.slice(4)) assert.ok(Math.abs(counts[address]! / 8_000 - 0.075) < 0.02, JSON.stringify(counts));
+    for (const { address } of zoned.slice(0, 3)) origin.endpoint(address).health.object('probe');
+    const counts = await origin.count(60_000);
+    // 1.4 × 7/10 stay; four endpoints share the 2 % that are left, about 300 each.
+    const others = zoned.slice(10).map(({ address }) => counts[address]!);
+    assert.ok(Math.min(...others) > 230 && Math.max(...others) < 370, others.join(', '));
     const before = await places(origin, 500);
     assert.deepEqual(await places(origin, 500), before, 'and a key always falls to the same group');
   });

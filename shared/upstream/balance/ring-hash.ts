@@ -11,7 +11,7 @@ export interface RingHashConfig {
 }
 
 const keySeed = 2;
-/** Another than the ring's: of the keys that fall to a group of endpoints, all places of its ring must be used. */
+/** Another than the ring's: a group of endpoints that gets a few keys must get them from all around its ring. */
 const spreadSeed = 3;
 
 /**
