@@ -6,7 +6,7 @@ import { Publisher } from './publish/publisher.js';
 import { Registry } from './sources/registry.js';
 import { persistRegistry } from './sources/registry-file.js';
 import { ResourceStore } from './sources/resource-store.js';
-import { formatAddress } from '../shared/config/units.js';
+import { writeEndpoint } from '../shared/config/endpoints.js';
 import { runProcess } from '../shared/process/run-process.js';
 
 await runProcess({
@@ -15,13 +15,13 @@ await runProcess({
   schema: controlPlaneProcessSchema,
   crossCheck,
   async start({ dataDir, resources, leaseGrace, listen, tokens }, { clock, logger, lifecycle }) {
-    const seed = resources.map((resource) => ('endpoints' in resource && resource.endpoints ? { ...resource, endpoints: resource.endpoints.map(formatAddress) } : resource)) as Resource[];
+    const seed = resources.map((resource) => ('endpoints' in resource && resource.endpoints ? { ...resource, endpoints: resource.endpoints.map(writeEndpoint) } : resource)) as Resource[];
     const store = await ResourceStore.open(dataDir, seed);
     const registry = new Registry(clock);
     lifecycle.onClose(() => registry.close());
     if (dataDir !== undefined) lifecycle.onClose(await persistRegistry(registry, dataDir, leaseGrace, logger));
 
-    const publisher = new Publisher(() => store.model, registry.addresses);
+    const publisher = new Publisher(() => store.model, registry.endpoints);
     store.onChange(() => publisher.publish());
     registry.onChange(() => publisher.publish());
 

@@ -77,7 +77,7 @@ async function routeService(name: string, route: RouteConfig, upstreams: Upstrea
         fault: route.fault && policies.fault(route.fault),
     },
     await destination(route, upstreams, dependencies, async (upstream, shaping) =>
-      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
+      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset)),
     ),
   );
 }

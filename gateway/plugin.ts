@@ -6,6 +6,7 @@ import { edgeServices } from './edge.js';
 import { Plan } from './plan.js';
 import { systemClock } from '../shared/clock/clock.js';
 import { parseConfig } from '../shared/config/load.js';
+import { processSections } from '../shared/config/sections.js';
 import { mountStack } from '../shared/listener/fastify/mount-stack.js';
 import { DataPlane } from '../shared/process/data-plane.js';
 import { createLogger } from '../shared/telemetry/logger.js';
@@ -13,6 +14,7 @@ import { createLogger } from '../shared/telemetry/logger.js';
 export const ambassadorSchema = z.strictObject({
   ...gatewayDynamicSchema.shape,
   ...edgeSchema.shape,
+  zone: processSections.zone,
   accessLog: z.boolean().default(false).describe('One JSON line for each exchange, on stdout.'),
 });
 
@@ -31,7 +33,7 @@ export interface AmbassadorOptions {
  */
 export async function ambassador(application: FastifyInstance, { config }: AmbassadorOptions): Promise<void> {
   const parsed = parseConfig(config, ambassadorSchema, crossCheck);
-  const dataPlane = new DataPlane(systemClock, createLogger({ name: 'ambassador', level: 'warn' }), { accessLog: parsed.accessLog });
+  const dataPlane = new DataPlane(systemClock, createLogger({ name: 'ambassador', level: 'warn' }), { accessLog: parsed.accessLog, zone: parsed.zone });
   const plan = await Plan.build(parsed, dataPlane.dependencies);
   application.addHook('onClose', () => {
     plan.retire();

@@ -4,6 +4,7 @@ import type { Registry as MetricsRegistry } from 'prom-client';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock/clock.js';
 import { ConfigError, parseConfig, type Problem } from '../../shared/config/load.js';
+import { labelsSchema, weightSchema, writeEndpoint, zoneSchema } from '../../shared/config/endpoints.js';
 import { address, duration } from '../../shared/config/units.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import { collections, resourceSchema, type Resource } from '../model/resources.js';
@@ -23,7 +24,7 @@ export interface ApiOptions {
   readonly isReady: () => boolean;
 }
 
-const registrationSchema = z.strictObject({ address, ttl: duration });
+const registrationSchema = z.strictObject({ address, zone: zoneSchema.optional(), weight: weightSchema.default(1), labels: labelsSchema.default({}), ttl: duration });
 const answerSchema = z.strictObject({ version: z.string().max(64), accepted: z.boolean(), reason: z.string().max(16_384).optional() });
 const streamQuerySchema = z.strictObject({ kind: z.enum(['gateway', 'sidecar']), service: z.string().optional() });
 const documentsSchema = z.array(resourceSchema).max(10_000);
@@ -69,12 +70,12 @@ export function createApi(options: ApiOptions): FastifyInstance {
 
   type InstancePath = { Params: { service: string; instance: string } };
   api.get('/v1/registry', { onRequest: mayProxy }, async () => ({
-    instances: registry.instances.map(({ expiresAt, ...instance }) => ({ ...instance, leaseMs: Math.max(0, Math.round(expiresAt - clock.now())) })),
+    instances: registry.instances.map(({ expiresAt, endpoint, ...instance }) => ({ ...instance, ...(typeof endpoint === 'string' ? { address: endpoint } : endpoint), leaseMs: Math.max(0, Math.round(expiresAt - clock.now())) })),
   }));
   api.put<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request) => {
-    const { ttl } = parseConfig(request.body, registrationSchema);
+    const { ttl, address, zone, weight, labels } = parseConfig(request.body, registrationSchema);
     if (ttl < 100 || ttl > maxTtlMs) throw new ConfigError([{ path: 'ttl', message: 'expected 100ms to 1h' }]);
-    registry.register(request.params.service, request.params.instance, (request.body as { address: string }).address, ttl);
+    registry.register(request.params.service, request.params.instance, writeEndpoint({ address, zone, weight, labels, priority: 0 }), ttl);
     return { ttl };
   });
   api.delete<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request, reply) => {

@@ -1,3 +1,4 @@
+import type { WrittenEndpoint } from '../../shared/config/endpoints.js';
 import { servicesIn, type Model } from '../model/model.js';
 import type { Placement, Policy } from '../model/resources.js';
 
@@ -9,8 +10,8 @@ export interface Proxy {
   readonly service?: string | undefined;
 }
 
-/** Addresses of a service's live instances, in a stable order. */
-export type Endpoints = (service: string) => readonly string[];
+/** A service's live instances, in a stable order. */
+export type Endpoints = (service: string) => readonly WrittenEndpoint[];
 
 type Spec = Policy['spec'];
 type Place = Exclude<Placement, 'both' | 'none'>;
@@ -31,9 +32,9 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
   const referenced = new Set(model.routes.map((route) => route.service));
   for (const service of sentToBeside(model, 'ambassador', (target) => referenced.has(target))) referenced.add(service);
   return {
-    routes: model.routes.map(({ name, match, service }) => {
+    routes: model.routes.map(({ name, match, service, subset }) => {
       const { jwt, rateLimit, fault, headers, mirror, timeout, ...spec } = specFor(model, service, 'ambassador');
-      return defined({ name, match, ...destination(service, spec), jwt, rateLimit, fault, headers, mirror, timeout });
+      return defined({ name, match, ...destination(service, spec), subset: spec.split === undefined ? subset : undefined, jwt, rateLimit, fault, headers, mirror, timeout });
     }),
     upstreams: Object.fromEntries(
       model.services
@@ -46,8 +47,8 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
 }
 
 /** What governs how requests are sent to a service, wherever they are sent from. */
-function sending({ attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits }: Partial<Spec>): Partial<Spec> {
-  return { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits };
+function sending({ attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits, balance }: Partial<Spec>): Partial<Spec> {
+  return { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits, balance };
 }
 
 function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefined): object {

@@ -1,8 +1,9 @@
 import { z } from 'zod';
+import { balanceSchema, subsetSchema } from '../../shared/config/balance.js';
+import { endpointSchema } from '../../shared/config/endpoints.js';
 import { admissionPolicies, upstreamPolicies } from '../../shared/config/policies.js';
 import { matchSchema } from '../../shared/config/routes.js';
 import { servicePolicies } from '../../shared/config/shaping.js';
-import { address } from '../../shared/config/units.js';
 
 /*
  * Resources are kept and served as their authors wrote them; parsing only checks them. What a proxy receives
@@ -18,7 +19,7 @@ export type Placement = (typeof placements)[number];
 export const serviceSchema = z.strictObject({
   kind: z.literal('Service'),
   name,
-  endpoints: z.array(address).optional().describe('Fixed addresses; without them the registry says.'),
+  endpoints: z.array(endpointSchema).optional().describe('Fixed addresses, or objects that say more about them; without them the registry says.'),
 });
 
 export const routeResourceSchema = z.strictObject({
@@ -26,10 +27,11 @@ export const routeResourceSchema = z.strictObject({
   name,
   match: matchSchema.prefault({}),
   service: name.describe('The service that the gateway sends matching requests to.'),
+  subset: subsetSchema.optional(),
 });
 
 /** All that a policy may say. */
-const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies };
+const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, balance: balanceSchema.optional() };
 const settings = Object.keys(policies);
 
 export const policySchema = z.strictObject({

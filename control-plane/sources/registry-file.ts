@@ -2,10 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
+import { endpointSchema, writeEndpoint } from '../../shared/config/endpoints.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { Registry } from './registry.js';
 
-const fileSchema = z.array(z.object({ service: z.string(), instance: z.string(), address: z.string() }));
+const fileSchema = z.array(z.object({ service: z.string(), instance: z.string(), endpoint: endpointSchema.transform(writeEndpoint) }));
 
 /**
  * Remembers who was registered, so that a restart never empties an upstream. Only a hint: a damaged file is
@@ -21,7 +22,7 @@ export async function persistRegistry(registry: Registry, dataDir: string, grace
   let writing: Promise<void> = Promise.resolve();
   registry.onChange(() => {
     writing = writing
-      .then(() => writeFileAtomic(file, JSON.stringify(registry.instances.map(({ service, instance, address }) => ({ service, instance, address }))), { mode: 0o600 }))
+      .then(() => writeFileAtomic(file, JSON.stringify(registry.instances.map(({ service, instance, endpoint }) => ({ service, instance, endpoint }))), { mode: 0o600 }))
       .catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be written'));
   });
   return () => writing;

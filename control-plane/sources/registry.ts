@@ -1,9 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock, Timer } from '../../shared/clock/clock.js';
+import { addressOf, type WrittenEndpoint } from '../../shared/config/endpoints.js';
 
 export interface Instance {
   readonly service: string;
   readonly instance: string;
-  readonly address: string;
+  readonly endpoint: WrittenEndpoint;
   /** Clock reading (ms) at which the lease ends. */
   readonly expiresAt: number;
 }
@@ -29,19 +31,19 @@ export class Registry {
     return [...this.#instances.values()];
   }
 
-  /** Addresses of a service's instances, in an order that does not depend on who renewed last. */
-  readonly addresses = (service: string): string[] => {
-    const addresses = this.instances.filter((instance) => instance.service === service).map(({ address }) => address);
-    return [...new Set(addresses)].sort();
+  /** A service's instances, one for each address, in an order that does not depend on who renewed last. */
+  readonly endpoints = (service: string): WrittenEndpoint[] => {
+    const byAddress = new Map(this.instances.filter((instance) => instance.service === service).map(({ endpoint }) => [addressOf(endpoint), endpoint]));
+    return [...byAddress.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, endpoint]) => endpoint);
   };
 
   /** Registers an instance or renews its lease. */
-  register(service: string, instance: string, address: string, ttlMs: number): void {
+  register(service: string, instance: string, endpoint: WrittenEndpoint, ttlMs: number): void {
     const key = `${service}/${instance}`;
     const before = this.#instances.get(key);
-    this.#instances.set(key, { service, instance, address, expiresAt: this.clock.now() + ttlMs });
+    this.#instances.set(key, { service, instance, endpoint, expiresAt: this.clock.now() + ttlMs });
     this.#schedule();
-    if (before?.address !== address) this.#notify();
+    if (!isDeepStrictEqual(before?.endpoint, endpoint)) this.#notify();
   }
 
   deregister(service: string, instance: string): boolean {
@@ -51,7 +53,7 @@ export class Registry {
   }
 
   restore(instances: readonly Omit<Instance, 'expiresAt'>[], graceMs: number): void {
-    for (const { service, instance, address } of instances) this.register(service, instance, address, graceMs);
+    for (const { service, instance, endpoint } of instances) this.register(service, instance, endpoint, graceMs);
   }
 
   close(): void {

@@ -7,7 +7,7 @@ import type { Problem } from './load.js';
 
 const destinations = ['upstream', 'split', 'redirect', 'respond'] as const;
 /** What says how a request is sent, which is of no use where none is. */
-const sending = ['timeout', 'retry', 'mirror', 'rewrite'] as const;
+const sending = ['timeout', 'retry', 'hedge', 'mirror', 'rewrite'] as const;
 
 export function checkRoutes(routes: unknown, upstreams: unknown): Problem[] {
   const known = isObject(upstreams) ? Object.keys(upstreams) : [];
@@ -32,6 +32,7 @@ function checkRoute(route: Readonly<Record<string, unknown>>, path: string, know
   if (given.length === 0) problems.push({ path: `${path}.upstream`, message: 'is missing: a route needs upstream, split, redirect or respond' });
   if (given.length > 1) problems.push({ path, message: `${given.join(' and ')} cannot be used together: a route has one destination` });
   if (route['sticky'] !== undefined && route['split'] === undefined) problems.push({ path: `${path}.sticky`, message: 'is for split, which is missing' });
+  if (route['subset'] !== undefined && route['upstream'] === undefined) problems.push({ path: `${path}.subset`, message: 'is for upstream, which is missing' });
   if (given.length === 1 && (given[0] === 'redirect' || given[0] === 'respond')) {
     for (const key of sending) if (route[key] !== undefined) problems.push({ path: `${path}.${key}`, message: `is of no use: ${given[0]} sends nothing on` });
   }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { address, type Address } from './units.js';
+import { address, formatAddress, type Address } from './units.js';
 
 /** One address of an upstream, and what balancing may know about it. */
 export interface EndpointConfig {
@@ -12,18 +12,41 @@ export interface EndpointConfig {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+export const weightSchema = z.int().min(1).max(1_000);
+export const zoneSchema = z.string().min(1).max(63);
+export const labelsSchema = z.record(z.string().min(1).max(63), z.string().max(63));
+
 const described = z.strictObject({
   address,
-  weight: z.int().min(1).max(1_000).default(1).describe('Share of the traffic, relative to the other endpoints.'),
-  zone: z.string().min(1).max(63).optional().describe('Where it runs: the proxy prefers its own zone.'),
+  weight: weightSchema.default(1).describe('Share of the traffic, relative to the other endpoints.'),
+  zone: zoneSchema.optional().describe('Where it runs: the proxy prefers its own zone.'),
   priority: z.int().min(0).max(16).default(0).describe('0 is used first; a higher one only when those below it are lost.'),
-  labels: z.record(z.string().min(1).max(63), z.string().max(63)).default({}).describe('What subsets are chosen by, such as { version: v2 }.'),
+  labels: labelsSchema.default({}).describe('What subsets are chosen by, such as { version: v2 }.'),
 });
 
 /** `host:port`, `unix:/path`, or an object with `address` that says more. */
 export const endpointSchema = z.union([address.transform(plainEndpoint), described.transform(({ zone, ...rest }): EndpointConfig => ({ zone, ...rest }))]);
 
+/** An endpoint as configuration writes it. */
+export type WrittenEndpoint = z.input<typeof endpointSchema>;
+
+export function addressOf(endpoint: WrittenEndpoint): string {
+  return typeof endpoint === 'string' ? endpoint : endpoint.address;
+}
+
 /** An endpoint of which nothing but its address is known. */
 export function plainEndpoint(address: Address): EndpointConfig {
   return { address, weight: 1, zone: undefined, priority: 0, labels: {} };
+}
+
+/** The shortest way to write an endpoint, which parses to the same again. */
+export function writeEndpoint({ address, weight, zone, priority, labels }: EndpointConfig): WrittenEndpoint {
+  const more = {
+    ...(weight !== 1 && { weight }),
+    ...(zone !== undefined && { zone }),
+    ...(priority !== 0 && { priority }),
+    ...(Object.keys(labels).length > 0 && { labels }),
+  };
+  const text = formatAddress(address);
+  return Object.keys(more).length === 0 ? text : { address: text, ...more };
 }

@@ -81,11 +81,6 @@ export const breakerSchema = z.strictObject({
 });
 export type BreakerConfig = z.output<typeof breakerSchema>;
 
-export const balanceSchema = z.strictObject({
-  algorithm: z.enum(['peak-ewma', 'round-robin', 'least-request', 'random']).default('peak-ewma'),
-});
-export type BalanceConfig = z.output<typeof balanceSchema>;
-
 /** The policies that decide whether a request is let in; where a route or an inbound listener has them. */
 export const admissionPolicies = {
   jwt: jwtSchema.optional(),

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { balanceSchema } from './balance.js';
 import { discoverySchema } from './discovery.js';
-import { endpointSchema } from './endpoints.js';
-import { balanceSchema, upstreamPolicies } from './policies.js';
+import { endpointSchema, labelsSchema, weightSchema, zoneSchema } from './endpoints.js';
+import { upstreamPolicies } from './policies.js';
 import { adaptiveConcurrencySchema } from './resilience.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
 import { duration, network, size, tcpAddress } from './units.js';
@@ -80,6 +81,8 @@ export const controlPlaneSchema = z.strictObject({
   snapshotFile: z.string().optional().describe('Where the last good snapshot is kept; the proxy starts from it.'),
   advertise: tcpAddress.optional().describe('Sidecar: the inbound address that is registered for the service.'),
   leaseTtl: duration.default(5_000).describe('Sidecar: the registration lapses this long after its last renewal.'),
+  weight: weightSchema.optional().describe('Sidecar: registered with the address, as the share of the traffic that this instance is to get; default 1.'),
+  labels: labelsSchema.optional().describe('Sidecar: registered with the address; what subsets are chosen by, such as { version: v2 }.'),
 });
 export type ControlPlaneConfig = z.output<typeof controlPlaneSchema>;
 
@@ -89,6 +92,7 @@ export const processSections = {
     .union([z.literal('auto'), z.int().min(1).max(64)])
     .default(1)
     .describe('Processes that share the ports; auto: one for each processor. Limits, caps of upstreams and quotas hold for all together, but maxConnectionsPerClient, breakers, adaptive limits and retry budgets for each.'),
+  zone: zoneSchema.optional().describe('Where this proxy runs: endpoints of the same zone go first. A sidecar registers its service with it.'),
   admin: listenSchema.prefault({ port: 0 }).describe('The admin server; keep it on loopback.'),
   controlPlane: controlPlaneSchema.optional(),
   accessLog: z.boolean().default(true).describe('One JSON line for each exchange, on stdout.'),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { subsetSchema } from './balance.js';
 import { pattern } from './patterns.js';
 import { upstreamPolicies } from './policies.js';
 import { matchSchema, valueConditions } from './routes.js';
@@ -182,6 +183,7 @@ export const routeShape = {
   name: z.string().min(1).optional().describe('Name in logs and metrics; default: its method, host, path and the names of its conditions.'),
   match: matchSchema.prefault({}),
   upstream: upstreamName.optional().describe('Name of one of `upstreams`. A route has this, split, redirect or respond.'),
+  subset: subsetSchema.optional(),
   split: servicePolicies.split,
   sticky: servicePolicies.sticky,
   redirect: redirectSchema.optional(),

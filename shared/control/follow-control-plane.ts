@@ -10,6 +10,8 @@ import { SnapshotClient } from './snapshot-client.js';
 export interface FollowOptions {
   readonly kind: 'gateway' | 'sidecar';
   readonly service?: string | undefined;
+  /** Where this proxy runs; registered with its address. */
+  readonly zone?: string | undefined;
   /** Sidecar: keeps the service's instance in the registry. */
   readonly register?: { readonly address: string; readonly isHealthy: () => boolean } | undefined;
   readonly apply: (config: unknown) => Promise<void>;
@@ -24,7 +26,7 @@ export interface FollowOptions {
 export async function followControlPlane(config: ControlPlaneConfig | undefined, options: FollowOptions): Promise<void> {
   if (config === undefined) return;
   const { url, node } = config;
-  const { kind, service, register, apply, clock, random, logger, lifecycle, metrics } = options;
+  const { kind, service, zone, register, apply, clock, random, logger, lifecycle, metrics } = options;
   const token = config.tokenFile === undefined ? undefined : (await readFile(config.tokenFile, 'utf8')).trim();
   const client = new SnapshotClient({
     url, token, node, kind, service, snapshotFile: config.snapshotFile, apply, clock, random, logger,
@@ -33,7 +35,8 @@ export async function followControlPlane(config: ControlPlaneConfig | undefined,
   lifecycle.onClose(() => client.close());
   await client.start();
   if (register === undefined || service === undefined) return;
-  const registration = new Registration({ url, token, service, instance: node, ttlMs: config.leaseTtl, clock, logger, ...register });
+  const { weight, labels } = config;
+  const registration = new Registration({ url, token, service, instance: node, place: { zone, weight, labels }, ttlMs: config.leaseTtl, clock, logger, ...register });
   // Out of the registry first: callers must stop choosing this instance before it stops accepting.
   lifecycle.onDrain(() => registration.close());
   void registration.start();

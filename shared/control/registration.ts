@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../clock/clock.js';
+import type { WrittenEndpoint } from '../config/endpoints.js';
 import type { Logger } from '../telemetry/logger.js';
 
 export interface RegistrationOptions {
@@ -10,6 +11,8 @@ export interface RegistrationOptions {
   readonly instance: string;
   /** Where callers reach it. */
   readonly address: string;
+  /** What callers may balance by, beside the address. */
+  readonly place?: Omit<Exclude<WrittenEndpoint, string>, 'address'> | undefined;
   readonly ttlMs: number;
   readonly isHealthy: () => boolean;
   readonly clock: Clock;
@@ -52,8 +55,8 @@ export class Registration {
   }
 
   async #register(): Promise<void> {
-    const { address, ttlMs, logger } = this.options;
-    const succeeded = await this.#request('PUT', { address, ttl: ttlMs });
+    const { address, place, ttlMs, logger } = this.options;
+    const succeeded = await this.#request('PUT', { address, ttl: ttlMs, ...place });
     if (succeeded && !this.#registered) logger.info({ address }, 'registered');
     if (!succeeded && !this.#failing) logger.warn('the registration could not be renewed; trying on');
     this.#registered ||= succeeded;

@@ -42,6 +42,8 @@ export class Exchange {
   endpoint: string | undefined;
   /** Endpoints that were tried, so that a retry can choose another. */
   readonly tried: string[] = [];
+  /** What keeps the client on its endpoint from now on, when this answer is the first to tell it so. */
+  stickyKey: string | undefined;
   /** Attempts that were sent upstream; 0 when the proxy answered by itself. */
   attempts = 0;
   /** The last outcome would have been tried again, but all attempts had been made: Envoy's flag URX. */

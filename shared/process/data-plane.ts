@@ -29,6 +29,8 @@ export interface CommonLayers {
 
 export interface DataPlaneOptions {
   readonly accessLog: boolean;
+  /** Where this proxy runs. */
+  readonly zone?: string | undefined;
   /** Other processes write their access logs there too. */
   readonly isStdoutShared?: boolean;
   /** Where quotas are counted; default: here. */
@@ -58,6 +60,10 @@ export class DataPlane {
       metrics.breakerTransition(upstream, endpoint, state);
       logger.info({ upstream, endpoint, state }, 'breaker');
     };
+    const onPanic = (upstream: string, isPanic: boolean): void => {
+      if (isPanic) logger.warn({ upstream }, 'too few endpoints are healthy: health is ignored');
+      else logger.info({ upstream }, 'enough endpoints are healthy again');
+    };
     const sweep = new DeadlineSweep(clock, [shortestUpstreamTimeoutMs]);
     this.#sweep = sweep;
     this.#logger = logger;
@@ -68,6 +74,9 @@ export class DataPlane {
       pems: this.#pems,
       sweep,
       random,
+      zone: options.zone,
+      watch: (upstream) => metrics.upstreamPanic.watch(upstream),
+      onPanic,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
       watches,
       discovery: { clock, random, logger, metrics: watches.metrics },

@@ -23,6 +23,7 @@ export interface Proxy<Dynamic> {
 /** What both proxies configure. */
 export interface ProxyConfig extends ProcessConfig, Shared {
   readonly workers: number | 'auto';
+  readonly zone?: string | undefined;
   readonly admin: { readonly host: string; readonly port: number };
   readonly controlPlane?: ControlPlaneConfig | undefined;
   readonly accessLog: boolean;

@@ -51,6 +51,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   await followControlPlane(config.controlPlane, {
     kind,
     service: beside?.service,
+    zone: config.zone,
     register: beside?.registrant,
     async apply(document) {
       const dynamic = parseSnapshot(document);

@@ -5,6 +5,7 @@ import type { Layer } from '../http/service.js';
 import type { FaultEvent } from '../policy/fault/fault.js';
 import type { MirrorOutcome } from '../policy/mirror/mirror.js';
 import { DurationHistogram, type DurationSeries } from './duration-histogram.js';
+import { UpstreamPanicGauge } from './upstream-panic-gauge.js';
 
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']);
 /** OpenTelemetry's advice for http.server.request.duration, in seconds. */
@@ -35,6 +36,7 @@ export class ProxyMetrics {
   readonly #mirrored = this.#counter('proxy_mirrored_total', 'Requests that were to be copied to an upstream, by what became of the copy.', ['upstream', 'outcome']);
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
   readonly #workerExits = this.#counter('proxy_worker_exits_total', 'Workers that ended without having been told to, and were replaced.', []);
+  readonly upstreamPanic = new UpstreamPanicGauge(this.registry);
   readonly #tallies = new Map<string, Tally>();
   readonly #attempts = new Map<string, number>();
 

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
 import { RawClient } from '../../tests/support/raw-client.js';
+import { balanceSchema } from '../config/balance.js';
 import { bulkheadSchema } from '../config/health.js';
 import { Bulkhead, type BulkheadLimit } from './bulkhead.js';
 
@@ -52,7 +53,7 @@ async function start(config: object, { origins: count = 1, maxConnections = 1_02
   const origins = await Promise.all(Array.from({ length: count }, () => HoldingOrigin.start()));
   const refusals: BulkheadLimit[] = [];
   const bulkhead = new Bulkhead('test', bulkheadSchema.parse(config), (limit) => refusals.push(limit));
-  const engine = await startEngine(origins.map(({ origin }) => origin.address), { upstream: { balance: { algorithm: 'round-robin' }, maxConnections } });
+  const engine = await startEngine(origins.map(({ origin }) => origin.address), { upstream: { balance: balanceSchema.parse({ algorithm: 'round-robin' }), maxConnections } });
   for (const endpoint of engine.upstream.endpoints) endpoint.service = bulkhead.guard(endpoint.pool).layer(endpoint.connect);
   return {
     engine,

@@ -9,6 +9,9 @@ export class EndpointHealth {
   readonly #reasons = new Set<UnhealthyReason>();
   #isHealthy = true;
 
+  /** `onChange` runs when the endpoint has become healthy or has ceased to be. */
+  constructor(private readonly onChange: () => void = () => {}) {}
+
   get isHealthy(): boolean {
     return this.#isHealthy;
   }
@@ -19,11 +22,18 @@ export class EndpointHealth {
 
   object(reason: UnhealthyReason): void {
     this.#reasons.add(reason);
-    this.#isHealthy = false;
+    this.#update();
   }
 
   withdraw(reason: UnhealthyReason): void {
     this.#reasons.delete(reason);
-    this.#isHealthy = this.#reasons.size === 0;
+    this.#update();
+  }
+
+  #update(): void {
+    const isHealthy = this.#reasons.size === 0;
+    if (isHealthy === this.#isHealthy) return;
+    this.#isHealthy = isHealthy;
+    this.onChange();
   }
 }

@@ -22,18 +22,25 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
       onTransition: (state) => {
         // What it took to fail says nothing about how fast it is now.
         if (state === 'closed') endpoint.latency.reset();
+        endpoint.changed();
         onTransition(upstream, endpoint.name, state);
       },
     });
-  endpoint.service = stack(
+  const attempt = stack(
     [
-      watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
-      gate?.layer, // sees each attempt, and one that timed out is a failed one
-      watch?.outlierDetection, // likewise; what the breaker refuses was no attempt
+      watch?.outlierDetection, // sees each attempt, and one that timed out is a failed one
       config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // innermost: times the connection alone
     ],
     endpoint.connect,
   );
+  endpoint.service = stack(
+    [
+      watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
+      gate?.layer, // sees each attempt too; what it refuses was none
+    ],
+    attempt,
+  );
+  endpoint.pastBreaker = stack([watch?.bulkhead], attempt);
   if (gate !== undefined) endpoint.gate = gate;
   if (gate === undefined && watch === undefined) return;
   endpoint.onClose = () => {

@@ -1,4 +1,4 @@
-import type { EndpointConfig } from '../config/endpoints.js';
+import type { Address } from '../config/units.js';
 import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from './connection-pool.js';
@@ -18,21 +18,37 @@ export class Endpoint {
   readonly name: string;
   readonly pool: ConnectionPool;
   readonly latency: PeakEwma;
-  readonly health = new EndpointHealth();
+  readonly health = new EndpointHealth(() => this.changed());
   /** Answers a request at this endpoint: its layers, then `connect`. Set by whoever knows the layers. */
   service: Service;
+  /** The same without the breaker, for when so many are cut out that it is better to try than to spare. */
+  pastBreaker: Service;
   gate: Gate = alwaysOpen;
+  onChange: (() => void) | undefined;
   onClose: (() => void) | undefined;
+  /** Clock reading (ms) since when requests may be sent here without a break. */
+  availableSince: number;
+  #isAvailable = true;
 
   constructor(
-    readonly config: EndpointConfig,
+    readonly address: Address,
     limits: PoolLimits,
     dependencies: PoolDependencies,
   ) {
-    this.pool = new ConnectionPool(config.address, limits, dependencies);
+    this.availableSince = dependencies.clock.now();
+    this.pool = new ConnectionPool(address, limits, dependencies);
     this.name = this.pool.name;
     this.latency = new PeakEwma();
     this.service = this.connect;
+    this.pastBreaker = this.connect;
+  }
+
+  /** Health or gate are not what they were. */
+  changed(): void {
+    const isAvailable = this.health.isHealthy && this.gate.state() === 'closed';
+    if (isAvailable && !this.#isAvailable) this.availableSince = this.pool.clock.now();
+    this.#isAvailable = isAvailable;
+    this.onChange?.();
   }
 
   get inFlight(): number {

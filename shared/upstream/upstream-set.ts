@@ -1,5 +1,8 @@
 import type { UpstreamConfig } from '../config/sections.js';
+import { describeUpstream, type UpstreamDescription } from './describe-upstream.js';
 import { Upstream, type UpstreamDependencies } from './upstream.js';
+
+export type { UpstreamDescription };
 
 /** The upstreams of one version of the configuration, by name. */
 export class UpstreamSet {
@@ -27,32 +30,6 @@ export class UpstreamSet {
 
   /** What the admin server's `/upstreams` shows, at a clock reading. */
   describe(now: number): UpstreamDescription[] {
-    return [...this].map((upstream) => ({
-      name: upstream.name,
-      algorithm: upstream.config.balance.algorithm,
-      endpoints: upstream.endpoints.map((endpoint) => ({
-        address: endpoint.name,
-        healthy: endpoint.health.isHealthy && endpoint.gate.accepts(),
-        breaker: endpoint.gate.state(),
-        inFlight: endpoint.pool.active,
-        pending: endpoint.pool.pending,
-        connections: endpoint.pool.size,
-        latencyMs: Math.round(endpoint.latency.at(now) * 100) / 100,
-      })),
-    }));
+    return [...this].map((upstream) => describeUpstream(upstream, now));
   }
-}
-
-export interface UpstreamDescription {
-  readonly name: string;
-  readonly algorithm: string;
-  readonly endpoints: readonly {
-    readonly address: string;
-    readonly healthy: boolean;
-    readonly breaker: 'closed' | 'open' | 'half-open';
-    readonly inFlight: number;
-    readonly pending: number;
-    readonly connections: number;
-    readonly latencyMs: number;
-  }[];
 }

@@ -1,13 +1,17 @@
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { Subset } from '../config/balance.js';
 import type { EndpointConfig } from '../config/endpoints.js';
 import type { UpstreamConfig } from '../config/sections.js';
+import { formatAddress, type Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
-import type { Exchange } from '../http/exchange.js';
-import type { Service } from '../http/service.js';
-import { balancer, type Balancer } from './balance/balancer.js';
+import { stack, type Service } from '../http/service.js';
 import { ClientCredentials } from '../tls/client-credentials.js';
 import type { PemStore } from '../tls/pem-store.js';
+import { Member } from './balance/member.js';
+import { Selection, type Group } from './balance/selection.js';
+import { weigh } from './balance/slow-start.js';
+import { stickyCookie } from './balance/sticky-cookie.js';
 import { Endpoint } from './endpoint.js';
 
 export interface UpstreamDependencies {
@@ -15,17 +19,34 @@ export interface UpstreamDependencies {
   readonly sweep: DeadlineSweep;
   readonly random: () => number;
   readonly pems: PemStore;
+  /** Where this proxy runs. */
+  readonly zone?: string | undefined;
   /** Puts the layers of the process's stack in front of a new endpoint. */
   readonly guard: (endpoint: Endpoint, upstream: string, config: UpstreamConfig) => void;
+  /** Told of every upstream that comes to life; what it returns runs at its end. */
+  readonly watch?: ((upstream: Upstream) => () => void) | undefined;
+  readonly onPanic?: ((upstream: string, isPanic: boolean) => void) | undefined;
+}
+
+/** Counts what befell the endpoints of an upstream. All versions that share endpoints share one, and see by it that they must look anew. */
+interface Changes {
+  count: number;
 }
 
 /** A named service to send to, and the endpoints that make it up. */
 export class Upstream {
-  #endpoints: ReadonlyMap<string, Endpoint> = new Map();
-  #list: readonly Endpoint[] = [];
-  readonly #balancer: Balancer;
+  #members: ReadonlyMap<string, Member> = new Map();
   readonly #settings: string;
-  readonly #create: (config: EndpointConfig) => Endpoint;
+  readonly #create: (address: Address) => Endpoint;
+  readonly #dependencies: UpstreamDependencies;
+  readonly #changes: Changes;
+  #changesSeen = -1;
+  /** Clock reading (ms) at which the weights of endpoints that warm up are due. */
+  #weighAt = Infinity;
+  /** One for all endpoints, and one for each subset that something refers to, by its labels. */
+  readonly #selections = new Map<string, Selection>();
+  #isPanic = false;
+  readonly #unwatch: (() => void) | undefined;
 
   /** With `previous`, endpoints that are unchanged are taken over with their connections, breakers and latencies. */
   constructor(
@@ -34,69 +55,119 @@ export class Upstream {
     dependencies: UpstreamDependencies,
     previous?: Upstream,
   ) {
-    const { endpoints, ...settings } = config;
+    // How an endpoint is chosen is no part of the endpoint.
+    const { endpoints, balance, ...settings } = config;
     this.#settings = JSON.stringify(settings);
-    this.#balancer = balancer(config.balance, dependencies);
+    this.#dependencies = dependencies;
+    const shared = previous !== undefined && previous.#settings === this.#settings ? previous : undefined;
+    const changes = shared === undefined ? { count: 0 } : shared.#changes;
+    this.#changes = changes;
     const credentials = config.tls && new ClientCredentials(config.tls, dependencies.pems);
-    this.#create = (endpointConfig) => {
-      const endpoint = new Endpoint(endpointConfig, config, { ...dependencies, credentials });
+    this.#create = (address) => {
+      const endpoint = new Endpoint(address, config, { ...dependencies, credentials });
+      endpoint.onChange = () => changes.count++;
       dependencies.guard(endpoint, name, config);
       return endpoint;
     };
-    this.#replace(endpoints, previous !== undefined && previous.#settings === this.#settings ? previous.#endpoints : new Map<string, Endpoint>());
+    this.#replace(endpoints, shared === undefined ? new Map<string, Member>() : shared.#members);
+    this.balance = this.balanceOver(balance.subset);
+    this.#unwatch = dependencies.watch?.(this);
   }
 
-  /** Exchanges the endpoints, as discovery found them: unchanged ones go on as they are, those that are gone finish what they carry. */
+  /** Exchanges the endpoints, as discovery found them: those whose address stays go on, with their new weight and place; those that are gone finish what they carry. */
   setEndpoints(endpoints: readonly EndpointConfig[]): void {
-    const previous = this.#endpoints;
+    const previous = this.#members;
     this.#replace(endpoints, previous);
-    for (const [key, endpoint] of previous) if (this.#endpoints.get(key) !== endpoint) endpoint.close();
+    for (const [address, { endpoint }] of previous) if (!this.#members.has(address)) endpoint.close();
   }
 
-  #replace(endpoints: readonly EndpointConfig[], kept: ReadonlyMap<string, Endpoint>): void {
-    const next = new Map<string, Endpoint>();
+  #replace(endpoints: readonly EndpointConfig[], kept: ReadonlyMap<string, Member>): void {
+    const next = new Map<string, Member>();
     for (const config of endpoints) {
-      const key = JSON.stringify(config);
-      if (!next.has(key)) next.set(key, kept.get(key) ?? this.#create(config));
+      const address = formatAddress(config.address);
+      if (!next.has(address)) next.set(address, new Member(kept.get(address)?.endpoint ?? this.#create(config.address), config));
     }
-    this.#endpoints = next;
-    this.#list = [...next.values()];
+    this.#members = next;
+    for (const selection of this.#selections.values()) selection.setMembers([...next.values()]);
+    this.#changesSeen = -1;
   }
 
   get endpoints(): readonly Endpoint[] {
-    return this.#list;
+    return this.members.map(({ endpoint }) => endpoint);
+  }
+
+  /** The endpoints with what configuration says of each. */
+  get members(): readonly Member[] {
+    return [...this.#members.values()];
   }
 
   /** Chooses an endpoint and sends the request there. */
-  readonly balance: Service = (request, exchange) => {
-    exchange.upstream = this.name;
-    const endpoint = this.#choose(exchange);
-    if (endpoint instanceof ProxyError) return Promise.reject(endpoint);
-    exchange.tried.push(endpoint.name);
-    return endpoint.service(request, exchange);
-  };
+  readonly balance: Service;
+
+  /** The same among endpoints that have these labels. Made once for each subset, when the configuration is. */
+  balanceOver(subset: Subset | undefined): Service {
+    const { balance } = this.config;
+    const selection = this.#selectionOf(subset);
+    const send: Service = (request, exchange) => {
+      exchange.upstream = this.name;
+      if (this.#isStale()) this.#refresh();
+      const member = selection.choose(request, exchange);
+      if (member === undefined) return Promise.reject(new ProxyError(selection.refusal));
+      exchange.tried.push(member.name);
+      const { endpoint } = member;
+      if (selection.isPanic && !endpoint.gate.accepts()) return endpoint.pastBreaker(request, exchange);
+      return endpoint.service(request, exchange);
+    };
+    return stack([stickyCookie(balance.hash, this.#dependencies.random)], send);
+  }
+
+  /** How traffic is divided between zones and priorities at the moment, nearest first. */
+  groups(): readonly Group[] {
+    if (this.#isStale()) this.#refresh();
+    return this.#selectionOf(this.config.balance.subset).groups;
+  }
+
+  /** Whether some traffic is sent to endpoints that are not healthy, for want of those that are. */
+  isPanic(): boolean {
+    if (this.#isStale()) this.#refresh();
+    return this.#isPanic;
+  }
 
   /** Closes the endpoints that `successor` did not take over; exchanges in flight finish. */
   retire(successor?: Upstream): void {
-    for (const [key, endpoint] of this.#endpoints) {
-      if (successor === undefined || successor.#endpoints.get(key) !== endpoint) endpoint.close();
+    this.#unwatch?.();
+    for (const [address, { endpoint }] of this.#members) {
+      if (successor === undefined || successor.#members.get(address)?.endpoint !== endpoint) endpoint.close();
     }
   }
 
-  #choose(exchange: Exchange): Endpoint | ProxyError {
-    const all = this.#list;
-    if (all.length === 0) return new ProxyError('no_endpoint');
-    // A breaker that wants to know whether its endpoint has recovered gets the next request: left to the
-    // balancer, an endpoint that was slow before it was cut out would not be chosen for long.
-    const probe = all.find((endpoint) => endpoint.gate.state() === 'half-open' && accepts(endpoint));
-    if (probe !== undefined && !exchange.tried.includes(probe.name)) return probe;
-    const accepting = all.every(accepts) ? all : all.filter(accepts);
-    if (accepting.length === 0) return new ProxyError(all.some(({ gate }) => !gate.accepts()) ? 'breaker_open' : 'no_endpoint');
-    if (exchange.tried.length === 0) return this.#balancer(accepting);
-    // A retry goes elsewhere, if there is an elsewhere.
-    const fresh = accepting.filter((endpoint) => !exchange.tried.includes(endpoint.name));
-    return this.#balancer(fresh.length === 0 ? accepting : fresh);
+  #selectionOf(subset: Subset | undefined): Selection {
+    const key = JSON.stringify(Object.entries(subset ?? {}).sort());
+    let selection = this.#selections.get(key);
+    if (selection === undefined) {
+      const { zone } = this.#dependencies;
+      this.#selections.set(key, (selection = new Selection(subset, this.config.balance, zone, this.#dependencies)));
+      selection.setMembers(this.members);
+      this.#changesSeen = -1;
+    }
+    return selection;
+  }
+
+  #isStale(): boolean {
+    return this.#changes.count !== this.#changesSeen || (this.#weighAt !== Infinity && this.#dependencies.clock.now() >= this.#weighAt);
+  }
+
+  #refresh(): void {
+    const { clock, onPanic } = this.#dependencies;
+    this.#changesSeen = this.#changes.count;
+    this.#weighAt = weigh(this.members, this.config.balance.slowStart, clock.now());
+    let isPanic = false;
+    for (const selection of this.#selections.values()) {
+      selection.refresh();
+      isPanic ||= selection.isPanic;
+    }
+    if (isPanic === this.#isPanic) return;
+    this.#isPanic = isPanic;
+    onPanic?.(this.name, isPanic);
   }
 }
-
-const accepts = (endpoint: Endpoint): boolean => endpoint.health.isHealthy && endpoint.gate.accepts();

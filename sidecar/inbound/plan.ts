@@ -7,7 +7,6 @@ import { formatAddress } from '../../shared/config/units.js';
 import type { Service } from '../../shared/http/service.js';
 import { delivery, type DeliveryDependencies } from '../../shared/policy/delivery.js';
 import { headerChanges } from '../../shared/policy/header-changes/header-changes.js';
-import type { Policies } from '../../shared/policy/policies.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
 import { routeStack } from './stack.js';

@@ -82,7 +82,7 @@ async function routeService(name: string, route: ShapedRoute, upstreams: Upstrea
   return routeStack(
     { fault: route.fault && policies.fault(route.fault) },
     await destination(route, upstreams, dependencies, async (upstream, shaping) =>
-      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, upstream.balance),
+      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset)),
     ),
   );
 }

@@ -35,6 +35,8 @@ export interface TestEngineOptions {
   readonly kind?: typeof Http1Listener | typeof FastifyListener;
   /** Stands in front of the upstream. */
   readonly layer?: Layer;
+  /** Where the engine runs. */
+  readonly zone?: string;
 }
 
 /** The engine alone: a listener, an upstream, and errors as plain answers whose body is the code. */
@@ -43,7 +45,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
   const config = { ...upstreamSchema.parse({ endpoints: endpoints.map(formatAddress) }), ...options.upstream };
   const sweep = new DeadlineSweep(systemClock, [config.connectTimeout, config.idleTimeout, config.bodyIdleTimeout]);
   const pems = new PemStore(systemClock);
-  const upstream = new Upstream('origin', config, { clock: systemClock, sweep, random: Math.random, pems, guard: () => {} });
+  const upstream = new Upstream('origin', config, { clock: systemClock, sweep, random: Math.random, pems, zone: options.zone, guard: () => {} });
   const finished: Exchange[] = [];
   let wake: (() => void) | undefined;
   const observed = (service: Service): Service =>

@@ -1,6 +1,7 @@
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 
 type Endpoint = UpstreamDescription['endpoints'][number];
+type Group = UpstreamDescription['groups'][number];
 
 const breakerOrder = ['closed', 'half-open', 'open'] as const;
 
@@ -12,19 +13,42 @@ export function mergeUpstreams(all: readonly UpstreamDescription[][]): UpstreamD
   const [first = []] = all;
   return first.map((upstream) => {
     const same = all.flatMap((one) => one.filter(({ name }) => name === upstream.name));
-    return { ...upstream, endpoints: upstream.endpoints.map(({ address }) => mergeEndpoint(same.flatMap(({ endpoints }) => endpoints.filter((endpoint) => endpoint.address === address)))) };
+    const priorities = same.flatMap(({ priority }) => priority ?? []);
+    return {
+      ...upstream,
+      panic: same.some(({ panic }) => panic),
+      priority: priorities.length === 0 ? null : Math.min(...priorities),
+      groups: upstream.groups.map(({ priority, zone }) => mergeGroup(same.flatMap(({ groups }) => groups.filter((group) => group.priority === priority && group.zone === zone)))),
+      endpoints: upstream.endpoints.map(({ address }) => mergeEndpoint(same.flatMap(({ endpoints }) => endpoints.filter((endpoint) => endpoint.address === address)))),
+    };
   });
+}
+
+function mergeGroup(views: readonly Group[]): Group {
+  return {
+    ...views[0]!,
+    healthy: Math.min(...views.map(({ healthy }) => healthy)),
+    loadPercent: mean(views.map(({ loadPercent }) => loadPercent)),
+    panic: views.some(({ panic }) => panic),
+  };
 }
 
 function mergeEndpoint(views: readonly Endpoint[]): Endpoint {
   const sum = (of: (view: Endpoint) => number): number => views.reduce((total, view) => total + of(view), 0);
   return {
-    address: views[0]!.address,
+    // Weight, zone, priority and labels come from the configuration that all of them share.
+    ...views[0]!,
     healthy: views.every(({ healthy }) => healthy),
+    unhealthyReasons: [...new Set(views.flatMap(({ unhealthyReasons }) => unhealthyReasons))],
     breaker: breakerOrder[Math.max(...views.map(({ breaker }) => breakerOrder.indexOf(breaker)))]!,
+    effectiveWeight: mean(views.map(({ effectiveWeight }) => effectiveWeight)),
     inFlight: sum(({ inFlight }) => inFlight),
     pending: sum(({ pending }) => pending),
     connections: sum(({ connections }) => connections),
-    latencyMs: Math.round((sum(({ latencyMs }) => latencyMs) / views.length) * 100) / 100,
+    latencyMs: mean(views.map(({ latencyMs }) => latencyMs)),
   };
+}
+
+function mean(values: readonly number[]): number {
+  return Math.round((values.reduce((sum, value) => sum + value, 0) / values.length) * 100) / 100;
 }

@@ -17,7 +17,7 @@ export class OneProcess<Config extends ProxyConfig, Dynamic extends Shared> impl
     private readonly config: Config,
     { clock, logger }: ProcessContext<Config>,
   ) {
-    this.#dataPlane = new DataPlane(clock, logger, { accessLog: config.accessLog });
+    this.#dataPlane = new DataPlane(clock, logger, { accessLog: config.accessLog, zone: config.zone });
   }
 
   get metrics(): ProxyMetrics {

@@ -38,6 +38,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
       workers = assignment.workers;
       dataPlane = new DataPlane(systemClock, logger, {
         accessLog: config.accessLog,
+        zone: config.zone,
         isStdoutShared: true,
         counter: new SharedCounters((increments) => front.count(increments)),
         ticketSecret: assignment.ticketSecret,

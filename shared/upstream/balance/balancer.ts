@@ -1,14 +1,34 @@
 import type { Clock } from '../../clock/clock.js';
-import type { BalanceConfig } from '../../config/policies.js';
+import type { BalanceConfig } from '../../config/balance.js';
+import type { Exchange } from '../../http/exchange.js';
+import type { HttpRequest } from '../../http/message.js';
+import { pickRandom } from './pick-random.js';
+import { ringHash } from './ring-hash.js';
+import { roundRobin } from './round-robin.js';
+import { expectedLatency, loadOf, twoChoices } from './two-choices.js';
 
 /** What a balancer may know about an endpoint. */
 export interface Candidate {
+  readonly name: string;
+  /** Share of the traffic, relative to the other candidates; above 0. */
+  readonly weight: number;
   readonly inFlight: number;
   readonly latency: { readonly isKnown: boolean; at(now: number): number };
 }
 
-/** Chooses one of at least one candidate. May keep state; must not keep candidates. */
-export type Balancer = <T extends Candidate>(candidates: readonly T[]) => T;
+/** Chooses one of the candidates it was made for, never one of `tried`: undefined where there is no other. */
+export type Chooser<T> = (request: HttpRequest, exchange: Exchange, tried: readonly string[]) => T | undefined;
+
+/**
+ * One way of choosing. What can be worked out before a request comes is worked out by `prepare`, which is called again
+ * whenever candidates or their weights have changed; so a chooser may keep whatever it likes of its own candidates.
+ */
+export interface Balancer {
+  /** Makes a chooser for `usable`, at least one, out of `all`. The array `all` is the same one until endpoints are exchanged. */
+  prepare<T extends Candidate>(usable: readonly T[], all: readonly T[]): Chooser<T>;
+  /** Where in [0, 1) a request falls when traffic is divided between groups of endpoints; default: anywhere. */
+  readonly spread?: (request: HttpRequest, exchange: Exchange) => number;
+}
 
 export interface BalancerDependencies {
   /** Uniform in [0, 1). */
@@ -16,60 +36,15 @@ export interface BalancerDependencies {
   readonly clock: Pick<Clock, 'now'>;
 }
 
-/** Takes each in turn. */
-function roundRobin(): Balancer {
-  let next = 0;
-  return function roundRobin(candidates) {
-    next = (next + 1) % candidates.length;
-    return candidates[next]!;
-  };
-}
-
-function random({ random }: BalancerDependencies): Balancer {
-  return function pickRandom(candidates) {
-    return candidates[Math.floor(random() * candidates.length)]!;
-  };
-}
-
-/**
- * The power of two choices (Mitzenmacher 2001): of two candidates drawn at random the one that costs less.
- * Nearly as even as asking all, without the herd that runs after a single best one.
- */
-function twoChoices(cost: (candidate: Candidate, now: number) => number, { random, clock }: BalancerDependencies): Balancer {
-  return function twoChoices(candidates) {
-    const count = candidates.length;
-    if (count === 1) return candidates[0]!;
-    const first = Math.floor(random() * count);
-    let second = Math.floor(random() * (count - 1));
-    if (second >= first) second++;
-    const a = candidates[first]!;
-    const b = candidates[second]!;
-    const now = clock.now();
-    return cost(b, now) < cost(a, now) ? b : a;
-  };
-}
-
-const inFlight = (candidate: Candidate): number => candidate.inFlight;
-
-/** What an endpoint is taken to need while nothing is known of it (ms; linkerd2-proxy's default). */
-const unknownLatencyMs = 30;
-
-/**
- * Time until an answer, were the request sent now: those before it, and itself, at the usual latency. An endpoint
- * that nothing is known of gets one request at once, so that something is, and no second one until then.
- */
-function expectedLatency({ inFlight, latency }: Candidate, now: number): number {
-  if (!latency.isKnown) return inFlight === 0 ? 0 : unknownLatencyMs * (inFlight + 1);
-  return latency.at(now) * (inFlight + 1);
-}
-
-const algorithms: Readonly<Record<BalanceConfig['algorithm'], (dependencies: BalancerDependencies) => Balancer>> = {
-  'peak-ewma': (dependencies) => twoChoices(expectedLatency, dependencies),
-  'least-request': (dependencies) => twoChoices(inFlight, dependencies),
-  'round-robin': roundRobin,
-  random,
+const algorithms: Readonly<Record<BalanceConfig['algorithm'], (config: BalanceConfig, dependencies: BalancerDependencies) => Balancer>> = {
+  'peak-ewma': (_config, dependencies) => twoChoices(expectedLatency, dependencies),
+  'least-request': (_config, dependencies) => twoChoices(loadOf, dependencies),
+  'round-robin': (_config, dependencies) => roundRobin(dependencies),
+  random: (_config, dependencies) => pickRandom(dependencies),
+  // That there is something to hash was checked with the rest of the configuration.
+  'ring-hash': ({ hash, boundedLoad }, dependencies) => ringHash({ hash: hash!, boundedLoad }, dependencies),
 };
 
 export function balancer(config: BalanceConfig, dependencies: BalancerDependencies): Balancer {
-  return algorithms[config.algorithm](dependencies);
+  return algorithms[config.algorithm](config, dependencies);
 }

@@ -56,5 +56,5 @@ function isWatched({ limits, outlierDetection, healthCheck }: UpstreamConfig): b
 
 /** What an upstream takes over its endpoints by. */
 function keyOf(name: string, config: UpstreamConfig): string {
-  return `${name} ${JSON.stringify({ ...config, endpoints: undefined })}`;
+  return `${name} ${JSON.stringify({ ...config, endpoints: undefined, balance: undefined })}`;
 }
