@@ -226,9 +226,9 @@ describe('hedges over sockets', () => {
     });
     const proxy = await sidecar({
       outbound: { listen: local },
-      upstreams: { orders: { endpoints: [`127.0.0.1:${fast.port}`, `127.0.0.1:${slow.port}`], hedge: { delay: '30ms' }, breaker: { volumeThreshold: 1, errorThreshold: 1 }, ...roundRobin } },
+      upstreams: { orders: { endpoints: [`127.0.0.1:${slow.port}`, `127.0.0.1:${fast.port}`], hedge: { delay: '30ms' }, breaker: { volumeThreshold: 1, errorThreshold: 1 }, ...roundRobin } },
     });
-    // Round robin begins with the second.
+    // Round robin begins with the first.
     assert.match(await get(proxy.outbound), /^HTTP\/1\.1 200 [^]*fast$/);
     const answeredAt = performance.now();
     assert.ok((await abort) < answeredAt + 50);
