@@ -1,3 +1,4 @@
+import type { Expirable } from '../clock/timeout-queue.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import type { TraceContext } from '../telemetry/trace-context.js';
 import { Cancellation } from './cancellation.js';
@@ -61,6 +62,9 @@ export class Exchange {
   respondedAt: number | undefined;
   finishedAt: number | undefined;
 
+  /** What gives the exchange up when its answer does not start in time. */
+  responseLimit: Expirable | undefined;
+
   /** Fields that policies add to the answer, whoever makes it, also to an error (`RateLimit`, say). */
   readonly responseFields: [name: string, value: string][] = [];
 
@@ -71,6 +75,7 @@ export class Exchange {
   #first: FinishCallback | undefined;
   #second: FinishCallback | undefined;
   #third: FinishCallback | undefined;
+  #fourth: FinishCallback | undefined;
   #others: FinishCallback[] | undefined;
 
   constructor(
@@ -90,6 +95,7 @@ export class Exchange {
     if (this.#first === undefined) this.#first = callback;
     else if (this.#second === undefined) this.#second = callback;
     else if (this.#third === undefined) this.#third = callback;
+    else if (this.#fourth === undefined) this.#fourth = callback;
     else (this.#others ??= []).push(callback);
   }
 
@@ -100,6 +106,7 @@ export class Exchange {
     this.#first?.(this);
     this.#second?.(this);
     this.#third?.(this);
+    this.#fourth?.(this);
     if (this.#others !== undefined) for (const callback of this.#others) callback(this);
   }
 }

@@ -9,23 +9,33 @@ import { asciiJson, type LineWriter } from './line-writer.js';
  *
  * The line is put together by hand: a generic logger call costs more than the whole rest of this layer. The
  * path is logged without its query, since queries carry secrets. What may hold a quotation mark or anything beyond
- * ASCII is escaped; method and authority were validated, and cannot.
+ * ASCII is escaped; method, authority and request id were validated, and cannot. Parts that come again are made once.
  */
 export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Layer {
-  const time = timestamps(clock);
+  const beginning = beginnings(clock);
+  const clients = new Memo((address) => `","client":${asciiJson(address)}`);
+  const asked = new Map<string, Memo>();
   const names = new NameFields();
+  const askedOf = (method: string): Memo => {
+    let memo = asked.get(method);
+    if (memo === undefined) asked.set(method, (memo = new Memo((authority) => `,"method":"${method}","authority":"${authority}","path":`)));
+    return memo;
+  };
   const log = (exchange: Exchange): void => {
-    const { errorCode, flags, trace, caller, startedAt, respondedAt, clientAddress, requestId } = exchange;
+    const { trace, caller, startedAt, respondedAt, route = '', upstream = '', endpoint = '' } = exchange;
     const { method, authority, path } = exchange.request!;
-    const { route = '', upstream = '', endpoint = '' } = exchange;
-    const failure = errorCode !== undefined ? `,"code":"${errorCode}","flags":"${flags === undefined ? '' : `${flags},`}${describe(errorCode).flag}"` : flags === undefined ? '' : `,"flags":"${flags}"`;
+    const failure = failureOf(exchange);
+    const named = names.of(route, upstream, endpoint);
+    const outcome =
+      failure === '' && exchange.attempts === 1
+        ? (named.afterOneAttempt[exchange.status] ??= `,"status":${exchange.status}${named.text},"attempts":1`)
+        : `,"status":${exchange.status}${failure}${named.text},"attempts":${exchange.attempts}`;
     const who = caller === undefined ? '' : `,"caller":${asciiJson(caller.subject)}`;
-    const where = trace === undefined ? '' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}"`;
+    const where = trace === undefined ? ',"requestBytes":' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}","requestBytes":`;
     const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;
     writer.write(
-      `${time()}${exchange.listener}","requestId":${asciiJson(requestId)},"client":${asciiJson(clientAddress)},"method":"${method}","authority":"${authority}","path":${asciiJson(path)}` +
-        `,"status":${exchange.status}${failure}${names.of(route, upstream, endpoint)},"attempts":${exchange.attempts}${who}${where}` +
-        `,"requestBytes":${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${upstreamTime}`,
+      `${beginning(exchange.listener)}${exchange.requestId}${clients.of(exchange.clientAddress)}${askedOf(method).of(authority)}${asciiJson(path)}${outcome}${who}${where}` +
+        `${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${upstreamTime}`,
     );
   };
   return (next) =>
@@ -35,34 +45,65 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     };
 }
 
-/** The part of a line that names route, upstream and endpoint: escaped once for each combination, of which configuration has few. */
-class NameFields {
-  readonly #known = new Map<string, Map<string, Map<string, string>>>();
-  #size = 0;
+function failureOf({ errorCode, flags, retriesExhausted }: Exchange): string {
+  if (errorCode === undefined && flags === undefined && !retriesExhausted) return '';
+  const code = errorCode === undefined ? '' : `,"code":"${errorCode}"`;
+  const all = [flags, errorCode && describe(errorCode).flag, retriesExhausted ? 'URX' : undefined];
+  return `${code},"flags":"${all.filter((flag) => flag !== undefined).join(',')}"`;
+}
 
-  of(route: string, upstream: string, endpoint: string): string {
-    const known = this.#known.get(route)?.get(upstream)?.get(endpoint);
-    return known ?? this.#add(route, upstream, endpoint);
+/** Text that is made of a key once. Bounded: when there are too many keys it starts anew. */
+class Memo {
+  readonly #known = new Map<string, string>();
+
+  constructor(private readonly make: (key: string) => string) {}
+
+  of(key: string): string {
+    return this.#known.get(key) ?? this.#add(key);
   }
 
-  #add(route: string, upstream: string, endpoint: string): string {
-    const field = (name: string, value: string): string => (value === '' ? '' : `,"${name}":${asciiJson(value)}`);
-    const text = field('route', route) + field('upstream', upstream) + field('endpoint', endpoint);
-    // Configuration that is exchanged for ever brings ever new names.
-    if (this.#size++ >= maxKnownNames) {
-      this.#known.clear();
-      this.#size = 0;
-    }
-    let byUpstream = this.#known.get(route);
-    if (byUpstream === undefined) this.#known.set(route, (byUpstream = new Map<string, Map<string, string>>()));
-    let byEndpoint = byUpstream.get(upstream);
-    if (byEndpoint === undefined) byUpstream.set(upstream, (byEndpoint = new Map<string, string>()));
-    byEndpoint.set(endpoint, text);
+  #add(key: string): string {
+    if (this.#known.size >= maxKnown) this.#known.clear();
+    const text = this.make(key);
+    this.#known.set(key, text);
     return text;
   }
 }
 
-const maxKnownNames = 10_000;
+interface Named {
+  /** Route, upstream and endpoint. */
+  readonly text: string;
+  /** The same between status and attempts, by status. */
+  readonly afterOneAttempt: string[];
+}
+
+/** The part of a line that names route, upstream and endpoint: escaped once for each combination, of which configuration has few. */
+class NameFields {
+  readonly #known = new Map<string, Map<string, Map<string, Named>>>();
+  #size = 0;
+
+  of(route: string, upstream: string, endpoint: string): Named {
+    return this.#known.get(route)?.get(upstream)?.get(endpoint) ?? this.#add(route, upstream, endpoint);
+  }
+
+  #add(route: string, upstream: string, endpoint: string): Named {
+    const field = (name: string, value: string): string => (value === '' ? '' : `,"${name}":${asciiJson(value)}`);
+    const named: Named = { text: field('route', route) + field('upstream', upstream) + field('endpoint', endpoint), afterOneAttempt: [] };
+    // Configuration that is exchanged for ever brings ever new names.
+    if (this.#size++ >= maxKnown) {
+      this.#known.clear();
+      this.#size = 0;
+    }
+    let byUpstream = this.#known.get(route);
+    if (byUpstream === undefined) this.#known.set(route, (byUpstream = new Map<string, Map<string, Named>>()));
+    let byEndpoint = byUpstream.get(upstream);
+    if (byEndpoint === undefined) byUpstream.set(upstream, (byEndpoint = new Map<string, Named>()));
+    byEndpoint.set(endpoint, named);
+    return named;
+  }
+}
+
+const maxKnown = 10_000;
 
 /** With two digits behind the point. Formatting a fraction is slow, and most are short times: those are formatted once. */
 function milliseconds(ms: number): string {
@@ -74,15 +115,17 @@ function milliseconds(ms: number): string {
 const maxKnownTimes = 10_000;
 const knownTimes: string[] = [];
 
-/** The beginning of a line, with an ISO 8601 time that is formatted once for each millisecond. */
-function timestamps(clock: Clock): () => string {
+/** The beginning of a line, up to the request id, with an ISO 8601 time: made once for each millisecond and listener. */
+function beginnings(clock: Clock): (listener: string) => string {
   let last = NaN;
+  let of = '';
   let text = '';
-  return () => {
+  return (listener) => {
     const now = Math.floor(clock.wallNow());
-    if (now !== last) {
+    if (now !== last || listener !== of) {
       last = now;
-      text = `{"time":"${new Date(now).toISOString()}","level":"info","listener":"`;
+      of = listener;
+      text = `{"time":"${new Date(now).toISOString()}","level":"info","listener":"${listener}","requestId":"`;
     }
     return text;
   };

@@ -1,5 +1,5 @@
 import type { Clock } from '../../clock/clock.js';
-import { TimeLimit } from '../../clock/time-limit.js';
+import { ResponseTimeLimit } from '../../clock/response-time-limit.js';
 import { TimeLimitAt } from '../../clock/time-limit-at.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -18,7 +18,7 @@ import type { Layer } from '../../http/service.js';
  */
 export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer {
   const exceeded = (): ProxyError => new ProxyError('deadline_exceeded');
-  const own = new TimeLimit(clock, timeoutMs, exceeded);
+  const own = new ResponseTimeLimit(clock, timeoutMs, exceeded);
   const callers = new TimeLimitAt(clock, exceeded);
   return (next) =>
     function deadline(request, exchange) {
@@ -26,7 +26,8 @@ export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer 
       const givenUpAt = callerGivesUpAt(request.headers, exchange);
       if (givenUpAt >= now + timeoutMs) {
         exchange.deadlineAt = now + timeoutMs;
-        return own.run(request, (limited) => next(limited, exchange));
+        own.start(exchange, request.cancellation);
+        return next(request, exchange);
       }
       exchange.deadlineAt = givenUpAt;
       if (givenUpAt <= now) return Promise.reject(exceeded());
