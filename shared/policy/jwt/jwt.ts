@@ -62,6 +62,8 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
     const digest = TokenCache.digest(token);
     const known = verified.get(digest, clock.wallNow());
     if (known !== undefined) return known;
+    // Only now: what was verified was well-formed.
+    if (!tokenForm.test(token)) throw refusal('token_invalid', 'error="invalid_token"');
     let pending = verifying.get(digest);
     if (pending === undefined) {
       pending = verify(token, digest).finally(() => verifying.delete(digest));
@@ -91,12 +93,15 @@ interface Verified {
   readonly fields: readonly (readonly [name: string, lower: string, value: string | undefined])[];
 }
 
+const bearer = /^bearer /i;
+const tokenForm = /^[\w~+/.=-]+$/;
+
 function bearerToken(headers: Headers): string {
   const count = headers.count('authorization');
   if (count === 0) throw new ProxyError('token_missing', { fields: { 'WWW-Authenticate': 'Bearer' } });
-  const token = count === 1 ? /^bearer +([\w~+/.=-]+)$/i.exec(headers.get('authorization')!)?.[1] : undefined;
-  if (token === undefined || token.length > maxTokenLength) throw refusal('token_invalid', 'error="invalid_token"');
-  return token;
+  const credentials = headers.get('authorization')!;
+  if (count > 1 || credentials.length > maxTokenLength || !bearer.test(credentials)) throw refusal('token_invalid', 'error="invalid_token"');
+  return credentials.slice(7).trimStart();
 }
 
 function toTokenError(cause: unknown): ProxyError {
