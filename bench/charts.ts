@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { chartLibrary, escape } from '../scenarios/report/html.js';
 import { style } from '../scenarios/report/page.js';
 import type { Curve, Table } from './jobs.js';
-import type { Verdict } from './targets.js';
+import { standing, type Verdict } from './targets.js';
 
 interface Page {
   readonly method: string;
@@ -34,8 +34,10 @@ export function writeCharts(file: string, { method, tables, verdicts, curves }: 
     curves: curves.map((curve) => ({ ...curve, isLogarithmic: curve.title.includes('size') })),
   };
   const figure = (id: string, caption: string): string => `<figure><figcaption>${escape(caption)}</figcaption><div class="canvas"><canvas id="${id}" role="img" aria-label="${escape(caption)}"></canvas></div></figure>`;
-  const row = ({ job, peer, measured, unit, reach, aim }: Verdict): string =>
-    `<tr><th scope="row">${escape(job)}</th><td>${escape(peer)}</td><td class="${measured <= reach ? 'good' : 'bad'}">${measured.toFixed(2)} ${escape(unit)}</td><td>${reach}</td><td>${aim}</td></tr>`;
+  const row = (verdict: Verdict): string => {
+    const { job, peer, measured, unit, reach, aim } = verdict;
+    return `<tr><th scope="row">${escape(job)}</th><td>${escape(peer)}</td><td class="${standing(verdict) === 'not reached' ? 'bad' : 'good'}">${measured.toFixed(2)} ${escape(unit)}</td><td>${reach}</td><td>${aim}</td></tr>`;
+  };
   writeFileSync(file, `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>What a hop costs</title><style>${style}</style></head>
 <body><header><h1>What a hop costs</h1><p class="lead">${escape(method)}</p></header><main>

@@ -25,7 +25,22 @@ export interface Contender {
   readonly portCount: number;
   /** Hops that a request takes through it: CPU is divided by them. */
   readonly hops: number;
+  /** Processors that it may use; default: the first, and no other. */
+  readonly processors?: string;
   readonly launch: (place: Place) => Launch;
+}
+
+/** The same of ours, under another Node.js. */
+export function under(node: string, version: string, contender: Contender): Contender {
+  const withOther = ([command, ...args]: readonly [string, ...string[]]): readonly [string, ...string[]] => [command === process.execPath ? node : command, ...args];
+  return {
+    ...contender,
+    name: `${contender.name} (${version})`,
+    launch: (place) => {
+      const { files, processes } = contender.launch(place);
+      return { files, processes: processes.map(withOther) };
+    },
+  };
 }
 
 const dist = fileURLToPath(new URL('../', import.meta.url));

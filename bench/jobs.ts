@@ -1,15 +1,24 @@
-import type { Contender } from './contender.js';
+import { under, type Contender } from './contender.js';
 import type { Credentials } from './credentials.js';
 import type { Target } from './load/target.js';
 import { Bench, residentBytes, takeTurns, type Row, type Running } from './measure.js';
 import { edgeContenders } from './peers/edge.js';
-import { caddy, gateway, haproxy, nginx, stock } from './peers/plain-hop.js';
+import { features } from './peers/features.js';
+import { caddy, gateway, gatewayWorkers, haproxy, nginx, nginxWorkers, stock } from './peers/plain-hop.js';
 import { pairContenders } from './peers/sidecar-pair.js';
 
 export interface Effort {
   readonly rounds: number;
   readonly seconds: number;
   readonly connections: number;
+  readonly otherNode?: OtherNode | undefined;
+}
+
+/** Another Node.js, which ours are measured under too. */
+export interface OtherNode {
+  readonly path: string;
+  /** As it names itself: `v26.10.0`. */
+  readonly version: string;
 }
 
 export interface Table {
@@ -43,17 +52,32 @@ async function compare(title: string, contenders: readonly Contender[], loop: 'c
   }
 }
 
-export const plainHop = ({ rounds, seconds, connections }: Effort, say: Say): Promise<Table> =>
-  compare('Plain hop', [gateway(), nginx, haproxy, caddy, stock('@fastify/http-proxy'), stock('http-proxy')], 'closed', { seconds, connections }, rounds, say);
+/** Each of ours, and the same under the other Node.js if there is one. */
+function both(contenders: readonly Contender[], otherNode: OtherNode | undefined): Contender[] {
+  const isOurs = ({ name }: Contender): boolean => name === 'gateway' || name === 'sidecar pair';
+  return contenders.flatMap((contender) => (otherNode !== undefined && isOurs(contender) ? [contender, under(otherNode.path, otherNode.version, contender)] : [contender]));
+}
+
+export const plainHop = ({ rounds, seconds, connections, otherNode }: Effort, say: Say): Promise<Table> =>
+  compare('Plain hop', both([gateway(), nginx, haproxy, caddy, stock('@fastify/http-proxy'), stock('http-proxy')], otherNode), 'closed', { seconds, connections }, rounds, say);
 
 export const quickHop = ({ rounds, seconds, connections }: Effort, say: Say): Promise<Table> =>
   compare('Plain hop, quick', [gateway(), stock('@fastify/http-proxy')], 'closed', { seconds, connections }, rounds, say);
 
-export const edge = ({ rounds, seconds, connections }: Effort, { ca, edge: files, tokens }: Credentials, say: Say): Promise<Table> =>
-  compare('Edge: TLS, RS256 token, quota for each subject', edgeContenders(files), 'closed', { seconds, connections, ca, fields: tokens }, rounds, say);
+export const edge = ({ rounds, seconds, connections, otherNode }: Effort, { ca, edge: files, tokens }: Credentials, say: Say): Promise<Table> =>
+  compare('Edge: TLS, RS256 token, quota for each subject', both(edgeContenders(files), otherNode), 'closed', { seconds, connections, ca, fields: tokens }, rounds, say);
 
-export const pair = ({ rounds, seconds, connections }: Effort, { pair: files }: Credentials, say: Say): Promise<Table> =>
-  compare('Sidecar pair: mutual TLS, retries, breaker, trace (each hop)', pairContenders(files), 'closed', { seconds, connections, host: 'server' }, rounds, say);
+export const pair = ({ rounds, seconds, connections, otherNode }: Effort, { pair: files }: Credentials, say: Say): Promise<Table> =>
+  compare('Sidecar pair: mutual TLS, retries, breaker, trace (each hop)', both(pairContenders(files), otherNode), 'closed', { seconds, connections, host: 'server' }, rounds, say);
+
+/** What each feature adds to a hop: of each a gateway that has nothing else, in turn with one that has none. */
+export async function featureCosts({ rounds, seconds, connections }: Effort, { edge: files, tokens }: Credentials, say: Say): Promise<Table> {
+  return compare('What features add to a hop', features(files).map(({ contender }) => contender), 'closed', { seconds: Math.min(2, seconds), connections, fields: tokens }, rounds, say);
+}
+
+/** One process and two: what two processors could serve is what the CPU time of a request allows. */
+export const workers = ({ rounds, seconds, connections }: Effort, say: Say): Promise<Table> =>
+  compare('Workers', [gatewayWorkers(1), gatewayWorkers(2), nginxWorkers(1), nginxWorkers(2)], 'closed', { seconds, connections: Math.max(64, connections) }, rounds, say);
 
 /** The origin without a proxy before it. */
 const direct: Contender = { name: 'direct', log: 'off', isInstalled: true, portCount: 0, hops: 1, launch: () => ({ files: {}, processes: [] }) };

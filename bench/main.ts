@@ -1,17 +1,18 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describeMachine } from '../scenarios/report/machine.js';
 import { writeCharts } from './charts.js';
 import { makeCredentials } from './credentials.js';
-import { addedByHop, curves, edge, idleMemory, pair, plainHop, quickHop, standardTest, type Curve, type Effort, type Table } from './jobs.js';
+import { addedByHop, curves, edge, featureCosts, idleMemory, pair, plainHop, quickHop, standardTest, workers, type Curve, type Effort, type OtherNode, type Table } from './jobs.js';
 import { canPin } from './measure.js';
-import { printIdle, printTable, printVerdicts } from './print.js';
+import { printAdded, printIdle, printTable, printVerdicts } from './print.js';
 import { judge, type Results } from './targets.js';
 
 /* What a hop costs, ours beside every peer that is installed, in one run. */
 
-const jobs = ['plain', 'edge', 'pair', 'latency', 'standard', 'memory', 'curves'] as const;
+const jobs = ['plain', 'edge', 'pair', 'latency', 'standard', 'memory', 'workers', 'features', 'curves'] as const;
 type Job = (typeof jobs)[number];
 /** The advantage over the stock plugin below which the quick mode fails. */
 const leastAdvantage = 3.5;
@@ -28,6 +29,12 @@ const jobList = (text: string): Job[] => {
   return names;
 };
 
+const otherNode = (path: string): OtherNode => {
+  const { status, stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
+  if (status !== 0) throw new InvalidArgumentError(`${path} does not run.`);
+  return { path, version: `Node.js ${stdout.trim().slice(1)}` };
+};
+
 const options = new Command('bench')
   .description('CPU time per request, throughput, latency and memory, beside the peers that are installed')
   .option('--jobs <list>', `some of ${jobs.join(',')}`, jobList, [...jobs])
@@ -35,10 +42,12 @@ const options = new Command('bench')
   .option('--rounds <n>', 'rounds, the proxies in turn in each', wholeNumber, 5)
   .option('--seconds <n>', 'measured seconds of each proxy in each round', wholeNumber, 3)
   .option('--connections <n>', 'keep-alive connections of closed loops', wholeNumber, 32)
+  .option('--node <path>', 'another Node.js, which ours are measured under too', otherNode)
   .option('--json <file>', 'writes the results to this file', 'reports/bench.json')
   .option('--html <file>', 'writes a page with charts to this file', 'reports/bench.html')
   .parse()
-  .opts<Effort & { jobs: Job[]; quick?: true; json: string; html: string }>();
+  .opts<Effort & { jobs: Job[]; quick?: true; node?: OtherNode; json: string; html: string }>();
+const effort: Effort = { ...options, otherNode: options.node };
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const show = (text: string): void => void process.stdout.write(text);
@@ -69,11 +78,18 @@ async function whole(): Promise<void> {
     show(printTable(result));
   };
   try {
-    await table('plain', 'plainHop', () => plainHop(options, say));
-    await table('edge', 'edge', () => edge(options, credentials, say));
-    await table('pair', 'pair', () => pair(options, credentials, say));
-    await table('latency', 'addedByHop', () => addedByHop(options, say));
-    await table('standard', 'standardTest', () => standardTest(options, credentials, say));
+    await table('plain', 'plainHop', () => plainHop(effort, say));
+    await table('edge', 'edge', () => edge(effort, credentials, say));
+    await table('pair', 'pair', () => pair(effort, credentials, say));
+    await table('latency', 'addedByHop', () => addedByHop(effort, say));
+    await table('standard', 'standardTest', () => standardTest(effort, credentials, say));
+    await table('workers', 'workers', () => workers(effort, say));
+    if (wants('features')) {
+      const result = await featureCosts(effort, credentials, say);
+      tables.push(result);
+      measured['features'] = result;
+      show(printAdded(result));
+    }
     const memory = wants('memory') ? await idleMemory(10_000, say) : undefined;
     if (memory !== undefined) show(printIdle(memory));
     const drawn: Curve[] = wants('curves') ? await curves({ ...options, seconds: Math.min(2, options.seconds) }, say) : [];

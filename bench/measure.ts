@@ -34,8 +34,8 @@ export interface Row extends Sample {
 const ticksPerSecond = 100;
 export const canPin = spawnSync('taskset', ['-V']).error === undefined;
 
-function start(processor: 0 | 1, [command, ...args]: readonly [string, ...string[]], output: number | 'pipe'): ChildProcess {
-  const [file, all] = canPin ? ['taskset', ['-c', String(processor), command, ...args]] : [command, args];
+function start(processors: string, [command, ...args]: readonly [string, ...string[]], output: number | 'pipe'): ChildProcess {
+  const [file, all] = canPin ? ['taskset', ['-c', processors, command, ...args]] : [command, args];
   return spawn(file, all, { stdio: ['ignore', output, output === 'pipe' ? 'inherit' : output], detached: false });
 }
 
@@ -54,7 +54,7 @@ export class Bench {
 
   /** Starts origins on `count` ports. */
   async startOrigins(count = 1): Promise<readonly number[]> {
-    const child = start(1, script('load/origin.js', String(count)), 'pipe');
+    const child = start('1', script('load/origin.js', String(count)), 'pipe');
     this.#children.push(child);
     this.#origins = JSON.parse(await nextLine(child)) as number[];
     return this.#origins;
@@ -68,7 +68,7 @@ export class Bench {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
     const pids = processes.map((command, index) => {
       const log = openSync(join(directory, `output-${index}.log`), 'a');
-      const child = start(0, command, log);
+      const child = start(contender.processors ?? '0', command, log);
       closeSync(log);
       this.#children.push(child);
       return child.pid!;
@@ -84,7 +84,7 @@ export class Bench {
   /** Puts a load on a contender and measures what it takes. */
   async measure(running: Running, loop: 'closed' | 'open', target: Omit<Target, 'port'>): Promise<Sample> {
     const { pids, port, contender } = running;
-    const load = start(1, script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port })), 'pipe');
+    const load = start('1', script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port })), 'pipe');
     const lines = createInterface(load.stdout!)[Symbol.asyncIterator]();
     await lines.next();
     const [before, startedAt] = [cpuSeconds(pids), performance.now()];
@@ -99,7 +99,7 @@ export class Bench {
 
   /** Holds idle connections while `look` looks. */
   async holdIdle<T>(running: Running, connections: number, look: () => Promise<T>): Promise<T> {
-    const child = start(1, script('load/idle.js', JSON.stringify({ port: running.port, seconds: 0, connections } satisfies Target)), 'pipe');
+    const child = start('1', script('load/idle.js', JSON.stringify({ port: running.port, seconds: 0, connections } satisfies Target)), 'pipe');
     try {
       await nextLine(child);
       return await look();

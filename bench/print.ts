@@ -1,11 +1,12 @@
 import Table from 'cli-table3';
 import type { IdleMemory, Table as JobTable } from './jobs.js';
-import type { Verdict } from './targets.js';
+import type { Row } from './measure.js';
+import { standing, type Verdict } from './targets.js';
 
 const plain = { head: [], border: [] };
 
 export function printTable({ title, load, rows, missing }: JobTable): string {
-  const base = rows.find(({ name }) => name === 'gateway' || name === 'sidecar pair')!;
+  const base = rows.find(({ name }) => name === 'gateway' || name === 'sidecar pair') ?? rows[0]!;
   const table = new Table({ head: ['', 'CPU/request', 'ours is', 'requests/s', 'p50', 'p90', 'p99', 'memory', 'log'], style: plain });
   for (const row of rows) {
     const cost = row.cpuMicros === 0 ? ['', ''] : [`${row.cpuMicros.toFixed(1)} µs`, `${(base.cpuMicros / row.cpuMicros).toFixed(2)}×`];
@@ -14,14 +15,24 @@ export function printTable({ title, load, rows, missing }: JobTable): string {
   return `\n${title} (${load})\n${table.toString()}\n${missing.map((name) => `Not installed, so not measured: ${name}\n`).join('')}`;
 }
 
+/** What each adds to the first. */
+export function printAdded({ title, load, rows }: JobTable): string {
+  const [base, ...others] = rows as [Row, ...Row[]];
+  const table = new Table({ head: ['', 'CPU/request', 'adds'], style: plain });
+  table.push([base.name, `${base.cpuMicros.toFixed(1)} µs`, '']);
+  for (const { name, cpuMicros } of others) table.push([name, `${cpuMicros.toFixed(1)} µs`, `${(cpuMicros - base.cpuMicros).toFixed(1)} µs`]);
+  return `\n${title} (${load})\n${table.toString()}\n`;
+}
+
 export function printIdle({ connections, rows }: IdleMemory): string {
   return `\nMemory of an idle connection (of ${connections}): ${rows.map(({ name, bytesEach }) => `${name} ${(bytesEach / 1_024).toFixed(1)} KiB`).join(', ')}\n`;
 }
 
 export function printVerdicts(verdicts: readonly Verdict[]): string {
   const table = new Table({ head: ['job', 'beside', 'measured', 'reach', 'aim', ''], style: plain });
-  for (const { job, peer, measured, unit, reach, aim } of verdicts) {
-    table.push([job, peer, `${measured.toFixed(2)} ${unit}`, String(reach), String(aim), measured <= aim ? 'aim' : measured <= reach ? 'reached' : 'not reached']);
+  for (const verdict of verdicts) {
+    const { job, peer, measured, unit, reach, aim } = verdict;
+    table.push([job, peer, `${measured.toFixed(2)} ${unit}`, String(reach), String(aim), standing(verdict)]);
   }
   return `\nWhat it must reach\n${table.toString()}\n`;
 }

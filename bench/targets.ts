@@ -9,12 +9,21 @@ export interface Verdict {
   readonly unit: string;
   readonly reach: number;
   readonly aim: number;
+  /** More is better. */
+  readonly isAtLeast?: boolean;
+}
+
+/** Which of the two bounds a figure meets. */
+export function standing({ measured, reach, aim, isAtLeast = false }: Verdict): 'aim' | 'reached' | 'not reached' {
+  const meets = (bound: number): boolean => (isAtLeast ? measured >= bound : measured <= bound);
+  return meets(aim) ? 'aim' : meets(reach) ? 'reached' : 'not reached';
 }
 
 export interface Results {
   readonly plainHop?: Table;
   readonly edge?: Table;
   readonly pair?: Table;
+  readonly workers?: Table;
   readonly addedByHop?: Table;
   readonly standardTest?: Table;
   readonly idleMemory?: IdleMemory;
@@ -27,6 +36,28 @@ function ratio(job: string, table: Table | undefined, our: string, peer: string,
   return own === undefined || other === undefined ? [] : [{ job, peer, measured: own.cpuMicros / other.cpuMicros, unit: '× CPU', reach, aim }];
 }
 
+/** The ratios again for ours under another Node.js, if they were measured. */
+function onOtherNode({ plainHop, edge, pair }: Results): Verdict[] {
+  const named = (table: Table | undefined, our: string): string => table?.rows.find(({ name }) => name.startsWith(`${our} (`))?.name ?? '';
+  const [hop, door, mesh] = [named(plainHop, 'gateway'), named(edge, 'gateway'), named(pair, 'sidecar pair')];
+  return [
+    ...ratio(`plain hop, ${hop}`, plainHop, hop, 'nginx', 1.35, 1),
+    ...ratio(`plain hop, ${hop}`, plainHop, hop, 'haproxy', 1.35, 1),
+    ...ratio(`edge, ${door}`, edge, door, 'haproxy', 0.8, 0.5),
+    ...ratio(`sidecar, each hop, ${mesh}`, pair, mesh, 'haproxy pair', 1.5, 1),
+  ];
+}
+
+/**
+ * How much more two workers can serve than one. The load generator takes its share of the same processors, so throughput as
+ * it is seen says little: what counts is how many requests the processors would bear, were they the proxy's alone.
+ */
+function scaling(table: Table | undefined): Verdict[] {
+  const [one, two] = table === undefined ? [] : [row(table, 'gateway, 1 worker'), row(table, 'gateway, 2 workers')];
+  if (one === undefined || two === undefined) return [];
+  return [{ job: 'two workers on two processors', peer: 'one on one', measured: (2 * one.cpuMicros) / two.cpuMicros, unit: '× throughput', reach: 1.7, aim: 1.9, isAtLeast: true }];
+}
+
 function addedLatency(job: string, table: Table | undefined, our: string, percentiles: readonly (readonly [key: 'p50' | 'p90' | 'p99', reach: number, aim: number])[]): Verdict[] {
   const [own, without] = table === undefined ? [] : [row(table, our), row(table, 'direct')];
   if (own === undefined || without === undefined) return [];
@@ -35,15 +66,17 @@ function addedLatency(job: string, table: Table | undefined, our: string, percen
 
 /** The measured figures beside those that the design asks for. */
 export function judge(results: Results): Verdict[] {
-  const { plainHop, edge, pair, addedByHop, standardTest, idleMemory } = results;
+  const { plainHop, edge, pair, workers, addedByHop, standardTest, idleMemory } = results;
   const inTest = standardTest && row(standardTest, 'sidecar pair');
   const idle = idleMemory?.rows.find(({ name }) => name === 'gateway');
   return [
+    ...onOtherNode(results),
     ...ratio('plain hop', plainHop, 'gateway', 'nginx', 1.35, 1),
     ...ratio('plain hop', plainHop, 'gateway', 'haproxy', 1.35, 1),
     ...ratio('plain hop', plainHop, 'gateway', 'stock @fastify/http-proxy', 0.25, 0.2),
     ...ratio('edge', edge, 'gateway', 'haproxy', 0.8, 0.5),
     ...ratio('sidecar, each hop', pair, 'sidecar pair', 'haproxy pair', 1.5, 1),
+    ...scaling(workers),
     ...addedLatency('one hop', addedByHop, 'gateway', [['p99', 1, 0.5]]),
     ...addedLatency('standard test', standardTest, 'sidecar pair', [['p50', 0.4, 0.2], ['p90', 0.6, 0.25], ['p99', 1, 0.4]]),
     ...(inTest === undefined ? [] : [

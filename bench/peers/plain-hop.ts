@@ -3,14 +3,15 @@ import { installed, ours, script, type Contender } from '../contender.js';
 /* A plain hop: HTTP/1.1 in, HTTP/1.1 out over kept connections, nothing else. */
 
 export interface GatewayOptions {
+  readonly name?: string;
   /** Settings beside listen, admin, routes and upstreams. */
   readonly extra?: Readonly<Record<string, unknown>>;
   readonly routes?: number;
 }
 
-export function gateway({ extra = {}, routes = 1 }: GatewayOptions = {}): Contender {
+export function gateway({ name = 'gateway', extra = {}, routes = 1 }: GatewayOptions = {}): Contender {
   return {
-    name: 'gateway', log: 'on', isInstalled: true, portCount: 2, hops: 1,
+    name, log: 'on', isInstalled: true, portCount: 2, hops: 1,
     launch: ({ ports: [listen, admin], origins, directory }) => ({
       files: {
         'gateway.json': JSON.stringify({
@@ -45,6 +46,23 @@ http { ${nginxLog} access_log ${directory}/access.log ours buffer=64k flush=1s; 
     processes: [['nginx', '-p', directory, '-c', `${directory}/nginx.conf`]],
   }),
 };
+
+/** As many nginx as there are processors. */
+export const nginxWorkers = (count: number): Contender => ({
+  ...nginx,
+  name: `nginx, ${count} worker${count === 1 ? '' : 's'}`,
+  processors: processorsFor(count),
+  launch: (place) => {
+    const { files, processes } = nginx.launch(place);
+    return { files: { 'nginx.conf': files['nginx.conf']!.replace('master_process off; worker_processes 1;', `worker_processes ${count};`) }, processes };
+  },
+});
+
+export const gatewayWorkers = (count: number): Contender => ({ ...gateway({ name: `gateway, ${count} worker${count === 1 ? '' : 's'}`, extra: { workers: count } }), processors: processorsFor(count) });
+
+function processorsFor(count: number): string {
+  return Array.from({ length: count }, (_, index) => index).join(',');
+}
 
 export const haproxyDefaults = `global
   nbthread 1
