@@ -67,6 +67,7 @@ async function routeService(name: string, route: RouteConfig, upstream: Upstream
   const retryConfig = route.retry ?? upstream.config.retry;
   return routeStack(
     {
+      grpc: policies.grpc(upstream.config, route.timeout ?? upstream.config.timeout),
       jwt: route.jwt && (await policies.jwt(generation, route.jwt)),
       rateLimit: route.rateLimit && (await policies.rateLimit(generation, `route ${name}`, route.rateLimit)),
       deadline: deadline(route.timeout ?? upstream.config.timeout ?? defaultTimeoutMs, { clock }),

@@ -3,7 +3,7 @@ import { admissionPolicies } from '../shared/config/policies.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { address, duration } from '../shared/config/units.js';
 
-const { timeout, attemptTimeout, connectTimeout, idleTimeout } = upstreamSchema.shape;
+const { timeout, attemptTimeout, connectTimeout, idleTimeout, protocol } = upstreamSchema.shape;
 
 /** The policies that stand between callers and the application. */
 export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, timeout, attemptTimeout });
@@ -24,6 +24,7 @@ export const sidecarSchema = z.strictObject({
       ...inboundPoliciesSchema.shape,
       connectTimeout,
       idleTimeout,
+      protocol,
       health: z
         .strictObject({
           path: z.string().startsWith('/').optional().describe('Answers below 400 mean healthy; without it a connection does.'),

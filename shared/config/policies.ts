@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { grpcConditions } from '../grpc/conditions.js';
 import { duration, size } from './units.js';
 
 /*
@@ -50,9 +51,9 @@ export type RateLimitConfig = z.output<typeof rateLimitSchema>;
 export const retrySchema = z.strictObject({
   attempts: z.int().min(1).max(10).default(2).describe('Attempts in all, the first included.'),
   on: z
-    .array(z.union([z.enum(['connect-failure', 'reset', 'timeout', '5xx', 'gateway-error']), z.int().min(400).max(599)]))
+    .array(z.union([z.enum(['connect-failure', 'reset', 'timeout', '5xx', 'gateway-error', ...grpcConditions]), z.int().min(400).max(599)]))
     .default(['connect-failure', 'reset', 'gateway-error'])
-    .describe('`gateway-error` is 502, 503 and 504; a number is that status.'),
+    .describe('`gateway-error` is 502, 503 and 504; a number is that status; `unavailable` and the like are statuses of gRPC, for which `methods` does not count.'),
   methods: z.array(z.string()).default(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']),
   backoff: z
     .strictObject({ base: duration.default(25), max: duration.default(250) })

@@ -36,6 +36,10 @@ export class Exchange {
   /** Attempts that were sent upstream; 0 when the proxy answered by itself. */
   attempts = 0;
 
+  /** Of a call of gRPC: its status, once it is known, and when its deadline is (clock reading, ms). */
+  grpcStatus: number | undefined;
+  grpcDeadline: { readonly expiresAt: number } | undefined;
+
   /** Code of the error that this proxy answered with, or that broke the response off. */
   errorCode: ErrorCode | undefined;
   /** Status the client got; 0 when it left before the answer. */

@@ -21,12 +21,12 @@ export class BodyReader {
     private readonly stream: Http2Stream,
     private readonly listener: BodyListener,
   ) {
-    const { push } = stream;
+    const push = stream.push.bind(stream);
     let endedOpen = false;
     stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
       // A reset marks the stream as closed before it ends it; the peer's END_STREAM comes to an open one.
       if (chunk === null && !stream.closed) endedOpen = true;
-      return push.call(stream, chunk, encoding);
+      return push(chunk, encoding);
     };
     stream.on('data', (data: Buffer) => {
       if (!this.#isOver) listener.chunk(data);

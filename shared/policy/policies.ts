@@ -1,6 +1,8 @@
 import type { Clock } from '../clock/clock.js';
 import type { Generation } from '../config/generation.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
+import type { UpstreamConfig } from '../config/sections.js';
+import { grpc } from '../grpc/grpc.js';
 import type { Layer } from '../http/service.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
@@ -50,6 +52,12 @@ export class Policies {
       }),
     );
     return part.layer;
+  }
+
+  /** Where calls of gRPC may come by: an upstream of HTTP/1.1 alone knows none. */
+  grpc({ protocol }: Pick<UpstreamConfig, 'protocol'>, maxTimeoutMs: number | undefined): Layer | undefined {
+    const { clock, metrics } = this.dependencies;
+    return protocol === 'h1' ? undefined : grpc({ clock, maxTimeoutMs, onStatus: (exchange, status) => metrics.grpcCall(exchange, status) });
   }
 
   /** `scope` names what the budget belongs to. */

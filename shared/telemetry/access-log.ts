@@ -19,12 +19,13 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     const { method, authority, path } = exchange.request!;
     const { route = '', upstream = '', endpoint = '' } = exchange;
     const failure = errorCode === undefined ? '' : `,"code":"${errorCode}","flags":"${describe(errorCode).flag}"`;
+    const grpc = exchange.grpcStatus === undefined ? '' : `,"grpcStatus":${exchange.grpcStatus}`;
     const who = caller === undefined ? '' : `,"caller":${asciiJson(caller.subject)}`;
     const where = trace === undefined ? '' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}"`;
     const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;
     writer.write(
       `${time()}${exchange.listener}","requestId":${asciiJson(requestId)},"client":${asciiJson(clientAddress)},"method":"${method}","authority":"${authority}","path":${asciiJson(path)}` +
-        `,"status":${exchange.status}${failure}${names.of(route, upstream, endpoint)},"attempts":${exchange.attempts}${who}${where}` +
+        `,"status":${exchange.status}${grpc}${failure}${names.of(route, upstream, endpoint)},"attempts":${exchange.attempts}${who}${where}` +
         `,"requestBytes":${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${upstreamTime}`,
     );
   };

@@ -2,11 +2,13 @@ import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:ne
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { Http2UpstreamConfig, UpstreamProtocol } from '../config/http2.js';
 import { formatAddress, type Address } from '../config/units.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import type { ClientCredentials } from '../tls/client-credentials.js';
+import type { EndpointPool } from './endpoint-pool.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 
 export interface PoolLimits {
@@ -16,6 +18,8 @@ export interface PoolLimits {
   readonly maxConnections: number;
   readonly maxPending: number;
   readonly maxHeadBytes: number;
+  readonly protocol: UpstreamProtocol;
+  readonly http2: Http2UpstreamConfig;
 }
 
 export interface PoolDependencies {
@@ -37,7 +41,7 @@ interface Waiting {
  * the peer, and the ones that a quieter time does not need grow old and are closed. At `maxConnections`
  * requests wait in line, at most `maxPending` of them.
  */
-export class ConnectionPool {
+export class ConnectionPool implements EndpointPool {
   readonly #idle: Http1UpstreamConnection[] = [];
   readonly #all = new Set<Http1UpstreamConnection>();
   readonly #waiting: Waiting[] = [];
@@ -124,6 +128,15 @@ export class ConnectionPool {
     const index = this.#idle.indexOf(connection);
     if (index !== -1) this.#idle.splice(index, 1);
     this.#serveWaiting();
+  }
+
+  /** Takes over a connection that was made elsewhere, where its protocol was still to be found out. */
+  adopt(socket: Socket): Http1UpstreamConnection {
+    const connection = new Http1UpstreamConnection(socket, this);
+    socket.on('data', (data) => connection.receive(data));
+    this.#all.add(connection);
+    this.sweep.add(connection);
+    return connection;
   }
 
   /** Closes idle connections now and the others when their exchange is over. */

@@ -31,6 +31,7 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
 }
 
 export interface RouteLayers {
+  readonly grpc: Layer | undefined;
   readonly jwt: Layer | undefined;
   readonly rateLimit: Layer | undefined;
   readonly deadline: Layer;
@@ -39,6 +40,7 @@ export interface RouteLayers {
 export function routeStack(layers: RouteLayers, app: Service): Service {
   return stack(
     [
+      layers.grpc, // the deadline of a call covers all of it, and its status is known to nobody further out
       layers.jwt, // who is it? before the quota, which may be counted by subject
       layers.rateLimit, // a refused request must not cost the application anything
       layers.deadline, // the application gets no longer than its callers were told

@@ -29,7 +29,7 @@ export class OutboundPlan {
       const services = new Map<string, Service>();
       for (const { name, config, balance } of upstreams) {
         const retry = config.retry && (await dependencies.policies.retry(generation, `upstream ${name}`, name, config.retry));
-        services.set(name, routeStack({ deadline: deadline(config.timeout ?? defaultTimeoutMs, dependencies), retry }, balance));
+        services.set(name, routeStack({ grpc: dependencies.policies.grpc(config, config.timeout), deadline: deadline(config.timeout ?? defaultTimeoutMs, dependencies), retry }, balance));
       }
       return new OutboundPlan(upstreams, services, generation);
     } catch (error) {

@@ -31,6 +31,7 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
 }
 
 export interface RouteLayers {
+  readonly grpc: Layer | undefined;
   readonly deadline: Layer;
   readonly retry: Layer | undefined;
 }
@@ -38,6 +39,7 @@ export interface RouteLayers {
 export function routeStack(layers: RouteLayers, balance: Service): Service {
   return stack(
     [
+      layers.grpc, // the deadline of a call covers all of it, and its status is known to nobody further out
       layers.deadline, // covers all attempts and the waiting between them
       layers.retry, // each attempt below is a new choice of endpoint
     ],

@@ -13,7 +13,7 @@ export interface Frame {
 }
 
 export function frame(type: number, flags: number, stream: number, payload: Buffer | string = ''): Buffer {
-  const data = Buffer.from(payload as string);
+  const data = typeof payload === 'string' ? Buffer.from(payload) : payload;
   const head = Buffer.alloc(9);
   head.writeUIntBE(data.length, 0, 3);
   head[3] = type;
@@ -47,7 +47,7 @@ export const headers = (stream: number, fields: readonly (readonly [string, stri
 /** Either side of HTTP/2, made of frames: it sends what the test says, acknowledges nothing by itself, and keeps what comes. */
 export class FramePeer {
   readonly frames: Frame[] = [];
-  isClosed = false;
+  #closed = false;
   #rest: Buffer = Buffer.alloc(0);
   #wake: (() => void) | undefined;
   #skip: number;
@@ -64,9 +64,13 @@ export class FramePeer {
     });
     socket.on('error', () => {});
     socket.on('close', () => {
-      this.isClosed = true;
+      this.#closed = true;
       this.#wake?.();
     });
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   /** Connects, and sends the preface and empty SETTINGS. */

@@ -279,7 +279,8 @@ export class Http2Exchange implements Sweepable {
     if (this.#requestEnded) return;
     this.#body = undefined;
     this.#reader?.stop();
-    this.stream.close(constants.NGHTTP2_NO_ERROR);
+    // Not from within: a reset overtakes trailers that are about to be sent.
+    setImmediate(() => this.#close(constants.NGHTTP2_NO_ERROR));
   }
 
   /** The client must see that this is not the whole answer. */

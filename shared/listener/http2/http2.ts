@@ -22,7 +22,7 @@ export const http2: Http2 = {
   accept(socket, clientAddress, listener, replace) {
     const { clock, limits, credentials } = listener.options;
     const open = (isHttp2: boolean): Connection => (isHttp2 ? new Http2Connection(socket, clientAddress, listener) : new Http1Connection(socket, clientAddress, listener));
-    if (credentials !== undefined) return open((socket as TLSSocket).alpnProtocol === 'h2');
+    if (credentials !== undefined) return open((socket as Partial<TLSSocket>).alpnProtocol === 'h2');
     return new UndecidedConnection(socket, clock.now() + limits.headTimeout, (isHttp2) => {
       replace(open(isHttp2));
       // It was paused when its bytes were put back; a session of HTTP/2 reads by itself.

@@ -19,6 +19,8 @@ export interface BreakerDependencies {
   /** Names the breaker in opossum's events. */
   readonly name: string;
   readonly onTransition?: (state: BreakerState) => void;
+  /** Whether an answer counts as a failure; default: statuses of 500 and above. */
+  readonly isFailure?: (response: HttpResponse) => boolean;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface BreakerDependencies {
  * opens and refuses with `breaker_open`. After `resetTimeout` it is half-open: one request goes through as a
  * probe, whose outcome closes or reopens it. A client that left proves nothing and is not counted.
  */
-export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDependencies): Breaker {
+export function breaker(config: BreakerConfig, { name, onTransition, isFailure = isServerError }: BreakerDependencies): Breaker {
   const circuit = new CircuitBreaker((send: () => Promise<HttpResponse>) => attempt(send), {
     name,
     timeout: false,
@@ -47,12 +49,12 @@ export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDe
     try {
       response = await send();
     } catch (error) {
-      const isFailure = error instanceof ProxyError && error.entry.blamesUpstream;
+      const isBlamed = error instanceof ProxyError && error.entry.blamesUpstream;
       // A probe that proved nothing must not close the breaker: it fails, and another will be sent.
-      if (isFailure || circuit.halfOpen) throw error;
+      if (isBlamed || circuit.halfOpen) throw error;
       return new Uncounted(error);
     }
-    if (response.status >= 500) throw new FailedResponse(response);
+    if (isFailure(response)) throw new FailedResponse(response);
     return response;
   }
   let isClosed = false;
@@ -89,6 +91,8 @@ export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDe
     },
   };
 }
+
+const isServerError = ({ status }: HttpResponse): boolean => status >= 500;
 
 /** Carries an answer that counts as a failure past opossum, which knows failures as rejections only. */
 class FailedResponse extends Error {

@@ -2,6 +2,7 @@ import { delay, type Clock } from '../../clock/clock.js';
 import type { RetryConfig } from '../../config/policies.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { grpcMatcher } from '../../grpc/conditions.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
@@ -30,12 +31,14 @@ export type RetryEvent = 'retried' | 'budget_exhausted';
 export function retry(config: RetryConfig, { clock, random, onEvent }: RetryDependencies): Layer {
   const budget = new RetryBudget(config.budget, clock);
   const methods = new Set(config.methods);
-  const qualifies = outcomeMatcher(config.on);
+  const isGrpcFailure = grpcMatcher(config.on);
+  const qualifies = outcomeMatcher(config.on, isGrpcFailure);
 
   /** How long to wait before the next attempt (ms), or undefined to let it be. */
   function waitBefore(attempt: number, outcome: Outcome, request: HttpRequest, body: ReplayableBody): number | undefined {
     if (attempt >= config.attempts || request.cancellation.isCancelled || !qualifies(outcome)) return undefined;
-    if (!methods.has(request.method) && !provesNothingWasSent(outcome)) return undefined;
+    // Every call of gRPC is a POST: whoever names its statuses means those.
+    if (!methods.has(request.method) && !provesNothingWasSent(outcome) && !(outcome.response && isGrpcFailure?.(outcome.response))) return undefined;
     if (!body.canReplay) return undefined;
     const { base, max } = config.backoff;
     const wanted = outcome.response && parseRetryAfter(outcome.response.headers.get('retry-after'), clock.wallNow());
@@ -79,22 +82,22 @@ async function settle(next: (request: HttpRequest, exchange: Exchange) => Promis
 }
 
 const codesOf: Readonly<Record<'connect-failure' | 'reset' | 'timeout', readonly ErrorCode[]>> = {
-  'connect-failure': ['upstream_connect_failed', 'upstream_tls_failed', 'no_endpoint', 'breaker_open'],
+  'connect-failure': ['upstream_connect_failed', 'upstream_tls_failed', 'upstream_refused', 'no_endpoint', 'breaker_open'],
   reset: ['upstream_reset', 'upstream_truncated'],
   timeout: ['upstream_timeout'],
 };
 
-function outcomeMatcher(conditions: RetryConfig['on']): (outcome: Outcome) => boolean {
+function outcomeMatcher(conditions: RetryConfig['on'], isGrpcFailure: ((response: HttpResponse) => boolean) | undefined): (outcome: Outcome) => boolean {
   const codes = new Set<ErrorCode>();
   const statuses = new Set<number>();
   for (const condition of conditions) {
     if (typeof condition === 'number') statuses.add(condition);
     else if (condition === 'gateway-error') [502, 503, 504].forEach((status) => statuses.add(status));
     else if (condition === '5xx') for (let status = 500; status < 600; status++) statuses.add(status);
-    else codesOf[condition].forEach((code) => codes.add(code));
+    else if (condition in codesOf) codesOf[condition as keyof typeof codesOf].forEach((code) => codes.add(code));
   }
   return ({ response, error }) => {
-    if (response !== undefined) return statuses.has(response.status);
+    if (response !== undefined) return statuses.has(response.status) || isGrpcFailure?.(response) === true;
     return error instanceof ProxyError && (codes.has(error.code) || (error.entry.blamesUpstream && statuses.has(error.entry.status)));
   };
 }
