@@ -11,41 +11,42 @@ export interface BodyListener {
 
 /**
  * Reads the body of a stream of HTTP/2, and tells one that ended from one that broke off: Node ends the readable side in either
- * case. It is looked at when the end comes, not when it is delivered: by then a stream that ended well may be closed too.
+ * case. So it is noted when the end comes, not when it is delivered: by then a stream that ended well may be closed too. It may come
+ * before anything else is known of the stream, and therefore a reader is made with the stream.
  */
 export class BodyReader {
+  #listener: BodyListener | undefined;
   #trailers: Headers | undefined;
+  #hasEnded: boolean;
+  #malformed: Error | undefined;
   #isOver = false;
 
-  constructor(
-    private readonly stream: Http2Stream,
-    private readonly listener: BodyListener,
-  ) {
+  constructor(private readonly stream: Http2Stream) {
+    // What came with its head has been pushed before anybody heard of the stream; there is no other way to see that it has ended.
+    this.#hasEnded = (stream as unknown as { readonly _readableState: { readonly ended: boolean } })._readableState.ended && !stream.closed;
     const push = stream.push.bind(stream);
-    let endedOpen = false;
     stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
       // A reset marks the stream as closed before it ends it; the peer's END_STREAM comes to an open one.
-      if (chunk === null && !stream.closed) endedOpen = true;
+      if (chunk === null && !stream.closed) this.#hasEnded = true;
       return push(chunk, encoding);
     };
+    stream.once('trailers', this.#onTrailers);
+  }
+
+  /** Tells `listener` of everything from the beginning; once. */
+  read(listener: BodyListener): void {
+    this.#listener = listener;
+    const { stream } = this;
     stream.on('data', (data: Buffer) => {
       if (!this.#isOver) listener.chunk(data);
     });
-    stream.once('trailers', (_fields, _flags, raw?: readonly string[]) => {
-      try {
-        this.#trailers = readTrailers(raw ?? []);
-      } catch (error) {
-        this.#break(error as Error);
-        stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
-      }
-    });
     stream.once('end', () => {
       // Trailers end the stream, but are told of a moment after that.
-      if (endedOpen) process.nextTick(this.#end);
+      if (this.#hasEnded) process.nextTick(this.#end);
       else this.#break(undefined);
     });
     stream.once('aborted', () => {
-      if (!endedOpen) this.#break(undefined);
+      if (!this.#hasEnded) this.#break(undefined);
     });
     // A connection that is gone closes its streams without an end.
     stream.once('close', () => this.#break(undefined));
@@ -57,15 +58,28 @@ export class BodyReader {
     this.stream.resume();
   }
 
+  readonly #onTrailers = (_fields: unknown, _flags: number, raw: readonly string[] = []): void => {
+    try {
+      this.#trailers = readTrailers(raw);
+    } catch (error) {
+      this.#malformed = error as Error;
+      this.stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+    }
+  };
+
   readonly #end = (): void => {
     if (this.#isOver) return;
+    if (this.#malformed !== undefined) {
+      this.#break(this.#malformed);
+      return;
+    }
     this.#isOver = true;
-    this.listener.end(this.#trailers);
+    this.#listener!.end(this.#trailers);
   };
 
   #break(error: Error | undefined): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.listener.broken(error);
+    this.#listener!.broken(error);
   }
 }

@@ -92,11 +92,21 @@ export class Http2Connection implements Connection {
     const now = this.now();
     if (this.#exchanges.size === 0) this.deadline = now + (this.#isGoingAway ? lingerMs : this.listener.options.limits.idleTimeout);
     // A connection that breaks takes all of its exchanges with it, which is no abuse.
-    if (wasTakenBack && !this.#session.destroyed && !this.#resets.take(now)) this.#calm('resets');
+    if (wasTakenBack) this.#countReset();
+  }
+
+  #countReset(): void {
+    if (!this.#session.destroyed && !this.#resets.take(this.now())) this.#calm('resets');
   }
 
   readonly #onStream = (stream: ServerHttp2Stream, _fields: unknown, flags: number, raw?: readonly string[]): void => {
-    if (stream.destroyed) return;
+    if (stream.closed || stream.destroyed) {
+      // It was taken back before we even heard of it.
+      stream.on('error', () => {});
+      stream.resume();
+      this.#countReset();
+      return;
+    }
     const { options, sweep } = this.listener;
     this.deadline = Infinity;
     const exchange = new Http2Exchange(stream, new Exchange(options.name, this.clientAddress, this.now()), this);
@@ -114,7 +124,7 @@ export class Http2Connection implements Connection {
   #calm(reason: 'resets' | 'control_frames'): void {
     if (this.#session.destroyed) return;
     this.listener.options.onFlood?.(reason, this.clientAddress);
-    this.#session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#session.destroy(new Error(`too many ${reason}`), constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
 

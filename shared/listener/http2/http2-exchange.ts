@@ -157,7 +157,8 @@ export class Http2Exchange implements Sweepable {
       cancel: () => this.#reader?.stop(),
     });
     this.#body = body;
-    this.#reader = new BodyReader(stream, {
+    this.#reader = new BodyReader(stream);
+    this.#reader.read({
       chunk: (data) => {
         this.#touch();
         this.exchange.requestBytes += data.length;
@@ -312,8 +313,8 @@ export class Http2Exchange implements Sweepable {
   };
 
   readonly #onClose = (): void => {
-    const { rstCode, writableFinished } = this.stream;
-    if (this.#responseEnded && writableFinished && rstCode === constants.NGHTTP2_NO_ERROR) this.#finish();
+    // Node closes the streams of a connection that breaks with CANCEL.
+    if (this.#responseEnded && this.stream.rstCode === constants.NGHTTP2_NO_ERROR) this.#finish();
     else this.#abandon(new ProxyError('client_closed'));
   };
 

@@ -52,6 +52,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
       return;
     }
     this.#stream = stream;
+    this.#reader = new BodyReader(stream);
     stream.on('error', () => {});
     stream.on('headers', this.#onInterim);
     stream.once('response', this.#onResponse);
@@ -68,6 +69,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
   }
 
   cancel(reason: Error): void {
+    if (!this.#isOver) this.session.doubt();
     this.#fail(reason);
     this.#close(constants.NGHTTP2_CANCEL);
   }
@@ -99,11 +101,11 @@ export class Http2Attempt implements Cancellable, Sweepable {
 
   readonly #onResponse = (fields: Readonly<Record<string, unknown>>, flags: number, raw?: readonly string[]): void => {
     if (this.#isOver) return;
+    this.session.heard();
     try {
       const status = Number(fields[':status']);
       const headers = readFields(raw ?? []);
       const hasEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-      if (!hasEnded && !this.#isSent) this.#isSent = false;
       const isBodiless = hasEnded || this.request.method === 'HEAD' || status === 204 || status === 304;
       const length = headers.get('content-length');
       const body: Body = isBodiless ? emptyBody : this.#openBody(length === undefined ? undefined : Number(length), isGrpc(headers));
@@ -142,9 +144,10 @@ export class Http2Attempt implements Cancellable, Sweepable {
     this.#body = body;
     touch();
     let received = 0;
-    this.#reader = new BodyReader(stream, {
+    this.#reader!.read({
       chunk: (data) => {
         received += data.length;
+        this.session.heard();
         touch();
         body.push(data);
       },
@@ -206,7 +209,6 @@ export class Http2Attempt implements Cancellable, Sweepable {
     if (stream === undefined) return;
     if (!stream.closed && !stream.destroyed) stream.close(code);
     // Node keeps a stream until what it has received was read.
-    if (this.#reader === undefined) stream.resume();
-    else this.#reader.stop();
+    this.#reader?.stop();
   }
 }

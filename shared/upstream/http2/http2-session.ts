@@ -25,8 +25,11 @@ export class Http2UpstreamSession implements Sweepable {
   #capacity: number;
   /** The last stream that the endpoint says it may have processed, once it goes away. */
   #lastProcessed = Infinity;
+  #idleSince = 0;
   #pingDueAt = Infinity;
   #pingSentAt: number | undefined;
+  /** Nothing has come since the last doubt. */
+  #isDoubted = false;
 
   constructor(
     private readonly socket: Socket,
@@ -75,7 +78,8 @@ export class Http2UpstreamSession implements Sweepable {
   }
 
   get hasRoom(): boolean {
-    return this.#state === 'open' && this.#attempts.size < this.#capacity && !this.#client.closed && !this.#client.destroyed;
+    const isInDoubt = this.#isDoubted && this.#pingSentAt !== undefined;
+    return this.#state === 'open' && !isInDoubt && this.#attempts.size < this.#capacity && !this.#client.closed && !this.#client.destroyed;
   }
 
   now(): number {
@@ -97,11 +101,31 @@ export class Http2UpstreamSession implements Sweepable {
     });
   }
 
+  /** Something came on a stream: the endpoint is there. */
+  heard(): void {
+    this.#isDoubted = false;
+  }
+
+  /**
+   * A request was given up in a silence: the endpoint may be slow, or the connection dead without anybody noticing, also since Node 20
+   * keeps one open that its library has given up. It is asked, and gets nothing new until it answers. One question for each silence,
+   * since servers of gRPC take more for abuse.
+   */
+  doubt(): void {
+    if (this.#isDoubted || this.#pingSentAt !== undefined || this.#state === 'opening' || this.#state === 'closed') return;
+    this.#isDoubted = true;
+    this.#ping(this.now());
+    this.#schedule();
+  }
+
   /** The stream of an attempt is gone. */
   release(attempt: Http2Attempt): void {
     if (!this.#attempts.delete(attempt)) return;
     this.pool.sweep.delete(attempt);
-    if (this.#attempts.size === 0) this.#schedule();
+    if (this.#attempts.size === 0) {
+      this.#idleSince = this.now();
+      this.#schedule();
+    }
     this.pool.serveWaiting();
   }
 
@@ -119,14 +143,15 @@ export class Http2UpstreamSession implements Sweepable {
   onDeadline(): void {
     const now = this.now();
     if (this.#state === 'opening') this.#end(new ProxyError('upstream_connect_failed', { cause: new Error('the first frame took too long') }));
-    else if (this.#attempts.size === 0) this.close();
     else if (this.#pingSentAt !== undefined && now - this.#pingSentAt >= this.limits.http2.pingTimeout) this.#end(undefined);
-    else if (now >= this.#pingDueAt) this.#ping(now);
-    if (this.#attempts.size > 0) this.#schedule();
+    else if (this.#attempts.size === 0 && now >= this.#idleSince + this.limits.idleTimeout) this.close();
+    else if (this.#attempts.size > 0 && now >= this.#pingDueAt) this.#ping(now);
+    this.#schedule();
   }
 
   #open(): void {
     this.#state = 'open';
+    this.#idleSince = this.now();
     this.#schedule();
     this.opened(undefined);
   }
@@ -135,23 +160,18 @@ export class Http2UpstreamSession implements Sweepable {
     const { idleTimeout, http2 } = this.limits;
     const now = this.now();
     if (this.#state === 'closed' || this.#state === 'opening') return;
-    if (this.#attempts.size === 0) {
-      this.deadline = now + idleTimeout;
-      return;
-    }
-    if (http2.pingInterval === 0) {
-      this.deadline = Infinity;
-      return;
-    }
-    if (this.#pingDueAt === Infinity || this.#pingDueAt < now) this.#pingDueAt = now + http2.pingInterval;
-    this.deadline = this.#pingSentAt === undefined ? this.#pingDueAt : this.#pingSentAt + http2.pingTimeout;
+    if (this.#attempts.size > 0 && http2.pingInterval > 0 && (this.#pingDueAt === Infinity || this.#pingDueAt < now)) this.#pingDueAt = now + http2.pingInterval;
+    const due = this.#attempts.size === 0 ? this.#idleSince + idleTimeout : http2.pingInterval > 0 ? this.#pingDueAt : Infinity;
+    this.deadline = this.#pingSentAt === undefined ? due : Math.min(due, this.#pingSentAt + http2.pingTimeout);
   }
 
   #ping(now: number): void {
     this.#pingSentAt = now;
     this.#pingDueAt = now + this.limits.http2.pingInterval;
+    if (this.#client.destroyed) return;
     this.#client.ping(() => {
       this.#pingSentAt = undefined;
+      this.pool.serveWaiting();
     });
   }
 
