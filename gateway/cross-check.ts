@@ -1,3 +1,4 @@
+import { checkProtocol } from '../shared/config/check-protocol.js';
 import type { Problem } from '../shared/config/load.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
@@ -13,6 +14,10 @@ export function crossCheck(document: unknown): Problem[] {
   });
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
+  for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
+    const own = (Array.isArray(routes) ? routes : []).flatMap((route: unknown, index): [string, unknown][] => (isObject(route) && route['upstream'] === name ? [[`routes[${index}].retry`, route['retry']]] : []));
+    problems.push(...checkProtocol(upstream, [...own, [`upstreams.${name}.retry`, isObject(upstream) ? upstream['retry'] : undefined]]));
+  }
   duplicateRoutes(routes).forEach((index) =>
     problems.push({ path: `routes[${index}].match`, message: 'another route before it matches exactly the same requests' }),
   );

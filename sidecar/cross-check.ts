@@ -1,3 +1,4 @@
+import { checkProtocol } from '../shared/config/check-protocol.js';
 import type { Problem } from '../shared/config/load.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
@@ -6,7 +7,7 @@ export function crossCheck(document: unknown): Problem[] {
   const { service, inbound, outbound, upstreams, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
   const problems: Problem[] = [];
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
-    if (isObject(upstream)) problems.push(...checkClientTls(upstream['tls'], `upstreams.${name}.tls`));
+    if (isObject(upstream)) problems.push(...checkClientTls(upstream['tls'], `upstreams.${name}.tls`), ...checkProtocol(upstream, [[`upstreams.${name}.retry`, upstream['retry']]]));
   }
   if (service === undefined) return problems;
   for (const [name, side] of Object.entries({ inbound, outbound })) {

@@ -240,7 +240,7 @@ function statusIn(block: Buffer): number {
   let bits = [...text].map((byte) => byte.toString(2).padStart(8, '0')).join('');
   while (digits.length < 3) {
     const short = parseInt(bits.slice(0, 5), 2);
-    digits += short < 3 ? short : parseInt(bits.slice(0, 6), 2) - 0x19 + 3;
+    digits += String(short < 3 ? short : parseInt(bits.slice(0, 6), 2) - 0x19 + 3);
     bits = bits.slice(short < 3 ? 5 : 6);
   }
   return Number(digits);

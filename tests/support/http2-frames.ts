@@ -38,7 +38,7 @@ function text(value: string): Buffer {
 
 /** The fields of a request for `/`, or what `changes` make of it: undefined takes a field away. */
 export function requestFields(changes: Readonly<Record<string, string | undefined>> = {}): [string, string][] {
-  const fields = { ':method': 'GET', ':scheme': 'http', ':path': '/', ':authority': 'shop', ...changes };
+  const fields: Record<string, string | undefined> = { ':method': 'GET', ':scheme': 'http', ':path': '/', ':authority': 'shop', ...changes };
   return Object.entries(fields).filter((entry): entry is [string, string] => entry[1] !== undefined);
 }
 
@@ -90,7 +90,7 @@ export class FramePeer {
     for (;;) {
       const found = this.frames.find(fits);
       if (found !== undefined) return found;
-      if (this.isClosed) throw new Error(`the connection was closed after frames of types ${this.frames.map(({ type }) => type).join(', ')}`);
+      if (this.#closed) throw new Error(`the connection was closed after frames of types ${this.frames.map(({ type }) => type).join(', ')}`);
       await this.#change();
     }
   }

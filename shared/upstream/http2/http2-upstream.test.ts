@@ -6,11 +6,11 @@ import { readFileSync } from 'node:fs';
 import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
-import { startEngine, type TestEngine, type TestEngineOptions } from '../../../tests/support/engine.js';
+import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
 import { fieldBlock, flag, frame, FramePeer, frameType } from '../../../tests/support/http2-frames.js';
 import { readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
-import { upstreamSchema } from '../../config/sections.js';
+import { upstreamSchema, type UpstreamConfig } from '../../config/sections.js';
 
 const ok = fieldBlock([[':status', '200']]);
 const settings = (...entries: readonly (readonly [id: number, value: number])[]): Buffer =>
@@ -40,8 +40,9 @@ async function frameOrigin(play: (peer: FramePeer, stream: number, connection: n
   return { ...origin, peers };
 }
 
-const upstream = (changes: object = {}): NonNullable<TestEngineOptions['upstream']> => {
-  const { endpoints: _endpoints, ...config } = upstreamSchema.parse({ endpoints: [], protocol: 'h2', ...changes });
+const upstream = (changes: object = {}): Partial<UpstreamConfig> => {
+  const config: Partial<UpstreamConfig> = upstreamSchema.parse({ endpoints: [], protocol: 'h2', ...changes });
+  delete config.endpoints;
   return config;
 };
 const get = (path = '/', fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: shop\r\n${fields}Connection: close\r\n\r\n`;
@@ -271,10 +272,10 @@ describe('an endpoint that does not do what it should', () => {
       while (origin.peers[0]?.frames.some(({ type }) => type === frameType.data) !== true) await new Promise((resolve) => setImmediate(resolve));
       const at = performance.now();
       client.close();
-      const cancelled = await origin.peers[0]!.until(({ type }) => type === frameType.reset);
+      const cancelled = await origin.peers[0].until(({ type }) => type === frameType.reset);
       assert.ok(performance.now() - at < 50);
       assert.equal(cancelled.payload.readUInt32BE(), constants.NGHTTP2_CANCEL);
-      assert.equal(origin.peers[0]!.frames.some(({ type, flags }) => type === frameType.data && (flags & flag.endStream) !== 0), false);
+      assert.equal(origin.peers[0].frames.some(({ type, flags }) => type === frameType.data && (flags & flag.endStream) !== 0), false);
     });
   });
 });
