@@ -172,6 +172,12 @@ describe('HTTP/2 by prior knowledge', () => {
     const other = client.request({ ':path': '/', ':authority': 'shop' });
     other.on('error', () => {});
     await once(arrived, 'two');
+    // Nothing of the stream is being read: its reset must be noticed all the same.
+    stream.close(constants.NGHTTP2_CANCEL);
+    const at = performance.now();
+    const [first] = await own.untilFinished(1);
+    assert.ok(performance.now() - at < 50);
+    assert.deepEqual([first!.errorCode, own.upstream.endpoints[0]!.inFlight], ['client_closed', 1], 'the request that was given up still has a connection');
     client.destroy();
     await own.untilFinished(2);
     await own.close();
@@ -230,7 +236,7 @@ describe('HTTP/2 by prior knowledge', () => {
     const goaway = once(client, 'goaway');
     await pause(30);
     const drained = own.listener.drain();
-    await goaway;
+    assert.equal(await Promise.race([goaway.then(() => 'told'), answer.then(() => 'answered')]), 'told');
     assert.equal((await answer).body, 'slow');
     await drained;
     assert.equal(own.listener.connectionCount, 0);

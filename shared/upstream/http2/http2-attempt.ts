@@ -171,7 +171,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
 
   readonly #onClose = (): void => {
     this.session.release(this);
-    this.#fail(this.#reasonOfClose());
+    if (!this.#isOver) this.#fail(this.#reasonOfClose());
   };
 
   #reasonOfClose(): ProxyError {

@@ -84,7 +84,7 @@ export class Http2Pool implements SendingPool {
       this.#waiting.shift()!.send(session);
     }
     const { maxConcurrentStreams } = this.limits.http2;
-    while (this.#waiting.length > this.#opening * maxConcurrentStreams && this.#sessions.size + this.#opening < this.limits.maxConnections) this.#connect();
+    while (this.#waiting.length > this.#opening * maxConcurrentStreams && this.#mayOpen) this.#connect();
   }
 
   remove(session: Http2UpstreamSession): void {
@@ -106,7 +106,9 @@ export class Http2Pool implements SendingPool {
   #sendOnce(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
     const session = this.#free();
     if (session !== undefined) return session.send(request, exchange);
-    if (this.#waiting.length >= this.limits.maxPending) return Promise.reject(new ProxyError('upstream_queue_full'));
+    // What a connection that is being opened will carry waits for it, but not in line.
+    const opening = this.#opening + (this.#mayOpen ? 1 : 0);
+    if (this.#waiting.length >= this.limits.maxPending + opening * this.limits.http2.maxConcurrentStreams) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         send: (free) => {
@@ -129,6 +131,10 @@ export class Http2Pool implements SendingPool {
       request.cancellation.subscribe(cancellable);
       this.serveWaiting();
     });
+  }
+
+  get #mayOpen(): boolean {
+    return this.#sessions.size + this.#opening < this.limits.maxConnections;
   }
 
   #free(): Http2UpstreamSession | undefined {

@@ -187,13 +187,20 @@ describe('an endpoint that does not do what it should', () => {
       origin,
       async (engine) => {
         const clients = await Promise.all([1, 2, 3].map(() => RawClient.connect(engine.port)));
-        for (const client of clients) client.send(get());
+        clients[0]!.send(get());
+        while (origin.peers[0]?.frames.some(({ type }) => type === frameType.headers) !== true) await new Promise((resolve) => setImmediate(resolve));
+        for (const client of clients.slice(1)) client.send(get());
         await Promise.race(clients.map((client) => client.untilClosed()));
         assert.deepEqual(engine.finished.map(({ errorCode }) => errorCode), ['upstream_queue_full']);
         for (const client of clients) client.close();
       },
       { maxConnections: 1, maxPending: 1 },
     );
+  });
+
+  test('a first request needs no place in the queue', async () => {
+    const origin = await frameOrigin((peer, stream) => peer.send(answer(stream)));
+    await play(origin, async (engine) => assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200), { maxPending: 0 });
   });
 
   const half = frame(frameType.headers, flag.endHeaders, 1, ok);
