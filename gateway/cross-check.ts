@@ -1,3 +1,4 @@
+import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
 import type { Problem } from '../shared/config/load.js';
@@ -11,6 +12,8 @@ export function crossCheck(document: unknown): Problem[] {
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
+    const own = (Array.isArray(routes) ? routes : []).flatMap((route: unknown, index): [string, unknown][] => (isObject(route) && route['upstream'] === name ? [[`routes[${index}].retry`, route['retry']]] : []));
+    problems.push(...checkProtocol(upstream, [...own, [`upstreams.${name}.retry`, isObject(upstream) ? upstream['retry'] : undefined]]));
     if (isObject(upstream)) problems.push(...checkDelivery({ path: `upstreams.${name}`, own: upstream }));
   }
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {

@@ -29,6 +29,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
       clock: dataPlane.clock,
       ...edgeServices(config, dataPlane, (request, exchange) => current.plan.route(request, exchange)),
       onConnection: dataPlane.connectionGauge('edge'),
+      onFlood: dataPlane.floodReport('edge'),
     });
     return new Gateway(listener, current, dataPlane.dependencies);
   }

@@ -57,6 +57,7 @@ export function routeStack(layers: RouteLayers, destination: Service): Service {
 export function sideStack(layers: ShapingLayers & DeliveryLayers, balance: Service): Service {
   return stack(
     [
+      layers.grpc, // the deadline of a call covers all of it, and its status is known to nobody further out
       layers.priority, // how important is it? before what sheds the less important
       layers.concurrency, // more than the upstream can work on is shed before anything is done for it
       layers.headers, // before the copy is taken: it is to be what the upstream gets

@@ -4,7 +4,7 @@ import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstr
 import { shapedRouteSchema, shapingPolicies } from '../shared/config/shaping.js';
 import { address, duration } from '../shared/config/units.js';
 
-const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout } = upstreamSchema.shape;
+const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout, protocol } = upstreamSchema.shape;
 
 /** The policies that stand between callers and the application. */
 export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, fault: shapingPolicies.fault, headers: shapingPolicies.headers, timeout, attemptTimeout, propagateDeadline });
@@ -26,6 +26,7 @@ export const sidecarSchema = z.strictObject({
       ...inboundPoliciesSchema.shape,
       connectTimeout,
       idleTimeout,
+      protocol,
       health: z
         .strictObject({
           path: z.string().startsWith('/').optional().describe('Answers below 400 mean healthy; without it a connection does.'),

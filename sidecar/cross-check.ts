@@ -1,3 +1,4 @@
+import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
 import type { Problem } from '../shared/config/load.js';
@@ -13,7 +14,9 @@ export function crossCheck(document: unknown): Problem[] {
     if (isObject(route) && (!isObject(match) || match['host'] === undefined)) problems.push({ path: `routes[${index}].match.host`, message: 'is missing: calls go by the host that they are for' });
   });
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
-    if (isObject(upstream)) problems.push(...checkClientTls(upstream['tls'], `upstreams.${name}.tls`), ...checkDelivery({ path: `upstreams.${name}`, own: upstream }));
+    if (!isObject(upstream)) continue;
+    const path = `upstreams.${name}`;
+    problems.push(...checkClientTls(upstream['tls'], `${path}.tls`), ...checkDelivery({ path, own: upstream }), ...checkProtocol(upstream, [[`${path}.retry`, upstream['retry']]]));
   }
   problems.push(...checkUpstreams(upstreams));
   if (service === undefined) return problems;

@@ -86,8 +86,8 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
   }
 
   #inboundConfig(inbound: NonNullable<SidecarConfig['inbound']>): InboundConfig {
-    const { app, connectTimeout, idleTimeout } = inbound;
-    return { service: this.config.service, app, connectTimeout, idleTimeout, policies: inboundPoliciesOf(inbound) };
+    const { app, connectTimeout, idleTimeout, protocol } = inbound;
+    return { service: this.config.service, app, connectTimeout, idleTimeout, protocol, policies: inboundPoliciesOf(inbound) };
   }
 
   async #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Promise<Side<P>> {
@@ -103,6 +103,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       service: listenerStack(layers, (request, exchange) => current.plan.route(request, exchange)),
       refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)),
       onConnection: dataPlane.connectionGauge(name),
+      onFlood: dataPlane.floodReport(name),
     });
     return Object.assign(current, { listener });
   }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { adaptiveConcurrencySchema, hedgeSchema, retryBudgetSchema } from './resilience.js';
+import { grpcConditions } from '../grpc/conditions.js';
 import { healthPolicies } from './health.js';
+import { adaptiveConcurrencySchema, hedgeSchema, retryBudgetSchema } from './resilience.js';
 import { duration, size } from './units.js';
 
 /*
@@ -54,9 +55,9 @@ export const retryConditions = ['connect-failure', 'refused', 'reset', 'timeout'
 export const retrySchema = z.strictObject({
   attempts: z.int().min(1).max(10).default(2).describe('Attempts in all, the first included; 1: no retry.'),
   on: z
-    .array(z.union([z.enum(retryConditions), z.int().min(400).max(599)]))
+    .array(z.union([z.enum([...retryConditions, ...grpcConditions]), z.int().min(400).max(599)]))
     .default(['connect-failure', 'refused', 'reset', 'gateway-error'])
-    .describe('What is tried again; see docs/policies/retries.md. `gateway-error` is 502, 503 and 504, `retriable-4xx` is 409, a number is that status.'),
+    .describe('What is tried again; see docs/policies/retries.md. `gateway-error` is 502, 503 and 504, `retriable-4xx` is 409, a number is that status; `unavailable` and the like are statuses of gRPC, for which `methods` does not count.'),
   methods: z.array(z.string()).default(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']).describe('Methods that may be tried again after something was sent; upper-case.'),
   idempotencyKey: z.boolean().default(false).describe('Whether a request with an Idempotency-Key may be tried again whatever its method: the upstream must recognise the key.'),
   whenRetried: z

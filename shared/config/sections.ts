@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { balanceSchema } from './balance.js';
 import { discoverySchema } from './discovery.js';
 import { endpointSchema, labelsSchema, weightSchema, zoneSchema } from './endpoints.js';
+import { http2LimitsSchema, http2UpstreamSchema, listenHttp2Schema, protocolSchema } from './http2.js';
 import { upstreamPolicies } from './policies.js';
 import { adaptiveConcurrencySchema } from './resilience.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
@@ -26,6 +27,7 @@ export const limitsSchema = z.strictObject({
   maxConnections: z.int().positive().default(16_384),
   maxConnectionsPerClient: z.int().positive().default(16_384).describe('Connections of one client address.'),
   maxInFlight: z.int().positive().default(8_192).describe('Requests at a time in all; beyond it 503.'),
+  http2: http2LimitsSchema.prefault({}),
 });
 export type LimitsConfig = z.output<typeof limitsSchema>;
 
@@ -43,21 +45,23 @@ export const proxyListenSchema = z
     port: z.int().min(0).max(65535).optional().describe('TCP port; 0 takes a free one, which the log names.'),
     path: z.string().startsWith('/').max(103).optional().describe('Path of a Unix domain socket, instead of a port.'),
     tls: serverTlsSchema.optional(),
-    http2: z.boolean().default(false).describe('Speaks HTTP/2 too, where a client asks for it by ALPN; costs several times as much a request, and switches to no other protocol.'),
+    http2: listenHttp2Schema,
     proxyProtocol: z
       .strictObject({ from: z.array(network).min(1).describe('Peers that send it, and must.') })
       .optional()
       .describe('The PROXY protocol, version 1 or 2: balancers in front say with it who their client is.'),
   })
   .refine(({ port, path }) => (port === undefined) !== (path === undefined), { error: 'expected either a port or a path' })
-  .refine(({ http2, tls }) => !http2 || tls !== undefined, { path: ['http2'], error: 'needs tls: HTTP/2 is chosen by ALPN' })
-  .refine(({ http2, proxyProtocol }) => !http2 || proxyProtocol === undefined, { path: ['proxyProtocol'], error: 'cannot be combined with http2' });
+  .refine(({ http2, tls }) => http2 !== 'fastify' || tls !== undefined, { path: ['http2'], error: 'fastify needs tls: it speaks HTTP/2 by ALPN alone' })
+  .refine(({ http2, proxyProtocol }) => http2 !== 'fastify' || proxyProtocol === undefined, { path: ['proxyProtocol'], error: 'cannot be combined with http2: fastify' });
 export type ListenConfig = z.output<typeof proxyListenSchema>;
 
 export const upstreamSchema = z.strictObject({
   endpoints: z.array(endpointSchema).default([]).describe('Addresses, each host:port or unix:/path, or objects that say more about them.'),
   discovery: discoverySchema.optional().describe('Where further endpoints come from.'),
   tls: clientTlsSchema.optional().describe('Speaks TLS to the endpoints. Certificates are always verified.'),
+  protocol: protocolSchema,
+  http2: http2UpstreamSchema.prefault({}),
   ...upstreamPolicies,
   adaptiveConcurrency: adaptiveConcurrencySchema.optional().describe('Sheds what the upstream cannot take; all routes to it share the limit, but for those that have one of their own.'),
   balance: balanceSchema.prefault({}),

@@ -48,6 +48,7 @@ export const catalogue = {
   upstream_overloaded: { ...local, status: 503, flag: 'UO', detail: 'The upstream has as many requests in progress as it is given.' },
   upstream_connect_failed: { ...upstream, status: 503, flag: 'UF', detail: 'No connection to the upstream could be made.' },
   upstream_tls_failed: { ...upstream, status: 502, flag: 'UF', detail: 'The upstream could not be verified, or speaks no TLS that is acceptable.' },
+  upstream_refused: { ...upstream, status: 503, flag: 'UR', detail: 'The upstream refused the request before it processed any of it.' },
   upstream_reset: { ...upstream, status: 502, flag: 'UC', detail: 'The upstream closed the connection before it answered.' },
   upstream_protocol: { ...upstream, status: 502, flag: 'UPE', detail: 'The upstream sent something that is not valid HTTP.' },
   upstream_truncated: { ...upstream, status: 502, flag: 'UC', detail: 'The upstream broke its answer off.' },

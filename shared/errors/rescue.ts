@@ -1,3 +1,5 @@
+import { isGrpc } from '../grpc/content-type.js';
+import { grpcErrorResponse } from '../grpc/error-response.js';
 import type { Exchange } from '../http/exchange.js';
 import type { Layer } from '../http/service.js';
 import { problemResponse } from './problem.js';
@@ -18,6 +20,7 @@ export function rescue({ onError }: RescueOptions = {}): Layer {
         const error = toProxyError(thrown);
         exchange.errorCode = error.code;
         onError?.(error, exchange);
+        if (isGrpc(request.headers)) return grpcErrorResponse(error, exchange);
         return problemResponse(error, exchange.requestId);
       }
     };

@@ -1,4 +1,5 @@
 import type { RetryConfig } from '../config/policies.js';
+import { grpcMatcher } from '../grpc/conditions.js';
 import type { HttpResponse } from '../http/message.js';
 import type { ErrorCode } from './catalogue.js';
 import { ProxyError } from './proxy-error.js';
@@ -12,7 +13,7 @@ export type Outcome = { readonly response: HttpResponse; readonly error?: undefi
  */
 const codesOf: Readonly<Record<'connect-failure' | 'refused' | 'reset' | 'timeout', readonly ErrorCode[]>> = {
   'connect-failure': ['upstream_connect_failed', 'upstream_tls_failed'],
-  refused: ['no_endpoint', 'breaker_open', 'upstream_queue_full'],
+  refused: ['no_endpoint', 'breaker_open', 'upstream_queue_full', 'upstream_overloaded', 'upstream_refused'],
   reset: ['upstream_reset'],
   timeout: ['upstream_timeout'],
 };
@@ -31,10 +32,11 @@ export function outcomeMatcher(conditions: RetryConfig['on']): (outcome: Outcome
   for (const condition of conditions) {
     if (typeof condition === 'number') statuses.add(condition);
     else if (condition in statusesOf) statusesOf[condition as keyof typeof statusesOf].forEach((status) => statuses.add(status));
-    else codesOf[condition as keyof typeof codesOf].forEach((code) => codes.add(code));
+    else if (condition in codesOf) codesOf[condition as keyof typeof codesOf].forEach((code) => codes.add(code));
   }
+  const isGrpcFailure = grpcMatcher(conditions);
   return ({ response, error }) => {
-    if (response !== undefined) return statuses.has(response.status);
+    if (response !== undefined) return statuses.has(response.status) || isGrpcFailure?.(response) === true;
     return error instanceof ProxyError && (codes.has(error.code) || (error.entry.blamesUpstream && statuses.has(error.entry.status)));
   };
 }

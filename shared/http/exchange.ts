@@ -50,6 +50,10 @@ export class Exchange {
   /** The last outcome would have been tried again, but all attempts had been made: Envoy's flag URX. */
   retriesExhausted = false;
 
+  /** Of a call of gRPC: its status, once it is known, and when its deadline is (clock reading, ms). */
+  grpcStatus: number | undefined;
+  grpcDeadline: { readonly expiresAt: number } | undefined;
+
   /** Code of the error that this proxy answered with, or that broke the response off. */
   errorCode: ErrorCode | undefined;
   /** A response flag of the access log beside the error's own: what was done to a request that may have gone well. */

@@ -6,7 +6,10 @@ import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { LimitsConfig } from '../config/sections.js';
 import type { Service } from '../http/service.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
+import type { Http2Engine } from '../config/http2.js';
+import type { Connection } from './connection.js';
 import { Http1Connection } from './http1-connection.js';
+import type { Http2 } from './http2/http2.js';
 import { networkList, plainAddress } from './network-list.js';
 import { readProxyHeader } from './proxy-protocol.js';
 
@@ -22,6 +25,10 @@ export interface ListenerOptions {
   /** Answers a request that could not even be parsed; the log and the metrics see it through this. */
   readonly refuse: Service;
   readonly onConnection?: ((delta: 1 | -1) => void) | undefined;
+  /** Hears of connections of HTTP/2 that were closed because their client asked for more than anybody needs. */
+  readonly onFlood?: ((reason: 'resets' | 'control_frames', clientAddress: string) => void) | undefined;
+  /** Speaks HTTP/2 where a client wants it; loaded only where it is asked for. */
+  readonly http2?: Http2 | undefined;
 }
 
 /** A port, of which 0 takes a free one, or the path of a Unix domain socket. */
@@ -29,13 +36,13 @@ export interface ListenAddress {
   readonly host?: string;
   readonly port?: number | undefined;
   readonly path?: string | undefined;
-  /** HTTP/2 by ALPN, beside HTTP/1.1; with TLS only. */
-  readonly http2?: boolean;
+  /** HTTP/2 beside HTTP/1.1, and who speaks it. */
+  readonly http2?: Http2Engine | false;
   readonly proxyProtocol?: { readonly from: readonly string[] } | undefined;
 }
 
 /**
- * Accepts HTTP/1.x connections and hands their requests to the stack.
+ * Accepts connections of HTTP/1.x, and of HTTP/2 where it is asked for, and hands their requests to the stack.
  *
  * On its way a connection passes the PROXY protocol, if its peer is one that sends it, and TLS, if there is any; a
  * connection that gets stuck there is closed after `headTimeout`.
@@ -47,7 +54,7 @@ export class Http1Listener {
   readonly #server: Server;
   readonly #tls: TlsServer | undefined;
   readonly #sendsProxyHeader: (address: string) => boolean;
-  readonly #connections = new Set<Http1Connection>();
+  readonly #connections = new Set<Connection>();
   /** Connections that had something to pass before their first request: what closes one of them closes these. */
   readonly #arriving = new Set<Socket>();
   readonly #perClient = new Map<string, number>();
@@ -63,7 +70,7 @@ export class Http1Listener {
     this.#sendsProxyHeader = networkList(listen.proxyProtocol?.from ?? []);
     // Half-open, so that a client's FIN is ours to interpret; see Http1Connection.
     const common = { allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 };
-    this.#tls = credentials && createTlsServer({ ...common, ...credentials.options, handshakeTimeout: limits.headTimeout }, (socket) => this.#afterTls(socket, credentials));
+    this.#tls = credentials && createTlsServer({ ...common, ...credentials.options, ...options.http2?.alpn, handshakeTimeout: limits.headTimeout }, (socket) => this.#afterTls(socket, credentials));
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
     this.#tls?.on('connection', (socket: Socket) => this.#expect(socket));
     if (this.#tls !== undefined) credentials!.serve(this.#tls);
@@ -102,7 +109,10 @@ export class Http1Listener {
   drain({ keepIdle = false }: { readonly keepIdle?: boolean } = {}): Promise<void> {
     this.#draining = true;
     if (this.#server.listening) this.#server.close();
-    if (!keepIdle) for (const connection of this.#connections) connection.closeIfIdle();
+    for (const connection of this.#connections) {
+      if (keepIdle) connection.goAway?.();
+      else connection.closeIfIdle();
+    }
     return new Promise((resolve) => {
       this.#drained = resolve;
       this.#checkDrained();
@@ -165,7 +175,7 @@ export class Http1Listener {
 
   /** `source`: the client, if somebody in front says that it is not the peer. */
   #accept(socket: Socket, source: string | undefined): void {
-    const { limits, onConnection } = this.options;
+    const { limits, onConnection, http2 } = this.options;
     const client = plainAddress(source ?? socket.remoteAddress ?? '');
     const count = (this.#perClient.get(client) ?? 0) + 1;
     socket.on('error', ignore);
@@ -174,13 +184,17 @@ export class Http1Listener {
       return;
     }
     this.#perClient.set(client, count);
-    const connection = new Http1Connection(socket, client, this);
-    this.#connections.add(connection);
-    this.sweep.add(connection);
+    let connection = this.#watch(
+      http2 === undefined
+        ? new Http1Connection(socket, client, this)
+        : http2.accept(socket, client, this, (decided) => {
+            this.#unwatch(connection);
+            connection = this.#watch(decided);
+          }),
+    );
     onConnection?.(1);
     socket.once('close', () => {
-      this.#connections.delete(connection);
-      this.sweep.delete(connection);
+      this.#unwatch(connection);
       const left = this.#perClient.get(client)! - 1;
       if (left === 0) this.#perClient.delete(client);
       else this.#perClient.set(client, left);
@@ -189,6 +203,17 @@ export class Http1Listener {
     });
     // It was paused while the PROXY protocol's header was read.
     if (socket.isPaused()) socket.resume();
+  }
+
+  #watch(connection: Connection): Connection {
+    this.#connections.add(connection);
+    this.sweep.add(connection);
+    return connection;
+  }
+
+  #unwatch(connection: Connection): void {
+    this.#connections.delete(connection);
+    this.sweep.delete(connection);
   }
 
   #checkDrained(): void {

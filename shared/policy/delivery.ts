@@ -25,6 +25,7 @@ export interface OwnDelivery {
 
 /** The layers between admission and the choice of an endpoint, in request order. */
 export interface DeliveryLayers {
+  readonly grpc: Layer | undefined;
   readonly priority: Layer | undefined;
   readonly concurrency: Layer | undefined;
   readonly deadline: Layer;
@@ -56,6 +57,7 @@ export async function delivery(generation: Generation, dependencies: DeliveryDep
       ? await policies.retryBudget(generation, shared, config.retry?.budget ?? retryBudgetSchema.parse({}))
       : await policies.retryBudget(generation, own.scope, own.retry.budget);
   return {
+    grpc: policies.grpc(config, own.timeout ?? config.timeout),
     priority: own.priority === undefined ? undefined : routePriority(own.priority),
     concurrency: concurrency && (await policies.adaptiveConcurrency(generation, own.adaptiveConcurrency === undefined ? shared : own.scope, concurrency)),
     deadline: deadline(own.timeout ?? config.timeout ?? defaultTimeoutMs, { clock }),

@@ -3,7 +3,9 @@ import type { Generation } from '../config/generation.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
 import type { AdaptiveConcurrencyConfig, HedgeConfig, RetryBudgetConfig } from '../config/resilience.js';
 import type { FaultConfig, MirrorConfig } from '../config/shaping.js';
+import type { UpstreamConfig } from '../config/sections.js';
 import { outcomeMatcher } from '../errors/retry-conditions.js';
+import { grpc } from '../grpc/grpc.js';
 import type { Layer, Service } from '../http/service.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
@@ -64,6 +66,12 @@ export class Policies {
       }),
     );
     return part.layer;
+  }
+
+  /** Where calls of gRPC may come by: an upstream of HTTP/1.1 alone knows none. */
+  grpc({ protocol }: Pick<UpstreamConfig, 'protocol'>, maxTimeoutMs: number | undefined): Layer | undefined {
+    const { clock, metrics } = this.dependencies;
+    return protocol === 'h1' ? undefined : grpc({ clock, maxTimeoutMs, onStatus: (exchange, status) => metrics.grpcCall(exchange, status) });
   }
 
   /** What the retries and hedges of one scope may add to its load. */

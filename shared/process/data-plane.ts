@@ -114,6 +114,14 @@ export class DataPlane {
     return this.metrics.connectionGauge(listener);
   }
 
+  /** What a listener reports when it closes a connection of HTTP/2 that floods it. */
+  floodReport(listener: string): (reason: 'resets' | 'control_frames', clientAddress: string) => void {
+    return (reason, clientAddress) => {
+      this.metrics.http2Flood(listener, reason);
+      this.#logger.warn({ listener, reason, client: clientAddress }, 'a connection that floods was closed');
+    };
+  }
+
   close(): void {
     this.#sweep.close();
     this.#pems.close();

@@ -24,12 +24,12 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
   const log = (exchange: Exchange): void => {
     const { trace, caller, startedAt, respondedAt, route = '', upstream = '', endpoint = '' } = exchange;
     const { method, authority, path } = exchange.request!;
-    const failure = failureOf(exchange);
+    const particulars = particularsOf(exchange);
     const named = names.of(route, upstream, endpoint);
     const outcome =
-      failure === '' && exchange.attempts === 1
+      particulars === '' && exchange.attempts === 1
         ? (named.afterOneAttempt[exchange.status] ??= `,"status":${exchange.status}${named.text},"attempts":1`)
-        : `,"status":${exchange.status}${failure}${named.text},"attempts":${exchange.attempts}`;
+        : `,"status":${exchange.status}${particulars}${named.text},"attempts":${exchange.attempts}`;
     const who = caller === undefined ? '' : `,"caller":${asciiJson(caller.subject)}`;
     const where = trace === undefined ? ',"requestBytes":' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}","requestBytes":`;
     const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;
@@ -45,11 +45,15 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     };
 }
 
-function failureOf({ errorCode, flags, retriesExhausted }: Exchange): string {
-  if (errorCode === undefined && flags === undefined && !retriesExhausted) return '';
+/** What there is to say about a call of gRPC, or of an exchange that did not go well: mostly nothing. */
+function particularsOf(exchange: Exchange): string {
+  const { errorCode, flags, retriesExhausted, grpcStatus } = exchange;
+  if (errorCode === undefined && flags === undefined && !retriesExhausted && grpcStatus === undefined) return '';
+  const grpc = grpcStatus === undefined ? '' : `,"grpcStatus":${grpcStatus}`;
   const code = errorCode === undefined ? '' : `,"code":"${errorCode}"`;
   const all = [flags, errorCode && describe(errorCode).flag, retriesExhausted ? 'URX' : undefined];
-  return `${code},"flags":"${all.filter((flag) => flag !== undefined).join(',')}"`;
+  const told = all.filter((flag) => flag !== undefined);
+  return told.length === 0 ? grpc : `${grpc}${code},"flags":"${told.join(',')}"`;
 }
 
 /** Text that is made of a key once. Bounded: when there are too many keys it starts anew. */

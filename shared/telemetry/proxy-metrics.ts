@@ -37,6 +37,8 @@ export class ProxyMetrics {
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
   readonly #workerExits = this.#counter('proxy_worker_exits_total', 'Workers that ended without having been told to, and were replaced.', []);
   readonly upstreamPanic = new UpstreamPanicGauge(this.registry);
+  readonly #floods = this.#counter('proxy_http2_floods_total', 'Connections of HTTP/2 that were closed because their client sent too many resets or control frames.', ['listener', 'reason']);
+  readonly #grpcCalls = this.#counter('proxy_grpc_calls_total', 'Calls of gRPC, by the status they ended with.', ['listener', 'http_route', 'rpc_grpc_status_code']);
   readonly #tallies = new Map<string, Tally>();
   readonly #attempts = new Map<string, number>();
 
@@ -107,6 +109,15 @@ export class ProxyMetrics {
 
   certificateReload(result: 'used' | 'refused'): void {
     this.#certificates.inc({ result });
+  }
+
+  http2Flood(listener: string, reason: 'resets' | 'control_frames'): void {
+    this.#floods.inc({ listener, reason });
+  }
+
+  /** `status` is one of gRPC's seventeen, or undefined when the call ended without any. */
+  grpcCall({ listener, route = '' }: Exchange, status: number | undefined): void {
+    this.#grpcCalls.inc({ listener, http_route: route, rpc_grpc_status_code: status ?? 'none' });
   }
 
   workerExit(): void {

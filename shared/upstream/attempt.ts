@@ -1,7 +1,9 @@
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Exchange } from '../http/exchange.js';
-import { isIdempotent, type HttpRequest, type HttpResponse } from '../http/message.js';
-import type { Endpoint } from './endpoint.js';
+import type { HttpRequest, HttpResponse } from '../http/message.js';
+import type { ConnectionPool } from './connection-pool.js';
+import { isKeepAliveRace } from './keep-alive-race.js';
+import type { PeakEwma } from './peak-ewma.js';
 
 /**
  * One request on its way to one endpoint, until the head of its response is there.
@@ -14,19 +16,19 @@ export class Attempt {
   #mayRace = false;
 
   constructor(
-    private readonly endpoint: Endpoint,
+    private readonly pool: ConnectionPool,
     readonly request: HttpRequest,
     readonly exchange: Exchange,
     private readonly resolve: (response: HttpResponse) => void,
     private readonly reject: (reason: unknown) => void,
+    /** Learns how long the endpoint takes, if that is not seen to elsewhere. */
+    private readonly latency?: PeakEwma,
   ) {
-    this.#startedAt = endpoint.pool.clock.now();
-    exchange.attempts++;
-    exchange.endpoint = endpoint.name;
+    this.#startedAt = pool.clock.now();
   }
 
   start(): void {
-    const idle = this.endpoint.pool.takeIdle();
+    const idle = this.pool.takeIdle();
     if (idle === undefined) {
       this.#startOnNew();
       return;
@@ -38,34 +40,28 @@ export class Attempt {
   /** The head of the response is there. */
   respond(response: HttpResponse, now: number): void {
     this.exchange.respondedAt = now;
-    this.endpoint.latency.observe(now - this.#startedAt, now);
+    this.latency?.observe(now - this.#startedAt, now);
     this.resolve(response);
   }
 
   /** No response will come. `nothingReceived`: not one byte of it did. */
   fail(reason: Error, nothingReceived: boolean): void {
-    if (this.#mayRace && nothingReceived && this.#isKeepAliveRace(reason)) {
+    if (this.#mayRace && isKeepAliveRace(reason, this.request, nothingReceived)) {
       this.#mayRace = false;
       this.#startOnNew();
       return;
     }
     if (reason instanceof ProxyError && reason.entry.blamesUpstream) {
-      const now = this.endpoint.pool.clock.now();
-      this.endpoint.latency.observeFailure(now - this.#startedAt, now);
+      const now = this.pool.clock.now();
+      this.latency?.observeFailure(now - this.#startedAt, now);
     }
     this.reject(reason);
   }
 
   #startOnNew(): void {
-    this.endpoint.pool.acquire(this.request.cancellation).then(
+    this.pool.acquire(this.request.cancellation).then(
       (connection) => connection.send(this),
       (reason: unknown) => this.fail(reason as Error, true),
     );
-  }
-
-  /** RFC 9110 section 9.2.2: a request that may have been processed is sent again only if that is harmless. */
-  #isKeepAliveRace(reason: Error): boolean {
-    const { method, body, cancellation } = this.request;
-    return reason instanceof ProxyError && reason.code === 'upstream_reset' && !cancellation.isCancelled && body.bytes !== undefined && isIdempotent(method);
   }
 }

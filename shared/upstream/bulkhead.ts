@@ -4,18 +4,10 @@ import type { Body, BodySink } from '../http/body.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Layer, Service } from '../http/service.js';
+import type { EndpointPool } from './endpoint-pool.js';
 
 /** What a bulkhead needs of the connections to an endpoint. */
-export interface GuardedPool {
-  readonly limits: { readonly maxConnections: number };
-  /** Connections that are open. */
-  readonly size: number;
-  /** Those of them that carry an exchange. */
-  readonly active: number;
-  /** Requests that have none yet: it is being made, or they wait in the endpoint's line. */
-  readonly pending: number;
-  closeOldestIdle(): boolean;
-}
+export type GuardedPool = Pick<EndpointPool, 'limits' | 'size' | 'pending' | 'hasIdle' | 'closeOldestIdle'>;
 
 export type BulkheadLimit = 'requests' | 'pending' | 'retries';
 
@@ -98,7 +90,7 @@ export class Bulkhead {
 
   async #pass(pool: GuardedPool, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
     if (this.#requests >= this.#maxRequests) throw this.#refuse('requests');
-    const hasIdle = pool.size > pool.active;
+    const { hasIdle } = pool;
     const mustWait = !hasIdle && !this.#hasRoom(pool);
     if (!hasIdle && (mustWait || isFull(pool)) && this.pending >= this.config.maxPending) throw this.#refuse('pending');
     this.#requests++;
@@ -130,7 +122,7 @@ export class Bulkhead {
 
   async #wait(pool: GuardedPool, request: HttpRequest): Promise<void> {
     await this.#waitInLine(request, false);
-    while (pool.size <= pool.active && !this.#hasRoom(pool)) await this.#waitInLine(request, true);
+    while (!pool.hasIdle && !this.#hasRoom(pool)) await this.#waitInLine(request, true);
   }
 
   #waitInLine({ cancellation }: HttpRequest, isFirst: boolean): Promise<void> {

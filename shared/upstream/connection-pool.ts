@@ -2,12 +2,14 @@ import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:ne
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { Http2UpstreamConfig, UpstreamProtocol } from '../config/http2.js';
 import { formatAddress, type Address } from '../config/units.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import { ReadBuffer } from '../http1/read-buffer.js';
 import type { ClientCredentials } from '../tls/client-credentials.js';
+import type { EndpointPool } from './endpoint-pool.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 
 export interface PoolLimits {
@@ -17,6 +19,8 @@ export interface PoolLimits {
   readonly maxConnections: number;
   readonly maxPending: number;
   readonly maxHeadBytes: number;
+  readonly protocol: UpstreamProtocol;
+  readonly http2: Http2UpstreamConfig;
 }
 
 export interface PoolDependencies {
@@ -38,7 +42,7 @@ interface Waiting {
  * the peer, and the ones that a quieter time does not need grow old and are closed. At `maxConnections`
  * requests wait in line, at most `maxPending` of them.
  */
-export class ConnectionPool {
+export class ConnectionPool implements EndpointPool {
   readonly #idle: Http1UpstreamConnection[] = [];
   readonly #all = new Set<Http1UpstreamConnection>();
   readonly #waiting: Waiting[] = [];
@@ -69,6 +73,10 @@ export class ConnectionPool {
 
   get size(): number {
     return this.#all.size;
+  }
+
+  get hasIdle(): boolean {
+    return this.#idle.length > 0;
   }
 
   get pending(): number {
@@ -127,11 +135,19 @@ export class ConnectionPool {
     this.#serveWaiting();
   }
 
-  /** Closes the connection that has been idle longest, so that one may be made elsewhere. False if none is idle. */
   closeOldestIdle(): boolean {
     const connection = this.#idle.shift();
     connection?.close();
     return connection !== undefined;
+  }
+
+  /** Takes over a connection that was made elsewhere, where its protocol was still to be found out. */
+  adopt(socket: Socket): Http1UpstreamConnection {
+    const connection = new Http1UpstreamConnection(socket, this);
+    socket.on('data', (data) => connection.receive(data));
+    this.#all.add(connection);
+    this.sweep.add(connection);
+    return connection;
   }
 
   /** Closes idle connections now and the others when their exchange is over. */

@@ -1,5 +1,7 @@
 import type { Clock } from '../clock/clock.js';
 import type { UpstreamConfig } from '../config/sections.js';
+import { grpcTimeLeft } from '../grpc/grpc.js';
+import { isServerFault } from '../grpc/status.js';
 import { stack } from '../http/service.js';
 import { attemptTimeout } from '../policy/attempt-timeout/attempt-timeout.js';
 import { breaker } from '../policy/breaker/breaker.js';
@@ -19,6 +21,7 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
     config.breaker &&
     breaker(config.breaker, {
       name: `${upstream}/${endpoint.name}`,
+      ...(config.protocol !== 'h1' && { isFailure: isServerFault }),
       onTransition: (state) => {
         // What it took to fail says nothing about how fast it is now.
         if (state === 'closed') endpoint.latency.reset();
@@ -29,7 +32,8 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
   const attempt = stack(
     [
       watch?.outlierDetection, // sees each attempt, and one that timed out is a failed one
-      config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // innermost: times the connection alone
+      config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // times the connection alone
+      config.protocol === 'h1' ? undefined : grpcTimeLeft({ clock }), // innermost: what was waited before is not left any more
     ],
     endpoint.connect,
   );

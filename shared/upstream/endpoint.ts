@@ -1,8 +1,13 @@
+import type { Clock } from '../clock/clock.js';
 import type { Address } from '../config/units.js';
+import { ProxyError } from '../errors/proxy-error.js';
 import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from './connection-pool.js';
 import { EndpointHealth } from './endpoint-health.js';
+import type { EndpointPool } from './endpoint-pool.js';
+import { Http2Pool } from './http2/http2-pool.js';
+import { NegotiatingPool } from './http2/negotiating-pool.js';
 import { PeakEwma } from './peak-ewma.js';
 
 /** Whether requests may be sent to an endpoint, as its breaker sees it. */
@@ -16,11 +21,13 @@ const alwaysOpen: Gate = { accepts: () => true, state: () => 'closed' };
 /** One address of an upstream: its connections, its latency, and the layers that guard it. */
 export class Endpoint {
   readonly name: string;
-  readonly pool: ConnectionPool;
+  readonly pool: EndpointPool;
   readonly latency: PeakEwma;
   readonly health = new EndpointHealth(() => this.changed());
   /** Answers a request at this endpoint: its layers, then `connect`. Set by whoever knows the layers. */
   service: Service;
+  /** The innermost service: sends the request over a connection of the pool. */
+  readonly connect: Service;
   /** The same without the breaker, for when so many are cut out that it is better to try than to spare. */
   pastBreaker: Service;
   gate: Gate = alwaysOpen;
@@ -29,6 +36,7 @@ export class Endpoint {
   /** Clock reading (ms) since when requests may be sent here without a break. */
   availableSince: number;
   #isAvailable = true;
+  readonly #clock: Clock;
 
   constructor(
     readonly address: Address,
@@ -36,7 +44,21 @@ export class Endpoint {
     dependencies: PoolDependencies,
   ) {
     this.availableSince = dependencies.clock.now();
-    this.pool = new ConnectionPool(address, limits, dependencies);
+    this.#clock = dependencies.clock;
+    if (limits.protocol === 'h2') {
+      const pool = (this.pool = new Http2Pool(address, limits, dependencies));
+      this.connect = this.#timed(pool.send);
+    } else if (limits.protocol === 'auto') {
+      const pool = (this.pool = new NegotiatingPool(address, limits, dependencies));
+      this.connect = this.#timed(pool.send);
+    } else {
+      const pool = (this.pool = new ConnectionPool(address, limits, dependencies));
+      this.connect = (request, exchange) => {
+        exchange.attempts++;
+        exchange.endpoint = this.name;
+        return new Promise((resolve, reject) => new Attempt(pool, request, exchange, resolve, reject, this.latency).start());
+      };
+    }
     this.name = this.pool.name;
     this.latency = new PeakEwma();
     this.service = this.connect;
@@ -46,7 +68,7 @@ export class Endpoint {
   /** Health or gate are not what they were. */
   changed(): void {
     const isAvailable = this.health.isHealthy && this.gate.state() === 'closed';
-    if (isAvailable && !this.#isAvailable) this.availableSince = this.pool.clock.now();
+    if (isAvailable && !this.#isAvailable) this.availableSince = this.#clock.now();
     this.#isAvailable = isAvailable;
     this.onChange?.();
   }
@@ -55,8 +77,30 @@ export class Endpoint {
     return this.pool.active + this.pool.pending;
   }
 
-  /** The innermost service: sends the request over a connection of the pool. */
-  readonly connect: Service = (request, exchange) => new Promise((resolve, reject) => new Attempt(this, request, exchange, resolve, reject).start());
+  /** Sends a request by a pool that sees to the rest by itself. */
+  #timed(send: Service): Service {
+    return (request, exchange) => {
+      const startedAt = this.#clock.now();
+      exchange.attempts++;
+      exchange.endpoint = this.name;
+      return send(request, exchange).then(
+        (response) => {
+          const at = exchange.respondedAt!;
+          this.latency.observe(at - startedAt, at);
+          return response;
+        },
+        (error: unknown) => this.#failed(error, startedAt),
+      );
+    };
+  }
+
+  #failed(error: unknown, startedAt: number): never {
+    if (error instanceof ProxyError && error.entry.blamesUpstream) {
+      const now = this.#clock.now();
+      this.latency.observeFailure(now - startedAt, now);
+    }
+    throw error;
+  }
 
   close(): void {
     this.pool.close();

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { inboundPoliciesSchema } from '../config.js';
 import { Generation } from '../../shared/config/generation.js';
-import { upstreamSchema } from '../../shared/config/sections.js';
+import { upstreamSchema, type UpstreamConfig } from '../../shared/config/sections.js';
 import type { Address } from '../../shared/config/units.js';
 import { formatAddress } from '../../shared/config/units.js';
 import type { Service } from '../../shared/http/service.js';
@@ -16,6 +16,7 @@ export interface InboundConfig {
   readonly app: Address;
   readonly connectTimeout: number;
   readonly idleTimeout: number;
+  readonly protocol: UpstreamConfig['protocol'];
   readonly policies: z.output<typeof inboundPoliciesSchema>;
 }
 
@@ -29,10 +30,10 @@ export class InboundPlan {
 
   static async build(config: InboundConfig, dependencies: UpstreamDependencies & DeliveryDependencies, previous?: InboundPlan): Promise<InboundPlan> {
     const generation = new Generation(previous?.generation);
-    const { service, app, connectTimeout, idleTimeout } = config;
+    const { service, app, connectTimeout, idleTimeout, protocol } = config;
     const { jwt, rateLimit, fault, headers, attemptTimeout } = config.policies;
     const upstreams = new UpstreamSet(
-      { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
+      { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, protocol, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
       dependencies,
       previous?.upstreams,
     );

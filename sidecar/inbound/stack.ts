@@ -31,7 +31,7 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
   );
 }
 
-export interface RouteLayers extends Pick<DeliveryLayers, 'concurrency' | 'deadline' | 'announce'> {
+export interface RouteLayers extends Pick<DeliveryLayers, 'grpc' | 'concurrency' | 'deadline' | 'announce'> {
   readonly jwt: Layer | undefined;
   readonly rateLimit: Layer | undefined;
   readonly fault: Layer | undefined;
@@ -41,6 +41,7 @@ export interface RouteLayers extends Pick<DeliveryLayers, 'concurrency' | 'deadl
 export function routeStack(layers: RouteLayers, app: Service): Service {
   return stack(
     [
+      layers.grpc, // the deadline of a call covers all of it, and its status is known to nobody further out
       layers.jwt, // who is it? before the quota, which may be counted by subject
       layers.rateLimit, // a refused request must not cost the application anything
       layers.fault, // breaks what was let in, and nobody else's; what it holds, the application has not had yet

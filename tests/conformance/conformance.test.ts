@@ -27,7 +27,17 @@ const fastifyExceptions = new Map<string, string>([
 
 const statusesOf = (answer: string): number[] => [...answer.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => Number(match[1]));
 
-for (const kind of [Http1Listener, FastifyListener]) describe(`what ${kind.name} does with a client’s bytes`, () => {
+/** The engine that speaks HTTP/2 too has to look at the first bytes of a connection, and must do the same with all others. */
+const subjects = [
+  { name: 'Http1Listener', kind: Http1Listener },
+  { name: 'Http1Listener beside HTTP/2', kind: Http1Listener, listen: { http2: 'engine' } },
+  { name: 'FastifyListener', kind: FastifyListener },
+] as const;
+
+/** Where HTTP/2 is spoken its preface is no malformed request. */
+const http2Exceptions = new Map([['refuses the preface of HTTP/2', 'it is taken']]);
+
+for (const { name, kind, ...options } of subjects) describe(`what ${name} does with a client’s bytes`, () => {
   let origin: Origin;
   let engine: TestEngine;
   let seen: { line: string; fields: string[] }[] = [];
@@ -60,7 +70,7 @@ for (const kind of [Http1Listener, FastifyListener]) describe(`what ${kind.name}
         response.end('answer');
       }
     });
-    engine = await startEngine([origin.address], { limits: caseLimits, kind });
+    engine = await startEngine([origin.address], { limits: caseLimits, kind, ...options });
   });
   after(async () => {
     await engine.close();
@@ -89,14 +99,15 @@ for (const kind of [Http1Listener, FastifyListener]) describe(`what ${kind.name}
     assert.deepEqual(fields.filter((field) => wanted.includes(field)), wanted, 'the order changed');
   }
 
+  const exceptions = kind === FastifyListener ? fastifyExceptions : 'listen' in options ? http2Exceptions : undefined;
   for (const item of requestCases) {
-    const exception = kind === FastifyListener ? fastifyExceptions.get(item.name) : undefined;
+    const exception = exceptions?.get(item.name);
     test(item.name, exception === undefined ? {} : { skip: exception }, () => check(item, (bytes) => exchangeRaw(engine.port, bytes)));
   }
 
   test('does the same with every case when it comes in small pieces', async () => {
     for (const item of requestCases) {
-      if (item.send.length > 3_000 || item.inOnePiece || (kind === FastifyListener && fastifyExceptions.has(item.name))) continue;
+      if (item.send.length > 3_000 || item.inOnePiece || exceptions?.has(item.name)) continue;
       await check(item, async (bytes) => {
         const client = await RawClient.connect(engine.port);
         for (let from = 0; from < bytes.length && !client.isClosed; from += 7) {

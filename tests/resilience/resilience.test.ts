@@ -82,7 +82,7 @@ describe('what an attempt tells the next hop', () => {
     answer = () => {};
     const inner = await sidecar({ inbound: { listen: local, app: `127.0.0.1:${origin.port}`, timeout: '10s' } });
     const outer = await sidecar({ outbound: { listen: local }, upstreams: { orders: { endpoints: [`127.0.0.1:${inner.port}`], timeout: '10s' } } });
-    assert.match(await get(outer.outbound, { 'grpc-timeout': '150m' }), /^HTTP\/1\.1 504 [^]*deadline_exceeded/);
+    assert.match(await get(outer.outbound, { 'X-Envoy-Expected-Rq-Timeout-Ms': '150' }), /^HTTP\/1\.1 504 [^]*deadline_exceeded/);
     const [line] = await inner.process.accessLog(1);
     assert.ok((line!['durationMs'] as number) < 400, JSON.stringify(line));
     await Promise.all([inner, outer].map(({ process }) => process.stop()));
@@ -107,7 +107,7 @@ describe('what an attempt tells the next hop', () => {
       const proxy = await gateway({ ...config, trustedProxies });
       await get(proxy.port, spoofed);
       const headers = seen[0]!;
-      assert.match(await get(proxy.port, { 'grpc-timeout': '0n' }), trustedProxies.length === 0 ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 504 /);
+      assert.match(await get(proxy.port, { 'X-Envoy-Expected-Rq-Timeout-Ms': '0' }), trustedProxies.length === 0 ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 504 /);
       assert.deepEqual([Number(headers['x-envoy-expected-rq-timeout-ms']) > 4_000, headers['x-envoy-attempt-count'], headers['x-request-priority']], expected);
       await proxy.process.stop();
     }

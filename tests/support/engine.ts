@@ -9,6 +9,7 @@ import type { Layer, Service } from '../../shared/http/service.js';
 import { toProxyError } from '../../shared/errors/proxy-error.js';
 import { FastifyListener } from '../../shared/listener/fastify/fastify-listener.js';
 import { Http1Listener, type ListenAddress } from '../../shared/listener/http1-listener.js';
+import { http2 } from '../../shared/listener/http2/http2.js';
 import type { ServerTlsConfig } from '../../shared/tls/config.js';
 import { PemStore } from '../../shared/tls/pem-store.js';
 import { ServerCredentials } from '../../shared/tls/server-credentials.js';
@@ -33,6 +34,7 @@ export interface TestEngineOptions {
   readonly tls?: ServerTlsConfig;
   /** The engine's own, unless another is asked for. */
   readonly kind?: typeof Http1Listener | typeof FastifyListener;
+  readonly onFlood?: (reason: string) => void;
   /** Stands in front of the upstream. */
   readonly layer?: Layer;
   /** Where the engine runs. */
@@ -68,6 +70,8 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
     listen: { host: '127.0.0.1', port: 0, ...options.listen },
     credentials: options.tls && new ServerCredentials(options.tls, pems, Buffer.alloc(32, 's'), () => {}),
     limits,
+    http2: options.listen?.http2 === 'engine' ? http2 : undefined,
+    onFlood: options.onFlood,
     clock: systemClock,
     service: observed(options.layer === undefined ? inner : options.layer(inner)),
     refuse: observed((request) => Promise.reject(request.cancellation.reason)),

@@ -28,8 +28,6 @@ const cases: readonly (readonly [name: string, fields: Record<string, string>, o
   ['a first attempt keeps the number of the proxy in front', { [count]: '2' }, {}, { [count]: '2', [timeout]: '801' }],
   ['what the caller said is replaced', { [timeout]: '5000' }, {}, { [timeout]: '801' }],
   ['an attempt has no longer than its own timeout', {}, { attemptTimeoutMs: 250 }, { [timeout]: '250' }],
-  ['gRPC is told in its own way, if it asked', { 'grpc-timeout': '1S' }, {}, { 'grpc-timeout': '800200u', [timeout]: '801' }],
-  ['a shorter time of gRPC stays', { 'grpc-timeout': '100m' }, {}, { 'grpc-timeout': '100m', [timeout]: '801' }],
   ['nothing is said of time when that is switched off', {}, { deadline: false, tried: ['a'] }, { [count]: '2' }],
   ['nothing is said of time when there is no deadline', {}, { leftMs: NaN }, {}],
   ['an attempt whose deadline has passed is not made', {}, { leftMs: 0 }, 'deadline_exceeded'],

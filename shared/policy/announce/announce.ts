@@ -1,6 +1,5 @@
 import type { Clock } from '../../clock/clock.js';
 import { ProxyError } from '../../errors/proxy-error.js';
-import { formatGrpcTimeout, parseGrpcTimeout } from '../../http/grpc-timeout.js';
 import { attemptCountField, attemptNumber, expectedTimeout, expectedTimeoutField } from '../../http/mesh-fields.js';
 import type { Layer } from '../../http/service.js';
 
@@ -28,12 +27,8 @@ export function announce({ deadline, attemptTimeoutMs = Infinity }: AnnounceOpti
       if (deadline && exchange.deadlineAt !== undefined) {
         const left = exchange.deadlineAt - clock.now();
         if (left <= 0) return Promise.reject(new ProxyError('deadline_exceeded'));
-        const waited = Math.min(left, attemptTimeoutMs);
-        const text = String(Math.ceil(waited));
+        const text = String(Math.ceil(Math.min(left, attemptTimeoutMs)));
         if (headers.get(expectedTimeout) !== text) headers.set(expectedTimeoutField, text);
-        const grpc = parseGrpcTimeout(headers.get('grpc-timeout'));
-        // A stranger's, which was not believed above, may still be the shorter one.
-        if (grpc !== undefined && grpc > waited) headers.set('grpc-timeout', formatGrpcTimeout(waited));
       }
       return next(request, exchange);
     };

@@ -1,6 +1,7 @@
 import CircuitBreaker from 'opossum';
 import type { BreakerConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import type { HttpResponse } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
@@ -18,6 +19,8 @@ export interface BreakerDependencies {
   /** Names the breaker in opossum's events. */
   readonly name: string;
   readonly onTransition?: (state: BreakerState) => void;
+  /** Whether an answer counts as a failure; default: statuses of 500 and above. */
+  readonly isFailure?: (response: HttpResponse) => boolean;
 }
 
 /**
@@ -32,7 +35,7 @@ export interface BreakerDependencies {
  * off by its client, would count as a success: here the share is that of the outcomes. And it takes any outcome for the probe's
  * while it is half-open: here the outcome of a request that began before the last change of state is nobody's any more.
  */
-export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDependencies): Breaker {
+export function breaker(config: BreakerConfig, { name, onTransition, isFailure = isServerError }: BreakerDependencies): Breaker {
   const circuit = new CircuitBreaker((outcome: Promise<unknown>) => outcome, {
     name,
     timeout: false,
@@ -74,7 +77,7 @@ export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDe
         try {
           const response = await next(request, exchange);
           if (since === changes) {
-            if (response.status >= 500) outcome.fail(failure);
+            if (isFailure(response)) outcome.fail(failure);
             else outcome.succeed();
             await told;
           }
@@ -96,6 +99,8 @@ export function breaker(config: BreakerConfig, { name, onTransition }: BreakerDe
     },
   };
 }
+
+const isServerError = ({ status }: HttpResponse): boolean => status >= 500;
 
 /** What opossum hears of an attempt. One that never settles is counted as nothing, and held by nobody. */
 class Outcome {

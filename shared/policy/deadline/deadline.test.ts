@@ -33,11 +33,9 @@ const cases: readonly (readonly [name: string, fields: Record<string, string>, o
   ['the route’s time, when the caller says nothing', {}, {}, 1_000],
   ['what the caller has left, when it is less', { [timeout]: '300' }, {}, 300],
   ['the route’s time, when the caller would wait longer', { [timeout]: '5000' }, {}, 1_000],
-  ['what gRPC says', { 'grpc-timeout': '250m' }, {}, 250],
-  ['the shorter of the two', { [timeout]: '300', 'grpc-timeout': '200m' }, {}, 200],
   ['what is left after the time that was already spent here', { [timeout]: '300' }, { spentMs: 120 }, 180],
-  ['the route’s time, whatever a stranger says', { [timeout]: '300', 'grpc-timeout': '1m' }, { trusted: false }, 1_000],
-  ['the route’s time, when the field makes no sense', { [timeout]: '3e2', 'grpc-timeout': 'soon' }, {}, 1_000],
+  ['the route’s time, whatever a stranger says', { [timeout]: '300' }, { trusted: false }, 1_000],
+  ['the route’s time, when the field makes no sense', { [timeout]: '3e2' }, {}, 1_000],
 ];
 
 describe('deadline', () => {
@@ -53,7 +51,6 @@ describe('deadline', () => {
   for (const [name, fields, spentMs] of [
     ['nothing is left', { [timeout]: '0' }, 0],
     ['it was used up on the way', { [timeout]: '300' }, 300],
-    ['gRPC says so', { 'grpc-timeout': '0n' }, 0],
   ] as const) {
     test(`sends nothing when ${name}`, async () => {
       assert.deepEqual(await waited(fields, { spentMs }), { sent: false, gaveUpAfter: 0, deadlineAt: name === 'it was used up on the way' ? 300 : 0 });

@@ -3,7 +3,6 @@ import { ResponseTimeLimit } from '../../clock/response-time-limit.js';
 import { TimeLimitAt } from '../../clock/time-limit-at.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
-import { parseGrpcTimeout } from '../../http/grpc-timeout.js';
 import type { Headers } from '../../http/headers.js';
 import { expectedTimeout } from '../../http/mesh-fields.js';
 import type { Layer } from '../../http/service.js';
@@ -12,8 +11,8 @@ import type { Layer } from '../../http/service.js';
  * Gives up a request whose response has not started within `timeoutMs`, over all attempts and the waits between
  * them: `deadline_exceeded`. Never cuts a body.
  *
- * A caller that is trusted may have less time left, and says so in `X-Envoy-Expected-Rq-Timeout-Ms` or `grpc-timeout`; it can
- * shorten the time, not lengthen it. What it has left counts from the first byte of its request. Where nothing is left
+ * A caller that is trusted may have less time left, and says so in `X-Envoy-Expected-Rq-Timeout-Ms`; it can
+ * shorten the time, not lengthen it. (`grpc-timeout` limits whole calls: shared/grpc/.) What it has left counts from the first byte of its request. Where nothing is left
  * the request fails at once. `exchange.deadlineAt` is for the layers below.
  */
 export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer {
@@ -38,8 +37,6 @@ export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer 
 /** Clock reading at which the caller stops waiting; `Infinity` when it says nothing that we believe. */
 function callerGivesUpAt(headers: Headers, exchange: Exchange): number {
   const field = headers.get(expectedTimeout);
-  const grpc = headers.get('grpc-timeout');
-  if ((field === undefined && grpc === undefined) || !exchange.isCallerTrusted) return Infinity;
-  const expected = field !== undefined && /^\d{1,10}$/.test(field) ? Number(field) : Infinity;
-  return exchange.startedAt + Math.min(expected, parseGrpcTimeout(grpc) ?? Infinity);
+  if (field === undefined || !exchange.isCallerTrusted || !/^\d{1,10}$/.test(field)) return Infinity;
+  return exchange.startedAt + Number(field);
 }

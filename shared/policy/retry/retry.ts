@@ -1,6 +1,7 @@
 import { delay, type Clock } from '../../clock/clock.js';
 import type { RetryConfig } from '../../config/policies.js';
 import { outcomeMatcher, provesNothingWasSent, type Outcome } from '../../errors/retry-conditions.js';
+import { grpcMatcher } from '../../grpc/conditions.js';
 import { Discard } from '../../http/discard.js';
 import type { Exchange } from '../../http/exchange.js';
 import { attemptNumber } from '../../http/mesh-fields.js';
@@ -44,6 +45,7 @@ export type RetryEvent = 'retried' | 'budget_exhausted';
 export function retry(config: RetryConfig, { clock, random, budget, places, onEvent }: RetryDependencies): Layer {
   const methods = new Set(config.methods);
   const qualifies = outcomeMatcher(config.on);
+  const isGrpcFailure = grpcMatcher(config.on);
   const discard = new Discard(clock);
 
   const mayRepeat = ({ method, headers }: HttpRequest): boolean =>
@@ -53,7 +55,8 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
   function waitBefore(attempt: number, outcome: Outcome, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): number | undefined {
     if (!qualifies(outcome) || request.cancellation.isCancelled) return undefined;
     if (!provesNothingWasSent(outcome)) {
-      if (!mayRepeat(request)) return undefined;
+      // Every call of gRPC is a POST: whoever names its statuses means those.
+      if (!mayRepeat(request) && !(outcome.response && isGrpcFailure?.(outcome.response))) return undefined;
       if (config.whenRetried === 'once' && attemptNumber(request.headers) > 1) return undefined;
     }
     if (body?.canReplay === false) return undefined;

@@ -1,0 +1,311 @@
+import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream, type ClientSessionRequestOptions } from 'node:http2';
+import { after, before, describe, test } from 'node:test';
+import { createConnection } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { limitsSchema } from '../../config/sections.js';
+import type { Layer } from '../../http/service.js';
+import { TestAuthority } from '../../../tests/support/certificates.js';
+import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
+import { flag, frame, FramePeer, frameType, headers, preface, requestFields } from '../../../tests/support/http2-frames.js';
+import { httpOrigin, readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
+import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
+
+const listen = { http2: 'engine' } as const;
+
+interface Answer {
+  readonly status: number;
+  readonly fields: Record<string, unknown>;
+  readonly body: string;
+  readonly trailers: Record<string, unknown> | undefined;
+  readonly informed: number[];
+}
+
+/** One request on a session; rejects when its stream is reset. */
+async function ask(session: ClientHttp2Session, fields: Readonly<Record<string, string | string[]>> = {}, body?: string, options: ClientSessionRequestOptions = {}): Promise<Answer> {
+  const stream = session.request({ ':path': '/', ':authority': 'shop', ...fields }, { endStream: body === undefined, ...options });
+  if (body !== undefined) stream.end(body);
+  return answerOf(stream);
+}
+
+function answerOf(stream: ClientHttp2Stream): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const informed: number[] = [];
+    let fields: Record<string, unknown> = {};
+    let trailers: Record<string, unknown> | undefined;
+    let text = '';
+    stream.on('headers', (early) => informed.push(Number(early[':status'])));
+    stream.on('response', (response: Record<string, unknown>) => (fields = response));
+    stream.on('trailers', (last: Record<string, unknown>) => (trailers = last));
+    stream.on('data', (data: Buffer) => (text += data.toString()));
+    stream.on('error', reject);
+    stream.on('close', () => (stream.rstCode === 0 ? resolve({ status: Number(fields[':status']), fields, body: text, trailers, informed }) : reject(Object.assign(new Error(`reset with ${stream.rstCode}`), { rstCode: stream.rstCode }))));
+  });
+}
+
+describe('HTTP/2 by prior knowledge', () => {
+  let origin: Origin;
+  let engine: TestEngine;
+  let session: ClientHttp2Session;
+  before(async () => {
+    origin = await httpOrigin(async (request, response) => {
+      if (request.url === '/trailers') {
+        response.writeHead(200, { Trailer: 'X-Sum' });
+        response.write('data');
+        response.addTrailers({ 'X-Sum': '42' });
+        response.end();
+        return;
+      }
+      const body = await readBody(request).catch(() => undefined);
+      if (body === undefined) return;
+      if (request.url === '/103') response.writeEarlyHints({ link: '</a.css>; rel=preload' });
+      if (request.url === '/204') {
+        response.writeHead(204).end();
+        return;
+      }
+      response.setHeader('Set-Cookie', ['a=1', 'b=2']);
+      response.setHeader('Connection', 'x-gone');
+      response.setHeader('X-Gone', '1');
+      response.end(JSON.stringify({ method: request.method, url: request.url, fields: request.rawHeaders, trailers: request.trailers, body }));
+    });
+    engine = await startEngine([origin.address], { listen });
+    session = connect(`http://127.0.0.1:${engine.port}`);
+  });
+  after(async () => {
+    session.destroy();
+    await engine.close();
+    await origin.close();
+  });
+
+  const seen = ({ body }: Answer) => {
+    const { fields, ...rest } = JSON.parse(body) as { method: string; url: string; fields: string[]; trailers: object; body: string };
+    const pairs: string[] = [];
+    for (let index = 0; index < fields.length; index += 2) pairs.push(`${fields[index]!.toLowerCase()}: ${fields[index + 1]}`);
+    return { ...rest, fields: pairs };
+  };
+
+  test('goes upstream as HTTP/1.1, and back', async () => {
+    const answer = await ask(session, { ':path': '/a/../b?c', 'x-one': '1' });
+    const { method, url, fields } = seen(answer);
+    assert.deepEqual([answer.status, method, url], [200, 'GET', '/b?c']);
+    assert.ok(fields.includes('host: shop') && fields.includes('x-one: 1'));
+    assert.deepEqual(answer.fields['set-cookie'], ['a=1', 'b=2']);
+    assert.deepEqual([answer.fields['x-gone'], answer.fields['connection']], [undefined, undefined]);
+    assert.equal((await engine.untilFinished(1)).at(-1)!.httpVersion, '2');
+  });
+
+  test('carries bodies, with and without a length', async () => {
+    for (const fields of [{}, { 'content-length': '5' }]) {
+      const { body, fields: sent } = seen(await ask(session, { ':method': 'POST', ...fields }, 'hello'));
+      assert.equal(body, 'hello');
+      assert.ok(sent.includes('content-length' in fields ? 'content-length: 5' : 'transfer-encoding: chunked'));
+    }
+  });
+
+  test('joins the crumbs of a cookie, and says TE as HTTP/1.1 does', async () => {
+    const { fields } = seen(await ask(session, { cookie: ['a=1', 'b=2'], te: 'trailers' }));
+    assert.ok(fields.includes('cookie: a=1; b=2'), fields.join('\n'));
+    assert.ok(fields.includes('te: trailers') && fields.includes('connection: te'.replace('te', 'TE')), fields.join('\n'));
+  });
+
+  test('passes trailers on in both directions', async () => {
+    assert.deepEqual({ ...(await ask(session, { ':path': '/trailers' })).trailers }['x-sum'], '42');
+    const stream = session.request({ ':path': '/', ':method': 'POST', ':authority': 'shop' }, { waitForTrailers: true });
+    stream.once('wantTrailers', () => stream.sendTrailers({ 'x-sum': '7', host: 'evil' }));
+    stream.end('x');
+    assert.deepEqual(seen(await answerOf(stream)).trailers, { 'x-sum': '7' });
+  });
+
+  test('passes interim answers on', async () => {
+    assert.deepEqual((await ask(session, { ':path': '/103' })).informed, [103]);
+  });
+
+  test('sends no body where there is none', async () => {
+    assert.equal((await ask(session, { ':path': '/204' })).status, 204);
+    const head = await ask(session, { ':method': 'HEAD' });
+    assert.deepEqual([head.status, head.body], [200, '']);
+  });
+
+  test('keeps a hundred requests of one connection apart', async () => {
+    const answers = await Promise.all(Array.from({ length: 100 }, (_, index) => ask(session, { ':path': `/${index}` })));
+    assert.deepEqual(answers.map((answer) => seen(answer).url), Array.from({ length: 100 }, (_, index) => `/${index}`));
+  });
+
+  test('serves HTTP/1.1 on the same port, also to a client that is slow to say what it speaks', async () => {
+    assert.match(await exchangeRaw(engine.port, 'GET /old HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200 OK[^]*"url":"\/old"/);
+    const client = await RawClient.connect(engine.port);
+    for (const part of ['P', 'R', 'OPFIND /slow HTTP/1.1\r\n', 'Host: shop\r\nConnection: close\r\n\r\n']) {
+      client.send(part);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.match(await client.untilClosed(), /^HTTP\/1\.1 200 OK[^]*"method":"PROPFIND"/);
+  });
+
+  test('a preface that comes in pieces is one', async () => {
+    const peer = new FramePeer(createConnection(engine.port, '127.0.0.1'));
+    for (const byte of preface) {
+      peer.send(Buffer.from([byte]));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    peer.send(frame(frameType.settings, 0, 0), headers(1, requestFields()));
+    await peer.until(({ type, stream }) => type === frameType.headers && stream === 1);
+    peer.close();
+  });
+
+  test('a body that is held back holds its client back, and its neighbours go on', async () => {
+    const deaf = await tcpOrigin((socket) => socket.pause());
+    const arrived = new EventEmitter();
+    let requests = 0;
+    const layer: Layer = (next) => (request, exchange) => {
+      if (++requests === 2) arrived.emit('two');
+      return next(request, exchange);
+    };
+    const own = await startEngine([deaf.address], { listen, layer });
+    const client = connect(`http://127.0.0.1:${own.port}`);
+    const stream = client.request({ ':path': '/', ':method': 'POST', ':authority': 'shop' });
+    stream.on('error', () => {});
+    let sent = 0;
+    while (stream.write(Buffer.alloc(65_536)) || (await Promise.race([once(stream, 'drain').then(() => true), pause(200).then(() => false)]))) sent += 65_536;
+    assert.ok(sent < 16 * 2 ** 20, `${sent} bytes went into nowhere`);
+    const other = client.request({ ':path': '/', ':authority': 'shop' });
+    other.on('error', () => {});
+    await once(arrived, 'two');
+    // Nothing of the stream is being read: its reset must be noticed all the same.
+    stream.close(constants.NGHTTP2_CANCEL);
+    const at = performance.now();
+    const [first] = await own.untilFinished(1);
+    assert.ok(performance.now() - at < 50);
+    assert.deepEqual([first!.errorCode, own.upstream.endpoints[0]!.inFlight], ['client_closed', 1], 'the request that was given up still has a connection');
+    client.destroy();
+    await own.untilFinished(2);
+    await own.close();
+    await deaf.close();
+  });
+
+  test('a client that leaves cancels what runs for it within 50 ms, and only that', async () => {
+    const gone: (() => void)[] = [];
+    const silent = await httpOrigin((request, response) => {
+      if (request.url === '/stays') setTimeout(() => response.end('stayed'), 100);
+      else request.on('close', () => gone.shift()?.());
+      if (request.url === '/begins') response.write('half');
+    });
+    const own = await startEngine([silent.address], { listen });
+    const client = connect(`http://127.0.0.1:${own.port}`);
+    const stays = ask(client, { ':path': '/stays' });
+    for (const path of ['/silent', '/begins']) {
+      const stream = client.request({ ':path': path, ':authority': 'shop' });
+      stream.on('error', () => {});
+      if (path === '/begins') await once(stream, 'data');
+      else await pause(20);
+      const closed = new Promise<number>((resolve) => gone.push(() => resolve(performance.now())));
+      const at = performance.now();
+      stream.close(constants.NGHTTP2_CANCEL);
+      const took = (await closed) - at;
+      assert.ok(took < 50, `it took ${took} ms`);
+    }
+    assert.equal((await stays).body, 'stayed');
+    assert.deepEqual((await own.untilFinished(3)).map(({ errorCode }) => errorCode).sort(), ['client_closed', 'client_closed', undefined]);
+    client.destroy();
+    await own.close();
+    await silent.close();
+  });
+
+  test('an answer that breaks off resets its stream, and only that', async () => {
+    const broken = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf')));
+    const own = await startEngine([broken.address], { listen });
+    const peer = await FramePeer.connect(own.port);
+    peer.send(headers(1, requestFields()));
+    const reset = await peer.until(({ type, stream }) => type === frameType.reset && stream === 1);
+    assert.equal(reset.payload.readUInt32BE(), constants.NGHTTP2_INTERNAL_ERROR);
+    assert.equal(peer.frames.some(({ type, flags, stream }) => stream === 1 && type === frameType.data && (flags & flag.endStream) !== 0), false, 'it looked whole');
+    assert.equal((await own.untilFinished(1))[0]!.errorCode, 'upstream_truncated');
+    peer.close();
+    await own.close();
+    await broken.close();
+  });
+
+  test('a drain says GOAWAY, lets streams finish and then closes', async () => {
+    const slow = await httpOrigin((_request, response) => setTimeout(() => response.end('slow'), 100));
+    const own = await startEngine([slow.address], { listen });
+    const client = connect(`http://127.0.0.1:${own.port}`);
+    const idle = connect(`http://127.0.0.1:${own.port}`);
+    await once(idle, 'remoteSettings');
+    const answer = ask(client);
+    const goaway = once(client, 'goaway');
+    await pause(30);
+    const drained = own.listener.drain();
+    assert.equal(await Promise.race([goaway.then(() => 'told'), answer.then(() => 'answered')]), 'told');
+    assert.equal((await answer).body, 'slow');
+    await drained;
+    assert.equal(own.listener.connectionCount, 0);
+    await own.close();
+    await slow.close();
+  });
+
+  test('a request body beyond the limit is 413, and its client is told to stop', async () => {
+    const own = await startEngine([origin.address], { listen, limits: { maxBodyBytes: 1_000 } });
+    for (const length of [undefined, '2000']) {
+      const peer = await FramePeer.connect(own.port);
+      peer.send(headers(1, requestFields({ ':method': 'POST', 'content-length': length }), flag.endHeaders));
+      if (length === undefined) peer.send(frame(frameType.data, 0, 1, Buffer.alloc(600)), frame(frameType.data, 0, 1, Buffer.alloc(600)));
+      const answer = await peer.until(({ type, stream }) => type === frameType.data && stream === 1);
+      assert.equal(answer.payload.toString(), 'body_too_large');
+      assert.equal((await peer.until(({ type, stream }) => type === frameType.reset && stream === 1)).payload.readUInt32BE(), constants.NGHTTP2_NO_ERROR);
+      peer.close();
+    }
+    await own.close();
+  });
+
+  const silences: readonly (readonly [name: string, limits: object, sent: readonly Buffer[], code: string])[] = [
+    ['a body that stops coming', { bodyIdleTimeout: 60 }, [headers(1, requestFields({ ':method': 'POST' }), flag.endHeaders), frame(frameType.data, 0, 1, 'part')], 'request_timeout'],
+    ['a stream on which nothing moves', { http2: { ...limitsSchema.parse({}).http2, streamIdleTimeout: 60 } }, [headers(1, requestFields({ ':method': 'POST', 'content-type': 'application/grpc', ':path': '/silent' }), flag.endHeaders)], 'request_timeout'],
+    ['a client that takes nothing of its answer', { writeTimeout: 60 }, [frame(frameType.settings, 0, 0, Buffer.from([0, 4, 0, 0, 0, 0])), headers(1, requestFields())], 'client_stalled'],
+  ];
+  for (const [name, limits, sent, code] of silences) {
+    test(`gives up ${name}`, async () => {
+      const own = await startEngine([origin.address], { listen, limits });
+      const peer = await FramePeer.connect(own.port);
+      peer.send(...sent);
+      assert.equal((await own.untilFinished(1))[0]!.errorCode, code);
+      peer.close();
+      await own.close();
+    });
+  }
+
+  test('a connection that is idle for too long is told to go, and closed', async () => {
+    const own = await startEngine([origin.address], { listen, limits: { idleTimeout: 60 } });
+    const client = connect(`http://127.0.0.1:${own.port}`);
+    const goaway = once(client, 'goaway');
+    await ask(client);
+    await goaway;
+    await once(client, 'close');
+    await own.close();
+  });
+});
+
+describe('HTTP/2 by ALPN', () => {
+  test('takes h2 or http/1.1, as the client likes, on one port', async () => {
+    const authority = await TestAuthority.create();
+    const files = await authority.issue('shop', { dns: ['shop.test'] });
+    const origin = await httpOrigin((request, response) => response.end(`${request.url}`));
+    const engine = await startEngine([origin.address], { listen, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
+    const ca = readFileSync(authority.ca);
+    const session = connect(`https://127.0.0.1:${engine.port}`, { servername: 'shop.test', ca });
+    const { status, body } = await ask(session, { ':path': '/new', ':authority': 'shop.test' });
+    assert.deepEqual([session.alpnProtocol, status, body], ['h2', 200, '/new']);
+    const socket = connectTls({ port: engine.port, host: '127.0.0.1', servername: 'shop.test', ca, ALPNProtocols: ['http/1.1'] });
+    socket.write('GET /old HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n');
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    assert.match(text, /^HTTP\/1\.1 200 OK[^]*\/old$/);
+    assert.deepEqual(engine.finished.map(({ httpVersion, request }) => [httpVersion, request!.scheme]), [['2', 'https'], ['1.1', 'https']]);
+    session.destroy();
+    await engine.close();
+    await origin.close();
+    authority.remove();
+  });
+});
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

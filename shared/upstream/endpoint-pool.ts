@@ -1,0 +1,27 @@
+import type { Service } from '../http/service.js';
+
+/** The connections to one endpoint, whatever is spoken on them. */
+export interface EndpointPool {
+  /** The endpoint's address, as logs and metrics name it. */
+  readonly name: string;
+  /** Exchanges in progress. */
+  readonly active: number;
+  /** Requests that wait for a connection. */
+  readonly pending: number;
+  /** Connections. */
+  readonly size: number;
+  readonly limits: { readonly maxConnections: number };
+  /** Whether a request would find a connection to go out on at once. */
+  readonly hasIdle: boolean;
+  /** Closes the connection that has been idle longest, so that one may be made elsewhere. False if none is idle. */
+  closeOldestIdle(): boolean;
+  /** Closes idle connections now and the others when their exchanges are over. */
+  close(): void;
+  /** Closes every connection, whatever it carries. */
+  destroy(): void;
+}
+
+/** A pool that chooses the connection of a request by itself. */
+export interface SendingPool extends EndpointPool {
+  readonly send: Service;
+}

@@ -1,0 +1,188 @@
+import type { Socket } from 'node:net';
+import type { Clock } from '../../clock/clock.js';
+import type { DeadlineSweep } from '../../clock/deadline-sweep.js';
+import { formatAddress, type Address } from '../../config/units.js';
+import { ProxyError, toProxyError } from '../../errors/proxy-error.js';
+import type { Exchange } from '../../http/exchange.js';
+import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import type { Service } from '../../http/service.js';
+import type { PoolDependencies, PoolLimits } from '../connection-pool.js';
+import type { SendingPool } from '../endpoint-pool.js';
+import { Dialer } from './dial.js';
+import { Http2UpstreamSession } from './http2-session.js';
+
+interface Waiting {
+  readonly send: (session: Http2UpstreamSession) => void;
+  readonly fail: (reason: Error) => void;
+}
+
+/**
+ * The sessions to one endpoint.
+ *
+ * A request takes the first session that has room, so that in quieter times the later ones become idle and are closed. When none has,
+ * it waits, and as many sessions are opened as the waiting need, up to `maxConnections`. A request that the endpoint refused
+ * unprocessed is sent once more, on another session if that one goes away: that is nobody's failure.
+ */
+export class Http2Pool implements SendingPool {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly sweep: DeadlineSweep;
+  readonly #dialer: Dialer;
+  readonly #sessions = new Set<Http2UpstreamSession>();
+  readonly #waiting: Waiting[] = [];
+  #opening = 0;
+  #closed = false;
+
+  constructor(
+    address: Address,
+    readonly limits: PoolLimits,
+    dependencies: PoolDependencies,
+    dialer = new Dialer(address, limits.connectTimeout, dependencies),
+  ) {
+    this.name = formatAddress(address);
+    this.clock = dependencies.clock;
+    this.sweep = dependencies.sweep;
+    this.#dialer = dialer;
+  }
+
+  get isSecure(): boolean {
+    return this.#dialer.isSecure;
+  }
+
+  get active(): number {
+    let streams = 0;
+    for (const session of this.#sessions) streams += session.streams;
+    return streams;
+  }
+
+  get pending(): number {
+    return this.#waiting.length;
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  get hasIdle(): boolean {
+    return this.#free() !== undefined;
+  }
+
+  closeOldestIdle(): boolean {
+    for (const session of this.#sessions) {
+      if (session.streams > 0) continue;
+      session.close();
+      return true;
+    }
+    return false;
+  }
+
+  readonly send: Service = (request, exchange) =>
+    this.#sendOnce(request, exchange).catch((error: unknown) => {
+      const wasRefused = error instanceof ProxyError && error.code === 'upstream_refused';
+      if (!wasRefused || request.body.bytes === undefined || request.cancellation.isCancelled) throw error;
+      return this.#sendOnce(request, exchange);
+    });
+
+  /** Takes over a connection of which HTTP/2 was chosen elsewhere. */
+  adopt(socket: Socket): void {
+    this.#opening++;
+    this.#open(socket);
+  }
+
+  /** Sends what waits, as far as there is room, and sees to it that there will be more. */
+  serveWaiting(): void {
+    while (this.#waiting.length > 0) {
+      const session = this.#free();
+      if (session === undefined) break;
+      this.#waiting.shift()!.send(session);
+    }
+    const { maxConcurrentStreams } = this.limits.http2;
+    while (this.#waiting.length > this.#opening * maxConcurrentStreams && this.#mayOpen) this.#connect();
+  }
+
+  remove(session: Http2UpstreamSession): void {
+    this.sweep.delete(session);
+    if (this.#sessions.delete(session)) this.serveWaiting();
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const session of this.#sessions) session.close();
+  }
+
+  destroy(): void {
+    this.close();
+    for (const { fail } of this.#waiting.splice(0)) fail(new ProxyError('upstream_reset'));
+    for (const session of this.#sessions) session.destroy();
+  }
+
+  #sendOnce(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    const session = this.#free();
+    if (session !== undefined) return session.send(request, exchange);
+    // What a connection that is being opened will carry waits for it, but not in line.
+    const opening = this.#opening + (this.#mayOpen ? 1 : 0);
+    if (this.#waiting.length >= this.limits.maxPending + opening * this.limits.http2.maxConcurrentStreams) return Promise.reject(new ProxyError('upstream_queue_full'));
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = {
+        send: (free) => {
+          request.cancellation.unsubscribe(cancellable);
+          free.send(request, exchange).then(resolve, reject);
+        },
+        fail: (reason) => {
+          request.cancellation.unsubscribe(cancellable);
+          reject(reason);
+        },
+      };
+      const cancellable = {
+        cancel: (reason: Error) => {
+          const index = this.#waiting.indexOf(waiting);
+          if (index !== -1) this.#waiting.splice(index, 1);
+          reject(reason);
+        },
+      };
+      this.#waiting.push(waiting);
+      request.cancellation.subscribe(cancellable);
+      this.serveWaiting();
+    });
+  }
+
+  get #mayOpen(): boolean {
+    return this.#sessions.size + this.#opening < this.limits.maxConnections;
+  }
+
+  #free(): Http2UpstreamSession | undefined {
+    for (const session of this.#sessions) if (session.hasRoom) return session;
+    return undefined;
+  }
+
+  #connect(): void {
+    this.#opening++;
+    this.#dialer.dial(['h2']).then(
+      ({ socket, protocol }) => {
+        if (!this.isSecure || protocol === 'h2') {
+          this.#open(socket);
+          return;
+        }
+        socket.destroy();
+        this.#opened(new ProxyError('upstream_tls_failed', { cause: new Error('the endpoint does not speak HTTP/2') }));
+      },
+      (error: unknown) => this.#opened(toProxyError(error)),
+    );
+  }
+
+  #open(socket: Socket): void {
+    const session = new Http2UpstreamSession(socket, this, (failure) => {
+      if (failure === undefined) this.#sessions.add(session);
+      if (failure === undefined && this.#closed && this.#waiting.length === 0) session.close();
+      this.#opened(failure);
+    });
+    this.sweep.add(session);
+  }
+
+  #opened(failure: ProxyError | undefined): void {
+    this.#opening--;
+    // Whoever waits on nothing else fails with it: a retry may find the endpoint better.
+    if (failure !== undefined && this.#opening === 0 && this.#sessions.size === 0) for (const { fail } of this.#waiting.splice(0)) fail(failure);
+    this.serveWaiting();
+  }
+}

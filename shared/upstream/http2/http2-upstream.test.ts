@@ -1,0 +1,356 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { constants, createServer, createSecureServer, type Http2Server } from 'node:http2';
+import { createServer as createHttpsServer } from 'node:https';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo, Socket } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
+import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
+import { fieldBlock, flag, frame, FramePeer, frameType } from '../../../tests/support/http2-frames.js';
+import { readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
+import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
+import { upstreamSchema, type UpstreamConfig } from '../../config/sections.js';
+
+const ok = fieldBlock([[':status', '200']]);
+const settings = (...entries: readonly (readonly [id: number, value: number])[]): Buffer =>
+  frame(frameType.settings, 0, 0, Buffer.concat(entries.map(([id, value]) => {
+    const entry = Buffer.alloc(6);
+    entry.writeUInt16BE(id);
+    entry.writeUInt32BE(value, 2);
+    return entry;
+  })));
+const reset = (stream: number, code: number): Buffer => frame(frameType.reset, 0, stream, Buffer.from([0, 0, 0, code]));
+const goaway = (last: number, code = 0): Buffer => frame(frameType.goaway, 0, 0, Buffer.from([0, 0, 0, last, 0, 0, 0, code]));
+const answer = (stream: number, text = 'ok'): Buffer => Buffer.concat([frame(frameType.headers, flag.endHeaders, stream, ok), frame(frameType.data, flag.endStream, stream, text)]);
+
+/** An endpoint made of frames: `play` sees each HEADERS frame, with the number of its connection and of the request in all. */
+async function frameOrigin(play: (peer: FramePeer, stream: number, connection: number, request: number) => void, hello: readonly Buffer[] = [settings()]): Promise<Origin & { readonly peers: FramePeer[] }> {
+  const peers: FramePeer[] = [];
+  let requests = 0;
+  const origin = await tcpOrigin((socket: Socket) => {
+    const peer = new FramePeer(socket, true);
+    const connection = peers.push(peer);
+    peer.send(...hello);
+    let seen = 0;
+    socket.on('data', () => {
+      for (; seen < peer.frames.length; seen++) if (peer.frames[seen]!.type === frameType.headers) play(peer, peer.frames[seen]!.stream, connection, ++requests);
+    });
+  });
+  return { ...origin, peers };
+}
+
+const upstream = (changes: object = {}): Partial<UpstreamConfig> => {
+  const config: Partial<UpstreamConfig> = upstreamSchema.parse({ endpoints: [], protocol: 'h2', ...changes });
+  delete config.endpoints;
+  return config;
+};
+const get = (path = '/', fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: shop\r\n${fields}Connection: close\r\n\r\n`;
+const post = (body: string): string => `POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
+const statusOf = (text: string): number => Number(/HTTP\/1\.1 ([2-5]\d\d)/.exec(text)?.[1]);
+
+describe('an upstream of HTTP/2', () => {
+  let server: Http2Server;
+  let engine: TestEngine;
+  before(async () => {
+    server = createServer((request, response) => {
+      void (async () => {
+        if (request.url === '/103') response.writeEarlyHints({ link: '</a.css>; rel=preload' });
+        const body = await readBody(request as never).catch(() => undefined);
+        if (body === undefined) return;
+        response.setHeader('set-cookie', ['a=1', 'b=2']);
+        if (request.url === '/204') response.writeHead(204).end();
+        else if (request.url === '/trailers') {
+          response.write('data');
+          response.addTrailers({ 'x-sum': '42', authorization: 'x' });
+          response.end();
+        } else response.end(JSON.stringify({ fields: request.headers, body, trailers: request.trailers }));
+      })();
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: upstream() });
+  });
+  after(async () => {
+    await engine.close();
+    server.close();
+  });
+
+  test('gets requests of HTTP/1.1 without what concerns a connection, and its answers go back', async () => {
+    const text = await exchangeRaw(engine.port, get('/a/../b?c', 'Keep-Alive: timeout=5\r\nX-One: 1\r\nX-One: 2\r\nTE: gzip\r\n'));
+    assert.match(text, /^HTTP\/1\.1 200 OK\r\n[^]*set-cookie: a=1\r\nset-cookie: b=2\r\n/i);
+    const { fields } = JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1)) as { fields: Record<string, string> };
+    assert.deepEqual([fields[':path'], fields[':authority'], fields['x-one'], fields['keep-alive'], fields['te'], fields['host']], ['/b?c', 'shop', '1, 2', undefined, undefined, undefined]);
+  });
+
+  test('gets bodies and trailers, and gives them', async () => {
+    assert.match(await exchangeRaw(engine.port, post('hello')), /"content-length":"5"[^]*"body":"hello"/);
+    const chunked = await exchangeRaw(engine.port, 'POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n');
+    assert.match(chunked, /"body":"hello","trailers":\{"x-sum":"7"\}/);
+    const trailers = await exchangeRaw(engine.port, get('/trailers'));
+    assert.match(trailers, /4\r\ndata\r\n0\r\nx-sum: 42\r\n\r\n$/);
+  });
+
+  test('gives answers without a body, and interim ones', async () => {
+    assert.match(await exchangeRaw(engine.port, get('/204')), /^HTTP\/1\.1 204 /);
+    assert.match(await exchangeRaw(engine.port, get('/').replace('GET', 'HEAD')), /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)*\r\n$/);
+    assert.match(await exchangeRaw(engine.port, get('/103')), /^HTTP\/1\.1 103 [^]*HTTP\/1\.1 200 /);
+  });
+
+  test('carries many requests on one connection', async () => {
+    const texts = await Promise.all(Array.from({ length: 50 }, () => exchangeRaw(engine.port, get())));
+    assert.ok(texts.every((text) => statusOf(text) === 200));
+    const [endpoint] = engine.upstream.endpoints;
+    assert.deepEqual([endpoint!.pool.size, endpoint!.inFlight], [1, 0]);
+  });
+});
+
+describe('an endpoint that does not do what it should', () => {
+  async function play(origin: Origin, ask: (engine: TestEngine) => Promise<void>, changes: object = {}): Promise<void> {
+    const engine = await startEngine([origin.address], { upstream: upstream(changes) });
+    try {
+      await ask(engine);
+    } finally {
+      await engine.close();
+      await origin.close();
+    }
+  }
+
+  test('a request that was refused unprocessed is sent once more, whatever its method', async () => {
+    const origin = await frameOrigin((peer, stream, _connection, request) => peer.send(request === 1 ? reset(stream, constants.NGHTTP2_REFUSED_STREAM) : answer(stream)));
+    await play(origin, async (engine) => assert.equal(statusOf(await exchangeRaw(engine.port, post('once'))), 200));
+  });
+
+  test('one that is refused again is an error that says that nothing was processed', async () => {
+    const origin = await frameOrigin((peer, stream) => peer.send(reset(stream, constants.NGHTTP2_REFUSED_STREAM)));
+    await play(origin, async (engine) => assert.match(await exchangeRaw(engine.port, post('never')), /^HTTP\/1\.1 503 [^]*upstream_refused/));
+  });
+
+  test('GOAWAY: streams it leaves out go to another connection, those before it finish', async () => {
+    const origin = await frameOrigin((peer, stream, connection) => {
+      if (connection === 2) peer.send(answer(stream, 'second'));
+      else if (stream === 3) {
+        peer.send(goaway(1));
+        setTimeout(() => peer.send(answer(1, 'first')), 50);
+      }
+    });
+    await play(origin, async (engine) => {
+      const first = exchangeRaw(engine.port, get('/1'));
+      while (origin.peers[0]?.frames.some(({ type }) => type === frameType.headers) !== true) await new Promise((resolve) => setImmediate(resolve));
+      const second = exchangeRaw(engine.port, post('2'));
+      assert.match(await second, /second/);
+      assert.match(await first, /first/);
+      assert.equal(origin.peers.length, 2);
+    });
+  });
+
+  test('GOAWAY with an error spares what it leaves out, and fails what it may have processed', async () => {
+    const origin = await frameOrigin((peer, stream, connection) => {
+      if (connection === 2) peer.send(answer(stream, 'second'));
+      else if (stream === 3) peer.send(goaway(1, constants.NGHTTP2_INTERNAL_ERROR));
+    });
+    await play(origin, async (engine) => {
+      const first = exchangeRaw(engine.port, post('1'));
+      while (origin.peers[0]?.frames.some(({ type }) => type === frameType.headers) !== true) await new Promise((resolve) => setImmediate(resolve));
+      assert.match(await exchangeRaw(engine.port, post('2')), /second/);
+      assert.match(await first, /upstream_reset/);
+    });
+  });
+
+  test('no more streams are opened than it allows, and another connection is', async () => {
+    let most = 0;
+    const origin = await frameOrigin((peer, stream) => {
+      const open = peer.frames.filter(({ type }) => type === frameType.headers).length - answered(peer);
+      most = Math.max(most, open);
+      setTimeout(() => {
+        count(peer);
+        peer.send(answer(stream));
+      }, 30);
+    }, [settings([3, 2])]);
+    const answers = new Map<FramePeer, number>();
+    const answered = (peer: FramePeer): number => answers.get(peer) ?? 0;
+    const count = (peer: FramePeer): Map<FramePeer, number> => answers.set(peer, answered(peer) + 1);
+    await play(
+      origin,
+      async (engine) => {
+        const statuses = await Promise.all(Array.from({ length: 7 }, () => exchangeRaw(engine.port, get()).then(statusOf)));
+        assert.deepEqual(statuses, Array(7).fill(200));
+        assert.ok(most <= 2, `${most} at a time`);
+        assert.equal(origin.peers.length, 2);
+      },
+      { maxConnections: 2 },
+    );
+  });
+
+  test('a queue that is full is an error', async () => {
+    const origin = await frameOrigin(() => {}, [settings([3, 1])]);
+    await play(
+      origin,
+      async (engine) => {
+        const clients = await Promise.all([1, 2, 3].map(() => RawClient.connect(engine.port)));
+        clients[0]!.send(get());
+        while (origin.peers[0]?.frames.some(({ type }) => type === frameType.headers) !== true) await new Promise((resolve) => setImmediate(resolve));
+        for (const client of clients.slice(1)) client.send(get());
+        await Promise.race(clients.map((client) => client.untilClosed()));
+        assert.deepEqual(engine.finished.map(({ errorCode }) => errorCode), ['upstream_queue_full']);
+        for (const client of clients) client.close();
+      },
+      { maxConnections: 1, maxPending: 1 },
+    );
+  });
+
+  test('a first request needs no place in the queue', async () => {
+    const origin = await frameOrigin((peer, stream) => peer.send(answer(stream)));
+    await play(origin, async (engine) => assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200), { maxPending: 0 });
+  });
+
+  const half = frame(frameType.headers, flag.endHeaders, 1, ok);
+  const ends: readonly (readonly [name: string, frames: readonly Buffer[], code: string])[] = [
+    ['a reset before the answer', [reset(1, constants.NGHTTP2_INTERNAL_ERROR)], 'upstream_reset'],
+    ['a reset within it', [half, frame(frameType.data, 0, 1, 'half'), reset(1, constants.NGHTTP2_INTERNAL_ERROR)], 'upstream_truncated'],
+    ['a reset within it that says that all is well', [half, frame(frameType.data, 0, 1, 'half'), reset(1, constants.NGHTTP2_NO_ERROR)], 'upstream_truncated'],
+    ['a cancellation within it', [half, frame(frameType.data, 0, 1, 'half'), reset(1, constants.NGHTTP2_CANCEL)], 'upstream_truncated'],
+    ['an answer shorter than its length', [frame(frameType.headers, flag.endHeaders, 1, fieldBlock([[':status', '200'], ['content-length', '9']])), frame(frameType.data, flag.endStream, 1, 'half')], 'upstream_truncated'],
+    ['an answer without a status', [frame(frameType.headers, flag.endHeaders, 1, fieldBlock([['x-a', '1']]))], 'upstream_protocol'],
+    ['a field that concerns a connection', [frame(frameType.headers, flag.endHeaders, 1, fieldBlock([[':status', '200'], ['connection', 'close']]))], 'upstream_protocol'],
+  ];
+  for (const [name, frames, code] of ends) {
+    test(`${name} is ${code}`, async () => {
+      const origin = await frameOrigin((peer) => peer.send(...frames));
+      await play(origin, async (engine) => {
+        const text = await exchangeRaw(engine.port, post('x'));
+        assert.doesNotMatch(text, /\r\n0\r\n\r\n$/);
+        assert.equal((await engine.untilFinished(1))[0]!.errorCode, code, String(engine.finished[0]!.status));
+      });
+    });
+  }
+
+  test('a connection that broke without a word is found out when a request on it is given up, and another one takes over', async () => {
+    // A frame that claims 5 MiB: Node’s library gives the session up, and tells nobody.
+    const origin = await frameOrigin((peer, stream, connection) => peer.send(connection === 1 ? Buffer.from('HTTP/1.1 200 OK\r\n') : answer(stream)));
+    await play(origin, async (engine) => {
+      const client = await RawClient.connect(engine.port);
+      client.send(get());
+      await origin.peers[0]?.until(({ type }) => type === frameType.headers);
+      while ((origin.peers[0]?.frames.length ?? 0) < 3) await new Promise((resolve) => setImmediate(resolve));
+      client.close();
+      await origin.peers[0]!.untilClosed();
+      assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200);
+    }, { http2: { pingTimeout: 50 } });
+  });
+
+  test('an endpoint that speaks HTTP/1.1 is found out at once', async () => {
+    const origin = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n')));
+    await play(origin, async (engine) => assert.match(await exchangeRaw(engine.port, get()), /^HTTP\/1\.1 502 [^]*upstream_protocol/));
+  });
+
+  test('one that says nothing is given up after connectTimeout', async () => {
+    const origin = await tcpOrigin(() => {});
+    await play(origin, async (engine) => assert.match(await exchangeRaw(engine.port, get()), /upstream_connect_failed/), { connectTimeout: 100 });
+  });
+
+  test('one that does not answer pings is given up, and the request with it', async () => {
+    const origin = await frameOrigin(() => {});
+    await play(origin, async (engine) => assert.match(await exchangeRaw(engine.port, post('x')), /upstream_reset/), { http2: { pingInterval: 50, pingTimeout: 50 } });
+  });
+
+  test('an answer that pauses for too long is broken off', async () => {
+    const origin = await frameOrigin((peer) => peer.send(half));
+    await play(origin, async (engine) => {
+      await exchangeRaw(engine.port, get());
+      assert.equal(engine.finished[0]!.errorCode, 'upstream_timeout');
+    }, { bodyIdleTimeout: 60 });
+  });
+
+  test('a session that is idle is closed, politely', async () => {
+    const origin = await frameOrigin((peer, stream) => peer.send(answer(stream)));
+    await play(origin, async (engine) => {
+      await exchangeRaw(engine.port, get());
+      await origin.peers[0]!.until(({ type }) => type === frameType.goaway);
+      await origin.peers[0]!.untilClosed();
+      while (engine.upstream.endpoints[0]!.pool.size > 0) await new Promise((resolve) => setImmediate(resolve));
+    }, { idleTimeout: 60 });
+  });
+
+  test('a request whose client leaves is reset within 50 ms, and never looks whole', async () => {
+    const origin = await frameOrigin(() => {});
+    await play(origin, async (engine) => {
+      const client = await RawClient.connect(engine.port);
+      client.send('POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf');
+      while (origin.peers[0]?.frames.some(({ type }) => type === frameType.data) !== true) await new Promise((resolve) => setImmediate(resolve));
+      const at = performance.now();
+      client.close();
+      const cancelled = await origin.peers[0].until(({ type }) => type === frameType.reset);
+      assert.ok(performance.now() - at < 50);
+      assert.equal(cancelled.payload.readUInt32BE(), constants.NGHTTP2_CANCEL);
+      assert.equal(origin.peers[0].frames.some(({ type, flags }) => type === frameType.data && (flags & flag.endStream) !== 0), false);
+    });
+  });
+});
+
+describe('which protocol is spoken', () => {
+  let authority: TestAuthority;
+  let files: KeyPairFiles;
+  before(async () => {
+    authority = await TestAuthority.create();
+    files = await authority.issue('shop', { dns: ['shop.test'], ip: ['127.0.0.1'] });
+  });
+  after(() => authority.remove());
+
+  async function secure(offersH2: boolean): Promise<Origin> {
+    const pair = { cert: readFileSync(files.cert), key: readFileSync(files.key) };
+    const server = offersH2
+      ? createSecureServer({ ...pair, allowHTTP1: true }, (request, response) => response.end(`HTTP/${request.httpVersion}`))
+      : createHttpsServer(pair, (request, response) => response.end(`HTTP/${request.httpVersion}`));
+    const sockets = new Set<Socket>();
+    server.on('secureConnection', (socket: Socket) => sockets.add(socket));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    return {
+      port, address: { host: '127.0.0.1', port },
+      close: () => new Promise((done) => {
+        server.close(() => done());
+        for (const socket of sockets) socket.destroy();
+      }),
+    };
+  }
+
+  const cases: readonly (readonly [protocol: string, offersH2: boolean, expected: RegExp])[] = [
+    ['auto', true, /HTTP\/2\.0$/],
+    ['auto', false, /HTTP\/1\.1$/],
+    ['h2', true, /HTTP\/2\.0$/],
+    ['h2', false, /upstream_tls_failed$/],
+    ['h1', true, /HTTP\/1\.1$/],
+  ];
+  for (const [protocol, offersH2, expected] of cases) {
+    test(`${protocol} with TLS, and an endpoint that ${offersH2 ? 'offers' : 'does not offer'} HTTP/2`, async () => {
+      const origin = await secure(offersH2);
+      const engine = await startEngine([origin.address], { upstream: upstream({ protocol, tls: { ca: authority.ca, serverName: 'shop.test' } }) });
+      const texts = await Promise.all([1, 2, 3].map(() => exchangeRaw(engine.port, get())));
+      for (const text of [...texts, await exchangeRaw(engine.port, get())]) assert.match(text.replace(/\r\n0\r\n\r\n$/, '').trimEnd(), expected);
+      await engine.close();
+      await origin.close();
+    });
+  }
+
+  test('auto without TLS: gRPC goes over HTTP/2, everything else over HTTP/1.1', async () => {
+    const spoken: string[] = [];
+    const origin = await tcpOrigin((socket) => {
+      socket.once('data', (data) => {
+        const isHttp2 = data.toString('latin1').startsWith('PRI');
+        spoken.push(isHttp2 ? 'h2' : 'h1');
+        if (!isHttp2) socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+        else {
+          const peer = new FramePeer(socket, true).send(settings());
+          socket.unshift(data);
+          void peer.until(({ type }) => type === frameType.headers).then(({ stream }) => peer.send(answer(stream)));
+        }
+      });
+    });
+    const engine = await startEngine([origin.address], { upstream: upstream({ protocol: 'auto' }) });
+    assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200);
+    assert.equal(statusOf(await exchangeRaw(engine.port, get('/', 'Content-Type: application/grpc+proto\r\n'))), 200);
+    assert.deepEqual(spoken, ['h1', 'h2']);
+    await engine.close();
+    await origin.close();
+  });
+});

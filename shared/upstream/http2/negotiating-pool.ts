@@ -1,0 +1,106 @@
+import type { Address } from '../../config/units.js';
+import { isGrpc } from '../../grpc/content-type.js';
+import type { Exchange } from '../../http/exchange.js';
+import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import type { Service } from '../../http/service.js';
+import { Attempt } from '../attempt.js';
+import { ConnectionPool, type PoolDependencies, type PoolLimits } from '../connection-pool.js';
+import type { SendingPool } from '../endpoint-pool.js';
+import { Dialer } from './dial.js';
+import { Http2Pool } from './http2-pool.js';
+
+/**
+ * The connections to an endpoint of which it is to be found out what it speaks.
+ *
+ * With TLS the first connection offers both protocols, and what is chosen holds for as long as there is a connection that speaks
+ * it; then it is asked anew, so that an endpoint that was exchanged is noticed. Without TLS nothing can be asked: gRPC, which
+ * knows no other, goes over HTTP/2, and everything else over HTTP/1.1.
+ */
+export class NegotiatingPool implements SendingPool {
+  readonly name: string;
+  readonly #http1: ConnectionPool;
+  readonly #http2: Http2Pool;
+  readonly #dialer: Dialer;
+  #negotiation: Promise<void> | undefined;
+  /** Requests that wait for it. */
+  #negotiating = 0;
+  #isHttp2 = false;
+
+  constructor(address: Address, limits: PoolLimits, dependencies: PoolDependencies) {
+    this.#dialer = new Dialer(address, limits.connectTimeout, dependencies);
+    this.#http1 = new ConnectionPool(address, limits, dependencies);
+    this.#http2 = new Http2Pool(address, limits, dependencies, this.#dialer);
+    this.name = this.#http1.name;
+  }
+
+  get active(): number {
+    return this.#http1.active + this.#http2.active;
+  }
+
+  get pending(): number {
+    return this.#http1.pending + this.#http2.pending + this.#negotiating;
+  }
+
+  get size(): number {
+    return this.#http1.size + this.#http2.size;
+  }
+
+  get limits(): PoolLimits {
+    return this.#http1.limits;
+  }
+
+  get hasIdle(): boolean {
+    return this.#http1.hasIdle || this.#http2.hasIdle;
+  }
+
+  closeOldestIdle(): boolean {
+    return this.#http1.closeOldestIdle() || this.#http2.closeOldestIdle();
+  }
+
+  readonly send: Service = (request, exchange) => {
+    if (!this.#dialer.isSecure) return isGrpc(request.headers) ? this.#http2.send(request, exchange) : this.#sendHttp1(request, exchange);
+    const isKnown = this.#isHttp2 ? this.#http2.size > 0 : this.#http1.size + this.#http1.pending > 0;
+    if (isKnown) return this.#sendAsKnown(request, exchange);
+    return this.#negotiated(request).then(() => this.#sendAsKnown(request, exchange));
+  };
+
+  close(): void {
+    this.#http1.close();
+    this.#http2.close();
+  }
+
+  destroy(): void {
+    this.#http1.destroy();
+    this.#http2.destroy();
+  }
+
+  /** Resolves once it is known what is spoken, or rejects with the request's cancellation. */
+  #negotiated(request: HttpRequest): Promise<void> {
+    this.#negotiation ??= this.#negotiate();
+    const negotiation = this.#negotiation;
+    this.#negotiating++;
+    return new Promise<void>((resolve, reject) => {
+      const unsubscribe = request.cancellation.onCancel(reject);
+      negotiation.then(resolve, reject).finally(unsubscribe);
+    }).finally(() => this.#negotiating--);
+  }
+
+  async #negotiate(): Promise<void> {
+    try {
+      const { socket, protocol } = await this.#dialer.dial(['h2', 'http/1.1']);
+      this.#isHttp2 = protocol === 'h2';
+      if (this.#isHttp2) this.#http2.adopt(socket);
+      else this.#http1.giveBack(this.#http1.adopt(socket), this.#http1.clock.now());
+    } finally {
+      this.#negotiation = undefined;
+    }
+  }
+
+  #sendAsKnown(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    return this.#isHttp2 ? this.#http2.send(request, exchange) : this.#sendHttp1(request, exchange);
+  }
+
+  #sendHttp1(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    return new Promise((resolve, reject) => new Attempt(this.#http1, request, exchange, resolve, reject).start());
+  }
+}
