@@ -70,9 +70,38 @@ export const edge = ({ rounds, seconds, connections, otherNode }: Effort, { ca, 
 export const pair = ({ rounds, seconds, connections, otherNode }: Effort, { pair: files }: Credentials, say: Say): Promise<Table> =>
   compare('Sidecar pair: mutual TLS, retries, breaker, trace (each hop)', both(pairContenders(files), otherNode), 'closed', { seconds, connections, host: 'server' }, rounds, say);
 
-/** What each feature adds to a hop: of each a gateway that has nothing else, in turn with one that has none. */
-export async function featureCosts({ rounds, seconds, connections }: Effort, { edge: files, tokens }: Credentials, say: Say): Promise<Table> {
-  return compare('What features add to a hop', features(files).map(({ contender }) => contender), 'closed', { seconds: Math.min(2, seconds), connections, fields: tokens }, rounds, say);
+export interface FeatureCost {
+  readonly name: string;
+  /** CPU time that it adds to a request (µs); below zero where it takes something away. */
+  readonly addedMicros: number;
+}
+
+/** What each feature adds to a hop: measured right after a gateway without it, again and again; the median of the differences. */
+export async function featureCosts({ rounds, seconds, connections }: Effort, { edge: files, tokens }: Credentials, say: Say): Promise<FeatureCost[]> {
+  say('What features add to a hop');
+  const [base, ...others] = features(files);
+  const target = { seconds: Math.min(1.5, seconds), connections, fields: tokens };
+  const costs: FeatureCost[] = [];
+  for (const feature of others) {
+    const bench = new Bench();
+    try {
+      await bench.startOrigins();
+      const without = await bench.launch(base!);
+      const running = await bench.launch(feature);
+      const differences: number[] = [];
+      for (let round = 0; round <= rounds; round++) {
+        const before = await bench.measure(without, 'closed', target);
+        const after = await bench.measure(running, 'closed', target);
+        if (round > 0) differences.push(after.cpuMicros - before.cpuMicros);
+      }
+      const addedMicros = differences.sort((a, b) => a - b)[differences.length >> 1]!;
+      say(`  ${feature.name}: ${addedMicros.toFixed(1)} µs`);
+      costs.push({ name: feature.name, addedMicros });
+    } finally {
+      bench.close();
+    }
+  }
+  return costs;
 }
 
 /** One process and two: what two processors could serve is what the CPU time of a request allows. */

@@ -7,7 +7,7 @@ import { writeCharts } from './charts.js';
 import { makeCredentials } from './credentials.js';
 import { addedByHop, curves, edge, featureCosts, idleMemory, pair, plainHop, quickHop, standardTest, workers, type Curve, type Effort, type OtherNode, type Table } from './jobs.js';
 import { canPin } from './measure.js';
-import { printAdded, printIdle, printTable, printVerdicts } from './print.js';
+import { printCosts, printIdle, printTable, printVerdicts } from './print.js';
 import { judge, type Results } from './targets.js';
 
 /* What a hop costs, ours beside every peer that is installed, in one run. */
@@ -85,10 +85,9 @@ async function whole(): Promise<void> {
     await table('standard', 'standardTest', () => standardTest(effort, credentials, say));
     await table('workers', 'workers', () => workers(effort, say));
     if (wants('features')) {
-      const result = await featureCosts(effort, credentials, say);
-      tables.push(result);
-      measured['features'] = result;
-      show(printAdded(result));
+      const costs = await featureCosts(effort, credentials, say);
+      measured['features'] = costs;
+      show(printCosts(costs));
     }
     const memory = wants('memory') ? await idleMemory(10_000, say) : undefined;
     if (memory !== undefined) show(printIdle(memory));

@@ -1,6 +1,5 @@
 import Table from 'cli-table3';
-import type { IdleMemory, Table as JobTable } from './jobs.js';
-import type { Row } from './measure.js';
+import type { FeatureCost, IdleMemory, Table as JobTable } from './jobs.js';
 import { standing, type Verdict } from './targets.js';
 
 const plain = { head: [], border: [] };
@@ -15,13 +14,10 @@ export function printTable({ title, load, rows, missing }: JobTable): string {
   return `\n${title} (${load})\n${table.toString()}\n${missing.map((name) => `Not installed, so not measured: ${name}\n`).join('')}`;
 }
 
-/** What each adds to the first. */
-export function printAdded({ title, load, rows }: JobTable): string {
-  const [base, ...others] = rows as [Row, ...Row[]];
-  const table = new Table({ head: ['', 'CPU/request', 'adds'], style: plain });
-  table.push([base.name, `${base.cpuMicros.toFixed(1)} µs`, '']);
-  for (const { name, cpuMicros } of others) table.push([name, `${cpuMicros.toFixed(1)} µs`, `${(cpuMicros - base.cpuMicros).toFixed(1)} µs`]);
-  return `\n${title} (${load})\n${table.toString()}\n`;
+export function printCosts(costs: readonly FeatureCost[]): string {
+  const table = new Table({ head: ['feature', 'adds to the CPU time of a request'], style: plain });
+  for (const { name, addedMicros } of costs) table.push([name, `${addedMicros.toFixed(1)} µs`]);
+  return `\nWhat features add to a hop\n${table.toString()}\n`;
 }
 
 export function printIdle({ connections, rows }: IdleMemory): string {

@@ -9,11 +9,6 @@ export interface FeatureFiles {
   readonly audience: string;
 }
 
-export interface Feature {
-  readonly name: string;
-  readonly contender: Contender;
-}
-
 /** Part of a route or of an upstream that switches the feature on. */
 interface Setting {
   readonly route?: Readonly<Record<string, unknown>>;
@@ -22,7 +17,7 @@ interface Setting {
 }
 
 /** The first is the hop without any. */
-export function features({ jwks, issuer, audience }: FeatureFiles): readonly Feature[] {
+export function features({ jwks, issuer, audience }: FeatureFiles): readonly Contender[] {
   const settings: readonly (readonly [name: string, setting: Setting])[] = [
     ['plain hop', {}],
     ['without access log', { process: { accessLog: false } }],
@@ -34,7 +29,7 @@ export function features({ jwks, issuer, audience }: FeatureFiles): readonly Fea
     ['split', { route: { split: [{ upstream: 'origin', weight: 90 }, { upstream: 'other', weight: 10 }] } }],
     ['mirror of 1 %', { route: { mirror: { upstream: 'other', percent: 1 } } }],
     ['fault that hits nobody', { route: { fault: { abort: { status: 503, percent: 0 } } } }],
-    ['adaptiveConcurrency', { upstream: { adaptiveConcurrency: { minLimit: 200 } } }],
+    ['adaptiveConcurrency', { upstream: { adaptiveConcurrency: { minLimit: 200, initialLimit: 200 } } }],
     ['retry', { upstream: { retry: {} } }],
     ['hedge', { upstream: { hedge: { delay: '1s' } } }],
     ['attemptTimeout', { upstream: { attemptTimeout: '1s' } }],
@@ -44,21 +39,17 @@ export function features({ jwks, issuer, audience }: FeatureFiles): readonly Fea
     ['limits', { upstream: { limits: { maxRequests: 10_000, maxConnections: 10_000 } } }],
     ['ring-hash', { upstream: { balance: { algorithm: 'ring-hash', hash: 'path' } } }],
   ];
-  return settings.map(([name, { route = {}, upstream = {}, process = {} }], index) => ({
-    name,
-    contender: {
-      ...gateway({ name: index === 0 ? 'gateway' : name }),
-      launch: ({ ports: [listen, admin], origins, directory }) => {
-        const endpoints = origins.map((port) => `127.0.0.1:${port}`);
-        const { launch } = gateway({
-          extra: {
-            routes: [{ ...('split' in route ? {} : { upstream: 'origin' }), ...route }],
-            upstreams: { origin: { endpoints, ...upstream }, other: { endpoints } },
-            ...process,
-          },
-        });
-        return launch({ ports: [listen!, admin!], origins, directory });
-      },
+  return settings.map(([name, { route = {}, upstream = {}, process = {} }]) => ({
+    ...gateway({ name }),
+    launch: (place) => {
+      const endpoints = place.origins.map((port) => `127.0.0.1:${port}`);
+      return gateway({
+        extra: {
+          routes: [{ ...('split' in route ? {} : { upstream: 'origin' }), ...route }],
+          upstreams: { origin: { endpoints, ...upstream }, other: { endpoints } },
+          ...process,
+        },
+      }).launch(place);
     },
   }));
 }

@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { pino } from 'pino';
 import type { Clock } from '../clock/clock.js';
 
@@ -68,10 +69,11 @@ function escaped(text: string): string {
 /**
  * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. pino's destination does
  * the writing: it copes with pipes that are full. `close` writes what is left, synchronously. Where several processes write to the
- * descriptor (`isShared`), batches are so small that lines stay whole.
+ * descriptor (`isShared`), lines stay whole all the same: writes to a file do not mix (write(2), write to one open file description), and
+ * those to anything else are so small that a pipe takes them in one piece.
  */
 export function openLineWriter(fd: number, clock: Clock, isShared = false): { writer: LineWriter; close: () => void } {
-  const size = isShared ? pipeBatchBytes : batchBytes;
+  const size = isShared && !fstatSync(fd).isFile() ? pipeBatchBytes : batchBytes;
   // `contentMode` is sonic-boom's, which pino.destination passes its options to.
   const options = { fd, sync: false, contentMode: 'buffer', maxLength: maxPendingBytes, maxWrite: size };
   const destination = pino.destination(options) as unknown as { write(data: Buffer): boolean; flushSync(): void; on(event: string, listener: () => void): void };
