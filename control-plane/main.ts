@@ -1,3 +1,4 @@
+import '../shared/process/young-generation.js'; // first: it is about what loading the others does
 import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
 import { createApi } from './api/server.js';
 import { controlPlaneProcessSchema, crossCheck } from './config.js';

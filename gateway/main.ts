@@ -1,3 +1,4 @@
+import '../shared/process/young-generation.js'; // first: it is about what loading the others does
 import { gatewayDynamicSchema, gatewaySchema } from './config.js';
 import { crossCheck } from './cross-check.js';
 import { Gateway } from './gateway.js';

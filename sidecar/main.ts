@@ -1,3 +1,4 @@
+import '../shared/process/young-generation.js'; // first: it is about what loading the others does
 import { AppHealth } from './app-health.js';
 import { inboundPoliciesOf, sidecarDynamicSchema, sidecarSchema } from './config.js';
 import { crossCheck } from './cross-check.js';

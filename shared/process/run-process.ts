@@ -6,6 +6,7 @@ import { jsonSchemaOf } from '../config/json-schema.js';
 import { ConfigError, loadConfig, type CrossCheck } from '../config/load.js';
 import { createLogger, type Logger } from '../telemetry/logger.js';
 import { Lifecycle } from './lifecycle.js';
+import { letYoungGenerationGrow } from './young-generation.js';
 
 /** Exit codes, after sysexits.h. */
 export const exitCodes = { ok: 0, usage: 64, software: 70, unavailable: 69 } as const;
@@ -101,6 +102,7 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
   try {
     await definition.start(config, { clock, logger, lifecycle, schema, version, onReload: (handler) => (reload = handler) });
     lifecycle.started();
+    letYoungGenerationGrow();
   } catch (error) {
     await lifecycle.close();
     const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };

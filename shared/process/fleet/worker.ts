@@ -7,6 +7,7 @@ import { createLogger } from '../../telemetry/logger.js';
 import { DataPlane } from '../data-plane.js';
 import type { Proxy, ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
 import { exitCodes, exitOnDefects } from '../run-process.js';
+import { letYoungGenerationGrow } from '../young-generation.js';
 import type { FrontFunctions, ListenFailure, WorkerFunctions } from './messages.js';
 import { shareOf } from './share.js';
 import { SharedCounters } from './shared-counters.js';
@@ -47,7 +48,9 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     },
     async listen() {
       try {
-        return { addresses: await proxy!.listen() };
+        const addresses = await proxy!.listen();
+        letYoungGenerationGrow();
+        return { addresses };
       } catch (error) {
         const { message, code, address, port } = error as ListenFailure;
         return { failure: { message, code, address, port } };
