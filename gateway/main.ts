@@ -1,17 +1,4 @@
-import '../shared/process/young-generation.js'; // first: it is about what loading the others does
-import { gatewayDynamicSchema, gatewaySchema } from './config.js';
-import { crossCheck } from './cross-check.js';
-import { Gateway } from './gateway.js';
-import { parseConfig } from '../shared/config/load.js';
-import { runProxy } from '../shared/process/run-proxy.js';
+import '../shared/process/young-generation.js';
 
-await runProxy({
-  kind: 'gateway',
-  description: 'The ambassador: the proxy at the edge of the system.',
-  schema: gatewaySchema,
-  crossCheck,
-  parseSnapshot: (document) => parseConfig(document, gatewayDynamicSchema, crossCheck),
-  dynamicOf: ({ routes, upstreams }) => ({ routes, upstreams }),
-  withDynamic: (config, dynamic) => ({ ...config, ...dynamic }),
-  create: (config, dataPlane) => Gateway.create(config, dataPlane),
-});
+// Not imported like the other: everything that is gets loaded before any of it runs.
+await import('./run.js');

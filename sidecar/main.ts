@@ -1,29 +1,4 @@
-import '../shared/process/young-generation.js'; // first: it is about what loading the others does
-import { AppHealth } from './app-health.js';
-import { inboundPoliciesOf, sidecarDynamicSchema, sidecarSchema } from './config.js';
-import { crossCheck } from './cross-check.js';
-import { Sidecar } from './sidecar.js';
-import { parseConfig } from '../shared/config/load.js';
-import { formatAddress } from '../shared/config/units.js';
-import { runProxy } from '../shared/process/run-proxy.js';
+import '../shared/process/young-generation.js';
 
-await runProxy({
-  kind: 'sidecar',
-  description: 'The helper: the proxy beside one application.',
-  schema: sidecarSchema,
-  crossCheck,
-  parseSnapshot: (document) => parseConfig(document, sidecarDynamicSchema, crossCheck),
-  dynamicOf: ({ inbound, routes, upstreams }) => ({ inbound: inboundPoliciesOf(inbound), routes, upstreams }),
-  withDynamic: (config, { inbound, routes, upstreams }) => ({ ...config, ...(config.inbound && { inbound: { ...config.inbound, ...inbound } }), routes, upstreams }),
-  create: (config, dataPlane) => Sidecar.create(config, dataPlane),
-
-  async beside({ service, inbound, controlPlane }, { clock, lifecycle }) {
-    if (inbound === undefined) return { service };
-    const health = new AppHealth({ app: inbound.app, path: inbound.health.path, intervalMs: inbound.health.interval, clock });
-    lifecycle.onClose(() => health.close());
-    await health.start();
-    if (controlPlane?.advertise === undefined) return { service };
-    // A registration stands for the application: it lapses when the application does.
-    return { service, registrant: { address: formatAddress(controlPlane.advertise), isHealthy: () => health.isHealthy } };
-  },
-});
+// Not imported like the other: everything that is gets loaded before any of it runs.
+await import('./run.js');

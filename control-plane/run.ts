@@ -1,0 +1,40 @@
+import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
+import { createApi } from './api/server.js';
+import { controlPlaneProcessSchema, crossCheck } from './config.js';
+import type { Resource } from './model/resources.js';
+import { Publisher } from './publish/publisher.js';
+import { Registry } from './sources/registry.js';
+import { persistRegistry } from './sources/registry-file.js';
+import { ResourceStore } from './sources/resource-store.js';
+import { writeEndpoint } from '../shared/config/endpoints.js';
+import { runProcess } from '../shared/process/run-process.js';
+
+await runProcess({
+  name: 'control-plane',
+  description: 'Tells every proxy what to do: registry, policies, snapshots.',
+  schema: controlPlaneProcessSchema,
+  crossCheck,
+  async start({ dataDir, resources, leaseGrace, listen, tokens }, { clock, logger, lifecycle }) {
+    const seed = resources.map((resource) => ('endpoints' in resource && resource.endpoints ? { ...resource, endpoints: resource.endpoints.map(writeEndpoint) } : resource)) as Resource[];
+    const store = await ResourceStore.open(dataDir, seed);
+    const registry = new Registry(clock);
+    lifecycle.onClose(() => registry.close());
+    if (dataDir !== undefined) lifecycle.onClose(await persistRegistry(registry, dataDir, leaseGrace, logger));
+
+    const publisher = new Publisher(() => store.model, registry.endpoints);
+    store.onChange(() => publisher.publish());
+    registry.onChange(() => publisher.publish());
+
+    const metrics = new MetricsRegistry();
+    collectDefaultMetrics({ register: metrics });
+    new Gauge({ name: 'control_plane_proxies_connected', help: 'Proxies with an open stream.', registers: [metrics], collect() { this.set(publisher.statuses.filter(({ connected }) => connected).length); } });
+    new Gauge({ name: 'control_plane_proxies_rejecting', help: 'Proxies that rejected their newest snapshot.', registers: [metrics], collect() { this.set(publisher.statuses.filter(({ rejected }) => rejected !== undefined).length); } });
+    new Gauge({ name: 'control_plane_instances', help: 'Registered instances.', registers: [metrics], collect() { this.set(registry.instances.length); } });
+
+    const api = createApi({ store, registry, publisher, metrics, clock, logger, tokens, isReady: () => lifecycle.readiness().ready });
+    lifecycle.onClose(() => api.close());
+    lifecycle.onClose(() => publisher.close());
+    await api.listen({ ...listen });
+    logger.info({ listen: api.server.address(), version: store.version }, 'ready');
+  },
+});

@@ -1,0 +1,16 @@
+import { gatewayDynamicSchema, gatewaySchema } from './config.js';
+import { crossCheck } from './cross-check.js';
+import { Gateway } from './gateway.js';
+import { parseConfig } from '../shared/config/load.js';
+import { runProxy } from '../shared/process/run-proxy.js';
+
+await runProxy({
+  kind: 'gateway',
+  description: 'The ambassador: the proxy at the edge of the system.',
+  schema: gatewaySchema,
+  crossCheck,
+  parseSnapshot: (document) => parseConfig(document, gatewayDynamicSchema, crossCheck),
+  dynamicOf: ({ routes, upstreams }) => ({ routes, upstreams }),
+  withDynamic: (config, dynamic) => ({ ...config, ...dynamic }),
+  create: (config, dataPlane) => Gateway.create(config, dataPlane),
+});
