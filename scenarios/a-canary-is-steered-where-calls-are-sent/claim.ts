@@ -2,14 +2,14 @@ import { percent } from '../runner/format.js';
 import type { Claim, Facts } from '../runner/claim.js';
 
 const canaryPercent = 10;
-const rates = { share: 90, header: 20 };
+const rates = { share: 100, header: 20 };
 const ways = ['outside', 'inside'] as const;
 type Way = (typeof ways)[number];
 
 const measured = (facts: Facts): string =>
   ways.map((way) => `${way}: ${percent(facts[`${way}Share`]!)} of all, ${percent(facts[`${way}Header`]!)} of those that asked for it`).join('; ');
-/** A tenth of 270 requests is between 4% and 18% by more than four standard deviations to either side. */
-const isSteered = (facts: Facts, way: Way): boolean => facts[`${way}Share`]! > 0.04 && facts[`${way}Share`]! < 0.18 && facts[`${way}Header`] === 1;
+/** A tenth of 350 requests is between 3% and 18% by four standard deviations to either side. */
+const isSteered = (facts: Facts, way: Way): boolean => facts[`${way}Share`]! > 0.03 && facts[`${way}Share`]! < 0.18 && facts[`${way}Header`] === 1;
 const isNotSteered = (facts: Facts, way: Way): boolean => facts[`${way}Share`] === 0 && facts[`${way}Header`] === 0;
 const isAnswered = ({ success }: Facts): boolean => success! > 0.99;
 
@@ -33,7 +33,7 @@ export const aCanaryIsSteeredWhereCallsAreSent: Claim = {
     const paths = { outside: { targets: session.entry('inventory', placement), path: '/stock/teapot' }, inside: { targets: session.entry('orders', placement), path: '/orders/7' } };
     const steady = await session.load({
       warmupMs: 0,
-      durationMs: 3_000,
+      durationMs: 3_500,
       classes: ways.flatMap((way) => [
         { name: `${way}, any`, rate: rates.share, ...paths[way], headers: [{ 'x-lab-tag': `${way}Share` }] },
         { name: `${way}, X-Canary`, rate: rates.header, ...paths[way], headers: [{ 'x-lab-tag': `${way}Header`, 'x-canary': 'always' }] },

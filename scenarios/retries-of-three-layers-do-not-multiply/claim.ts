@@ -42,7 +42,7 @@ function holds(placement: Placement): (facts: Facts) => boolean {
 export const retriesOfThreeLayersDoNotMultiply: Claim = {
   name: 'retries-of-three-layers-do-not-multiply',
   title: 'Retries of three layers do not multiply',
-  statement: `A client asks users, users asks orders, orders asks inventory, and inventory answers nothing but 503. Every retrying proxy on the way makes ${attempts} attempts: the gateway one layer, the sidecars of users and orders two, both three, and three layers that know nothing of each other are ${attempts ** 3} requests for one. A retry that is marked as one and not retried again makes a sum of the product; a budget of ${percent(ratio)} of the requests, and of ${reserve} in ten seconds, bounds what each layer adds.`,
+  statement: `A client asks users, users asks orders, orders asks inventory, and inventory answers nothing but 503. Every retrying proxy on the way makes ${attempts} attempts: the gateway one layer, the sidecars of users and orders two, both three, and three layers that know nothing of each other are ${attempts ** 3} requests for one. A retry that is marked as one and not retried again makes a sum of the product; a budget of ${ratio * 100}% of the requests, and of ${reserve} in ten seconds, bounds what each layer adds.`,
   reading: 'Both: the gateway is the gatekeeper, and the sidecars are what a service sends its outgoing calls through.',
   policies: () => policies('free'),
   async run(session, placement) {
@@ -79,7 +79,7 @@ export const retriesOfThreeLayersDoNotMultiply: Claim = {
   ],
   sentences: ({ ambassador, sidecar, both }) => [
     `For each request of a client inventory got ${times(ambassador['free']!)} with one layer retrying freely, ${times(sidecar['free']!)} with two, ${times(both['free']!)} with three.`,
-    `With retries that are marked and sent once it was ${times(ambassador['once']!)}, ${times(sidecar['once']!)} and ${times(both['once']!)}; with a budget of ${percent(ratio)} too, ${times(ambassador['budget']!)}, ${times(sidecar['budget']!)} and ${times(both['budget']!)}. Both are on unless they are switched off.`,
+    `With retries that are marked and sent once it was ${times(ambassador['once']!)}, ${times(sidecar['once']!)} and ${times(both['once']!)}; with a budget of ${ratio * 100}% too, ${times(ambassador['budget']!)}, ${times(sidecar['budget']!)} and ${times(both['budget']!)}. Both are on unless they are switched off.`,
   ],
   charts: [
     {
