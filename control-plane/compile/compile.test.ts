@@ -6,7 +6,7 @@ import { parseConfig } from '../../shared/config/load.js';
 import { sidecarDynamicSchema } from '../../sidecar/config.js';
 import { crossCheck as checkSidecar } from '../../sidecar/cross-check.js';
 import { Model } from '../model/model.js';
-import type { Placement, Policy, Resource } from '../model/resources.js';
+import { resourceSchema, type Placement, type Policy, type Resource } from '../model/resources.js';
 import { compile } from './compile.js';
 
 const services = ['orders', 'inventory', 'inventory-v2', 'shadow'].map((name): Resource => ({ kind: 'Service', name }));
@@ -53,6 +53,38 @@ describe('shaping policies', () => {
     assert.deepEqual([nowhere.gateway.routes, nowhere.caller.routes, nowhere.callee.inbound], [[{ name: 'stock', match: { path: '/stock' }, upstream: 'inventory' }], undefined, {}]);
     const both = documents('both', { fault });
     assert.deepEqual([both.gateway.routes, both.callee.inbound], [[{ name: 'stock', match: { path: '/stock' }, upstream: 'inventory', fault }], { fault }]);
+  });
+
+  test('what diverts requests becomes routes before the others, with all that they match, where requests are sent from', () => {
+    const divert = [{ match: { headers: { 'x-canary': 'always' } }, upstream: 'inventory-v2' }, { match: { query: { next: 'yes' } }, upstream: 'shadow' }];
+    const outside = documents('ambassador', { divert, split, headers });
+    assert.deepEqual(outside.gateway.routes, [
+      { name: 'stock-divert-0', match: { path: '/stock', headers: { 'x-canary': 'always' } }, upstream: 'inventory-v2', headers },
+      { name: 'stock-divert-1', match: { path: '/stock', query: { next: 'yes' } }, upstream: 'shadow', headers },
+      { name: 'stock', match: { path: '/stock' }, split, headers },
+    ]);
+    assert.deepEqual(Object.keys(outside.gateway.upstreams).sort(), ['inventory', 'inventory-v2', 'shadow']);
+    assert.equal(outside.caller.routes, undefined);
+    const inside = documents('sidecar', { divert });
+    assert.deepEqual(inside.caller.routes, [
+      { name: 'inventory-divert-0', match: { host: 'inventory', headers: { 'x-canary': 'always' } }, upstream: 'inventory-v2' },
+      { name: 'inventory-divert-1', match: { host: 'inventory', query: { next: 'yes' } }, upstream: 'shadow' },
+    ]);
+    assert.deepEqual([inside.gateway.routes, inside.callee.routes], [[{ name: 'stock', match: { path: '/stock' }, upstream: 'inventory' }], undefined]);
+  });
+
+  test('a diversion keeps the conditions of the route, and its guards', () => {
+    const jwt = { issuer: 'https://issuer.example', audience: 'shop', jwks: { keys: [] } };
+    const narrow: Resource = { kind: 'Route', name: 'stock', match: { path: '/stock', headers: { 'x-tenant': 'one' } }, service: 'inventory' };
+    const model = Model.of([...services, narrow, { kind: 'Policy', name: 'shape', placement: 'ambassador', target: { services: ['inventory'] }, spec: { jwt, divert: [{ match: { headers: { 'x-canary': 'always' } }, upstream: 'inventory-v2' }] } }]);
+    const { routes } = compile(model, () => [], { node: 'g', kind: 'gateway' }) as { routes: object[] };
+    assert.deepEqual(routes[0], { name: 'stock-divert-0', match: { path: '/stock', headers: { 'x-tenant': 'one', 'x-canary': 'always' } }, upstream: 'inventory-v2', jwt });
+  });
+
+  test('a diversion that nothing is needed for, or to what is no service, is refused', () => {
+    const written = (divert: Policy['spec']['divert']): Resource => ({ kind: 'Policy', name: 'shape', placement: 'both', target: { services: ['inventory'] }, spec: { divert } });
+    assert.deepEqual(resourceSchema.safeParse(written([{ match: { headers: {} }, upstream: 'shadow' }])).error?.issues.map(({ path }) => path.join('.')), ['spec.divert.0.match']);
+    assert.deepEqual(Model.of([...services, written([{ match: { query: { a: 'b' } }, upstream: 'gone' }])]).problems(), [{ path: 'Policy/shape.spec.divert[0].upstream', message: 'there is no service "gone"' }]);
   });
 
   test('a side or a shadow that is no service is named', () => {

@@ -1,6 +1,6 @@
 import type { WrittenEndpoint } from '../../shared/config/endpoints.js';
 import { servicesIn, type Model } from '../model/model.js';
-import type { Placement, Policy } from '../model/resources.js';
+import type { Placement, Policy, Route } from '../model/resources.js';
 
 /** A proxy, as far as its configuration depends on it. */
 export interface Proxy {
@@ -32,9 +32,13 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
   const referenced = new Set(model.routes.map((route) => route.service));
   for (const service of sentToBeside(model, 'ambassador', (target) => referenced.has(target))) referenced.add(service);
   return {
-    routes: model.routes.map(({ name, match, service, subset }) => {
+    routes: model.routes.flatMap(({ name, match, service, subset }) => {
       const { jwt, rateLimit, fault, headers, mirror, timeout, ...spec } = specFor(model, service, 'ambassador');
-      return defined({ name, match, ...destination(service, spec), subset: spec.split === undefined ? subset : undefined, jwt, rateLimit, fault, headers, mirror, timeout });
+      const policies = { jwt, rateLimit, fault, headers, mirror, timeout };
+      return [
+        ...diverted(name, match, spec).map((route) => defined({ ...route, ...policies })),
+        defined({ name, match, ...destination(service, spec), subset: spec.split === undefined ? subset : undefined, ...policies }),
+      ];
     }),
     upstreams: Object.fromEntries(
       model.services
@@ -56,8 +60,10 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
   const called = model.services.filter(({ name }) => name !== own);
   const routes = called.flatMap(({ name }) => {
     const { headers, mirror, ...spec } = specFor(model, name, 'sidecar');
-    if (headers === undefined && mirror === undefined && spec.split === undefined) return [];
-    return [defined({ name, match: { host: name }, ...destination(name, spec), headers, mirror })];
+    const match = { host: name };
+    const ways = diverted(name, match, spec).map((route) => defined({ ...route, headers, mirror }));
+    if (headers === undefined && mirror === undefined && spec.split === undefined) return ways;
+    return [...ways, defined({ name, match, ...destination(name, spec), headers, mirror })];
   });
   const referenced = sentToBeside(model, 'sidecar', (target) => target !== own);
   return {
@@ -77,6 +83,22 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
 /** Where requests for a service go: to it, or to the sides of a split in its place. */
 function destination(service: string, { split, sticky }: Spec): object {
   return split === undefined ? { upstream: service } : { split, sticky };
+}
+
+/** The routes to other services, with all that a route matches and the conditions of the diversion. */
+function diverted(route: string, match: Route['match'], { divert = [] }: Spec): { name: string; match: Route['match']; upstream: string }[] {
+  return divert.map(({ match: conditions, upstream }, index) => ({
+    name: `${route}-divert-${index}`,
+    match: {
+      ...match,
+      ...defined({
+        headers: conditions.headers && { ...match?.headers, ...conditions.headers },
+        cookies: conditions.cookies && { ...match?.cookies, ...conditions.cookies },
+        query: conditions.query && { ...match?.query, ...conditions.query },
+      }),
+    },
+    upstream,
+  }));
 }
 
 /** The services that get requests or copies of them in the place of others for which `isSentTo` holds. */

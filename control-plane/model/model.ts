@@ -63,8 +63,9 @@ export class Model {
 }
 
 /** The services that a policy sends requests to beside those that it is for, with where it says so. */
-export function servicesIn({ spec: { split = [], mirror } }: Policy): [setting: string, service: string][] {
-  return [...split.map(({ upstream }, index): [string, string] => [`split[${index}]`, upstream]), ...(mirror === undefined ? [] : [['mirror', mirror.upstream] as [string, string]])];
+export function servicesIn({ spec: { split = [], divert = [], mirror } }: Policy): [setting: string, service: string][] {
+  const each = (setting: string, ways: readonly { readonly upstream: string }[]): [string, string][] => ways.map(({ upstream }, index) => [`${setting}[${index}]`, upstream]);
+  return [...each('split', split), ...each('divert', divert), ...(mirror === undefined ? [] : [['mirror', mirror.upstream] as [string, string]])];
 }
 
 function key({ kind, name }: Resource): string {

@@ -4,6 +4,7 @@ import { endpointSchema } from '../../shared/config/endpoints.js';
 import { admissionPolicies, upstreamPolicies } from '../../shared/config/policies.js';
 import { matchSchema } from '../../shared/config/routes.js';
 import { servicePolicies } from '../../shared/config/shaping.js';
+import { divertSchema } from './divert.js';
 
 /*
  * Resources are kept and served as their authors wrote them; parsing only checks them. What a proxy receives
@@ -31,7 +32,7 @@ export const routeResourceSchema = z.strictObject({
 });
 
 /** All that a policy may say. */
-const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, balance: balanceSchema.optional() };
+const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, divert: divertSchema.optional(), balance: balanceSchema.optional() };
 const settings = Object.keys(policies);
 
 export const policySchema = z.strictObject({

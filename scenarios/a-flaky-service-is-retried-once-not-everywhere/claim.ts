@@ -12,13 +12,13 @@ const near = (value: number, expected: number, tolerance: number): boolean => Ma
 export const aFlakyServiceIsRetriedOnce: Claim = {
   name: 'a-flaky-service-is-retried-once-not-everywhere',
   title: 'A flaky service is retried once, not everywhere',
-  statement: `Inventory answers 20% of requests with 503, and then all of them. A request to orders needs it. The policy allows ${attempts} attempts. At the edge a retry repeats the whole order, in the sidecar only the call that failed; where both retry, attempts multiply, and an outage meets ${attempts * attempts} times the load. The retry budget, which would bound this, is set wide open to show it.`,
+  statement: `Inventory answers 20% of requests with 503, and then all of them. A request to orders needs it. The policy allows ${attempts} attempts. At the edge a retry repeats the whole order, in the sidecar only the call that failed; where both retry, attempts multiply, and an outage meets ${attempts * attempts} times the load. What would bound this, the retry budget and that retries are not retried, is switched off to show it.`,
   reading: 'The ambassador as gatekeeper at the edge.',
   policies: () => [
     {
       name: 'retries',
       services: ['orders', 'inventory'],
-      spec: { retry: { attempts, on: ['gateway-error', 'connect-failure', 'reset'], backoff: { base: '5ms', max: '20ms' }, budget: { ratio: 1, minPerSecond: 10_000 } } },
+      spec: { retry: { attempts, whenRetried: 'allow', on: ['gateway-error', 'connect-failure', 'reset'], backoff: { base: '5ms', max: '20ms' }, budget: { ratio: 1, minPerSecond: 10_000 } } },
     },
   ],
   async run(session, placement) {

@@ -29,7 +29,7 @@ describe('the lab in compose', () => {
 
   test('puts each sidecar into its application’s network namespace, and the application on loopback', () => {
     const sidecars = units.filter(({ role }) => role === 'sidecar');
-    assert.equal(sidecars.length, 6);
+    assert.equal(sidecars.length, 7);
     for (const { id, beside } of sidecars) {
       assert.equal(services[id]!.network_mode, `service:${beside!}`);
       assert.equal(services[beside!]!.environment!['HOST'], '127.0.0.1');

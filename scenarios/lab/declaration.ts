@@ -5,6 +5,8 @@
  * The shop's applications run twice. `bare`: alone, reachable on the network, as applications without sidecars
  * are; the placements none and ambassador use these. `meshed`: on loopback behind a sidecar each; the placements
  * sidecar and both use these.
+ *
+ * All proxies run in one zone. Which instance of a service is in which zone, a claim says that is about zones.
  */
 
 export type Program =
@@ -51,7 +53,7 @@ export interface Addresses {
   readonly tokens: { readonly admin: string; readonly proxyFile: string; readonly proxy: string } | undefined;
 }
 
-export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'payments'] as const;
+export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'inventory-v2', 'payments'] as const;
 export type ApplicationId = (typeof applications)[number];
 
 /** The service that an instance belongs to. */
@@ -63,8 +65,11 @@ export function instancesOf(service: string): string[] {
   return applications.filter((id) => serviceOf(id) === service);
 }
 
-/** The services that the gateway leads to. */
-export const services = ['users', 'orders', 'inventory', 'payments'] as const;
+/** The shop's services. The gateway leads to all of them but the second version of the inventory, which only policies lead to. */
+export const services = ['users', 'orders', 'inventory', 'inventory-v2', 'payments'] as const;
+
+/** Where every proxy runs. */
+const zone = 'a';
 
 /** How long a crashed application stays down (ms). */
 export const restartDelayMs = 3_000;
@@ -76,7 +81,7 @@ function demo(id: string, service: string, environment: Unit['environment'], res
   const program: Program =
     service === 'inventory'
       ? { kind: 'python', file: 'scenarios/services/inventory/inventory.py', twin: { entry: 'scenarios/services/main.js', args: ['inventory'] } }
-      : { kind: 'node', entry: 'scenarios/services/main.js', args: [service] };
+      : { kind: 'node', entry: 'scenarios/services/main.js', args: [service.replace(/-v\d+$/, '')] };
   return {
     id,
     program,
@@ -104,9 +109,11 @@ function direct(...names: string[]): Unit['environment'] {
 }
 
 const calls: Readonly<Record<string, { readonly mesh: readonly string[]; readonly outside: readonly string[] }>> = {
-  users: { mesh: [], outside: ['issuer'] },
+  users: { mesh: ['orders'], outside: ['issuer'] },
   orders: { mesh: ['inventory', 'payments'], outside: [] },
   inventory: { mesh: [], outside: [] },
+  // The second version was written anew, in another language.
+  'inventory-v2': { mesh: [], outside: [] },
   payments: { mesh: [], outside: ['provider'] },
 };
 
@@ -132,6 +139,7 @@ function meshed(id: ApplicationId): Unit[] {
     environment: () => ({}),
     config: (at) => ({
       service: serviceOf(id),
+      zone,
       inbound: { listen: at.listen('inbound'), app: at.of(id, 'app') },
       outbound: { listen: at.listen('outbound') },
       admin: at.listen('admin'),
@@ -162,10 +170,7 @@ export const units: readonly Unit[] = [
       dataDir: at.file('control-plane'),
       ...(at.tokens && { tokens: { admin: [at.tokens.admin], proxy: [at.tokens.proxy] } }),
       resources: [
-        ...services.flatMap((name) => [
-          { kind: 'Service', name },
-          { kind: 'Service', name: `${name}-bare`, endpoints: instancesOf(name).map((id) => at.of(`${id}-bare`, 'app')) },
-        ]),
+        ...serviceResources((unit, port) => at.of(unit, port)),
         ...routes('bare'),
       ],
     }),
@@ -178,11 +183,26 @@ export const units: readonly Unit[] = [
     ready: { port: 'admin', path: '/readyz' },
     needs: ['control-plane'],
     environment: () => ({}),
-    config: (at) => ({ listen: at.listen('http'), admin: at.listen('admin'), controlPlane: controlPlaneOf(at, 'gateway'), drainTimeout: '5s' }),
+    config: (at) => ({ zone, listen: at.listen('http'), admin: at.listen('admin'), controlPlane: controlPlaneOf(at, 'gateway'), drainTimeout: '5s' }),
   },
   ...applications.map(bare),
   ...applications.flatMap(meshed),
 ];
+
+/**
+ * The services, each with and without sidecars. The addresses of sidecars come from the registry, unless zones are given:
+ * then they are listed with the zone of each, by instance.
+ */
+export function serviceResources(addressOf: (unit: string, port: string) => string, zones: Readonly<Record<string, string>> = {}): object[] {
+  return services.flatMap((name) => {
+    const instances = instancesOf(name);
+    const endpoint = (id: string, unit: string, port: string): unknown => (zones[id] === undefined ? addressOf(unit, port) : { address: addressOf(unit, port), zone: zones[id] });
+    return [
+      { kind: 'Service', name, ...(instances.some((id) => zones[id] !== undefined) && { endpoints: instances.map((id) => endpoint(id, `${id}-sidecar`, 'inbound')) }) },
+      { kind: 'Service', name: `${name}-bare`, endpoints: instances.map((id) => endpoint(id, `${id}-bare`, 'app')) },
+    ];
+  });
+}
 
 /** The gateway's routes: to the applications themselves, or to the sidecars before them. */
 export function routes(group: 'bare' | 'meshed'): object[] {

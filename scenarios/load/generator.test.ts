@@ -32,6 +32,15 @@ describe('the load generator', () => {
     await origin.close();
   });
 
+  test('a client that leaves closes its connection, and is counted', async () => {
+    let closed = 0;
+    const origin = await httpOrigin((request) => request.on('close', () => closed++));
+    const result = await generate({ durationMs: 200, warmupMs: 0, seed: 1, classes: [{ name: 'all', rate: 50, targets: [`http://127.0.0.1:${origin.port}`], path: '/', leaveAfterMs: 50 }] });
+    assert.deepEqual([result.all.sent, result.all.succeeded, result.all.errors], [10, 0, { left: 10 }]);
+    while (closed < 10) await new Promise((resolve) => setImmediate(resolve));
+    await origin.close();
+  });
+
   test('counts requests that it could not send or that got no answer', async () => {
     const port = await refusedPort();
     const refused = await generate({ durationMs: 200, warmupMs: 0, seed: 1, classes: [{ name: 'all', rate: 50, targets: [`http://127.0.0.1:${port}`], path: '/' }] });

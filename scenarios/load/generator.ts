@@ -113,9 +113,10 @@ class Run {
       this.#inFlight--;
       if (this.#isOver && this.#inFlight === 0) this.#resolve(this.#summary());
     };
-    this.#pools.get(target)!.request({ method: traffic.method ?? 'GET', path: traffic.path, headers, ...(traffic.body !== undefined && { body: traffic.body }) }).then(
+    const leaving = traffic.leaveAfterMs === undefined ? undefined : AbortSignal.timeout(traffic.leaveAfterMs);
+    this.#pools.get(target)!.request({ method: traffic.method ?? 'GET', path: traffic.path, headers, ...(leaving && { signal: leaving }), ...(traffic.body !== undefined && { body: traffic.body }) }).then(
       ({ statusCode, body }) => body.dump().then(() => finish(statusCode, undefined), () => finish(0, 'truncated')),
-      (error: unknown) => finish(0, (error as { code?: string }).code ?? 'unknown'),
+      (error: unknown) => finish(0, leaving?.aborted === true ? 'left' : ((error as { code?: string }).code ?? 'unknown')),
     );
   }
 

@@ -10,6 +10,8 @@ export interface TrafficClass {
   /** One of these sets of fields is chosen for each request. */
   readonly headers?: readonly Readonly<Record<string, string>>[];
   readonly body?: string;
+  /** The client closes its connection when it has waited this long (ms); counted as the error `left`. */
+  readonly leaveAfterMs?: number;
 }
 
 /** A load: every class at its own constant rate, for a time. */

@@ -58,6 +58,8 @@ export interface Claim {
   /** Which of the two readings of "ambassador" it shows. */
   readonly reading: string;
   readonly policies: (session: LabSession) => readonly ClaimPolicy[];
+  /** The zone of each instance, by its id; without it, all are in the zone of the proxies. */
+  readonly zones?: Readonly<Record<string, string>>;
   /** Rounds of every placement, one after the other; the last one's facts are combined with `combine`. */
   readonly rounds?: number;
   readonly run: (session: LabSession, placement: Placement) => Promise<VariantRun>;

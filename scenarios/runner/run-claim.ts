@@ -64,9 +64,8 @@ export async function runClaim(claim: Claim, lab: Lab, { seed, onVariant }: RunO
 
 async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: number): Promise<VariantResult> {
   const session = new LabSession(lab, seed);
-  const policies = claim.policies(session);
   await session.clearFaults();
-  await session.begin(placement, policies);
+  await session.begin(placement, claim.policies(session), claim.zones);
   const before = await readUsage(lab);
   let run: VariantRun;
   try {
@@ -78,7 +77,7 @@ async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: nu
   const parity: Parity = {
     loads: session.sent.map(({ durationMs, warmupMs, seed: used }) => ({ durationMs, warmupMs, seed: used })),
     rates: session.sent.flatMap(({ classes }) => classes.map(({ rate }) => rate)),
-    policies: JSON.stringify(policies),
+    policies: JSON.stringify(session.used),
     version: process.env['npm_package_version'] ?? '',
     node: process.version,
   };

@@ -1,6 +1,6 @@
 import type { Fault } from '../services/fault.js';
 import type { StatsDocument } from '../services/stats.js';
-import { instancesOf, routes, services } from '../lab/declaration.js';
+import { instancesOf, routes, serviceResources, services } from '../lab/declaration.js';
 import type { Lab } from '../lab/lab.js';
 import { load } from '../load/load.js';
 import type { LoadResult, LoadSpec } from '../load/spec.js';
@@ -8,22 +8,28 @@ import type { ClaimPolicy, Placement } from './claim.js';
 
 /** What claims do with the lab: set policies and faults, send load, count. */
 export class LabSession {
-  /** Loads sent since the last `begin`, for the parity of variants. */
+  /** Loads sent and policies used since the last `begin`, for the parity of variants. */
   readonly sent: LoadSpec[] = [];
+  readonly used: (readonly ClaimPolicy[])[] = [];
 
   constructor(
     readonly lab: Lab,
     readonly seed: number,
   ) {}
 
-  /** Puts policies at a placement and the gateway's routes where the placement wants them; resolves when every proxy has accepted. */
-  async begin(placement: Placement, policies: readonly ClaimPolicy[]): Promise<void> {
+  /** Begins a variant: its policies, the zones of instances, and the gateway's routes where the placement wants them. */
+  async begin(placement: Placement, policies: readonly ClaimPolicy[], zones: Readonly<Record<string, string>> = {}): Promise<void> {
     this.sent.length = 0;
+    this.used.length = 0;
+    await this.#api('POST', '/v1/apply', [...serviceResources((unit, port) => new URL(this.lab.url(unit, port)).host, zones), ...routes(usesSidecars(placement) ? 'meshed' : 'bare')]);
+    await this.use(placement, policies);
+  }
+
+  /** Puts policies at a placement in place of those that are there; resolves when every proxy has accepted. */
+  async use(placement: Placement, policies: readonly ClaimPolicy[]): Promise<void> {
+    this.used.push(policies);
     await this.#clearPolicies();
-    await this.#api('POST', '/v1/apply', [
-      ...routes(usesSidecars(placement) ? 'meshed' : 'bare'),
-      ...policies.map(({ name, services: targets, spec }) => ({ kind: 'Policy', name, placement, target: { services: targets.flatMap((service) => [service, `${service}-bare`]) }, spec })),
-    ]);
+    await this.#api('POST', '/v1/apply', policies.flatMap((policy) => [asResource(policy, placement, ''), asResource(policy, placement, '-bare')]));
     const status = (await this.#api('GET', '/v1/status?settled=true&timeout=10s')) as { proxies: { node: string; rejected?: { reason: string } }[] };
     const rejected = status.proxies.filter((proxy) => proxy.rejected !== undefined);
     if (rejected.length > 0) throw new Error(`snapshots were rejected: ${rejected.map(({ node, rejected: why }) => `${node}: ${why!.reason}`).join('; ')}`);
@@ -65,6 +71,11 @@ export class LabSession {
     await Promise.all(this.#applications().map((id) => this.#control(id, 'DELETE', '/_fault').catch(() => {})));
   }
 
+  /** Takes the fault from one unit. */
+  async heal(unit: string): Promise<void> {
+    await this.#control(unit, 'DELETE', '/_fault');
+  }
+
   async resetStats(): Promise<void> {
     await Promise.all(this.#applications().map((id) => this.#control(id, 'DELETE', '/_stats')));
   }
@@ -82,8 +93,12 @@ export class LabSession {
       return into;
     };
     return all.filter((stats) => stats !== undefined).reduce<StatsDocument>(
-      (sum, stats) => ({ received: sum.received + stats.received, byTag: add({ ...sum.byTag }, stats.byTag), bySubject: add({ ...sum.bySubject }, stats.bySubject) }),
-      { received: 0, byTag: {}, bySubject: {} },
+      (sum, stats) => ({
+        received: sum.received + stats.received,
+        byTag: add({ ...sum.byTag }, stats.byTag), bySubject: add({ ...sum.bySubject }, stats.bySubject),
+        finishedByTag: add({ ...sum.finishedByTag }, stats.finishedByTag), stoppedByTag: add({ ...sum.stoppedByTag }, stats.stoppedByTag), workedMsByTag: add({ ...sum.workedMsByTag }, stats.workedMsByTag),
+      }),
+      { received: 0, byTag: {}, bySubject: {}, finishedByTag: {}, stoppedByTag: {}, workedMsByTag: {} },
     );
   }
 
@@ -112,6 +127,16 @@ export class LabSession {
   #api(method: string, path: string, body?: object): Promise<unknown> {
     return json(this.lab.url('control-plane', 'api') + path, method, body, this.lab.adminToken);
   }
+}
+
+/** A policy for one of the two groups of applications: the services that it names are the group's too. */
+function asResource({ name, services: targets, spec }: ClaimPolicy, placement: Placement, group: '' | '-bare'): object {
+  const inGroup = <T extends { readonly upstream: string }>(to: T): T => ({ ...to, upstream: to.upstream + group });
+  const { split, divert, mirror } = spec;
+  return {
+    kind: 'Policy', name: name + group, placement, target: { services: targets.map((service) => service + group) },
+    spec: { ...spec, ...(split && { split: split.map(inGroup) }), ...(divert && { divert: divert.map(inGroup) }), ...(mirror && { mirror: inGroup(mirror) }) },
+  };
 }
 
 export function usesSidecars(placement: Placement): boolean {

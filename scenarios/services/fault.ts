@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 /** What is wrong with a service at the moment. Nothing, unless the lab says so. */
 export const faultSchema = z.strictObject({
-  latencyMs: z.number().min(0).max(60_000).default(0).describe('Added to every answer.'),
+  latencyMs: z.number().min(0).max(60_000).default(0).describe('Work on every answer, which stops when the client leaves.'),
   errorRate: z.number().min(0).max(1).default(0).describe('Share of requests that are answered with errorStatus.'),
   errorStatus: z.int().min(400).max(599).default(503),
   hang: z.boolean().default(false).describe('Requests are taken and never answered.'),
@@ -48,12 +48,12 @@ export class FaultSwitch {
     this.#serve();
   }
 
-  /** Resolves with the status to fail with, or with undefined to go on; hangs if it must. */
-  async meet(): Promise<number | undefined> {
+  /** Resolves with the status to fail with, or with undefined to go on; hangs if it must. `gone`: nobody waits any more. */
+  async meet(gone?: AbortSignal): Promise<number | undefined> {
     const { hang, latencyMs, errorRate, errorStatus, capacity } = this.#fault;
     if (hang) await new Promise<void>((resolve) => this.#hanging.add(resolve)).finally(() => this.#hanging.clear());
     if (capacity !== undefined) await this.#work(capacity.workMs);
-    if (latencyMs > 0) await pause(latencyMs);
+    if (latencyMs > 0) await pause(latencyMs, gone);
     return errorRate > 0 && this.#random() < errorRate ? errorStatus : undefined;
   }
 
@@ -71,6 +71,13 @@ export class FaultSwitch {
   }
 }
 
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+function pause(ms: number, gone?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (gone?.aborted === true) return resolve();
+    const timer = setTimeout(resolve, ms);
+    gone?.addEventListener('abort', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

@@ -1,5 +1,6 @@
-import type { IncomingHttpHeaders } from 'node:http';
+import type { FastifyReply } from 'fastify';
 import { Pool } from 'undici';
+import type { Caller } from './caller.js';
 
 /** A call to another service that got no good answer: `status` is what to tell one's own caller. */
 export class PeerFailure extends Error {
@@ -12,7 +13,7 @@ export class PeerFailure extends Error {
 const timeoutMs = 1_000;
 
 /** Fields that tie calls to the request that caused them; a proxy cannot know which that was. */
-const propagated = ['traceparent', 'tracestate', 'x-request-id', 'authorization', 'x-lab-tag', 'x-lab-client'] as const;
+const propagated = ['traceparent', 'tracestate', 'x-request-id', 'authorization', 'x-canary', 'x-envoy-attempt-count', 'x-lab-tag', 'x-lab-client'] as const;
 
 /**
  * Another service, as an application sees it: addresses to take in turn, or, with `HTTP_PROXY`, its name, asked of
@@ -32,21 +33,31 @@ export class Peer {
   }
 
   /** Rejects with a `PeerFailure` unless the answer is below 400. */
-  async call(method: 'GET' | 'POST', path: string, caller: IncomingHttpHeaders, body?: object): Promise<unknown> {
+  async call(method: 'GET' | 'POST', path: string, { headers: incoming, gone }: Caller, body?: object): Promise<unknown> {
     const pool = this.#pools[this.#next++ % this.#pools.length]!;
     const headers: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' };
     for (const name of propagated) {
-      const value = caller[name];
+      const value = incoming[name];
       if (typeof value === 'string') headers[name] = value;
     }
     let answer;
     try {
-      answer = await pool.request({ method, path: this.#prefix + path, headers, ...(body && { body: JSON.stringify(body) }) });
+      answer = await pool.request({ method, path: this.#prefix + path, headers, ...(gone && { signal: gone }), ...(body && { body: JSON.stringify(body) }) });
       if (answer.statusCode < 400) return await answer.body.json();
       await answer.body.dump();
     } catch (error) {
       throw new PeerFailure((error as { code?: unknown }).code === 'UND_ERR_HEADERS_TIMEOUT' ? 504 : 503);
     }
     throw new PeerFailure(answer.statusCode >= 500 ? answer.statusCode : 502);
+  }
+}
+
+/** Answers with what the peers were needed for, or with the failure of the one that failed. */
+export async function withPeers(reply: FastifyReply, answer: () => Promise<object>): Promise<object> {
+  try {
+    return await answer();
+  } catch (error) {
+    if (!(error instanceof PeerFailure)) throw error;
+    return reply.code(error.status).send({ error: error.message });
   }
 }

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { RawClient } from '../../tests/support/raw-client.js';
+import type { StatsDocument } from './stats.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const hasPython = spawnSync('python3', ['--version']).status === 0;
@@ -56,7 +57,9 @@ for (const [language, command, args] of languages) {
     test('answers with stock, and counts who asked', async () => {
       await fetch(`${service.control}/_stats`, { method: 'DELETE' });
       assert.deepEqual(await (await get()).json(), { sku: 'teapot', count: 7, instance: 'one' });
-      assert.deepEqual(await (await fetch(`${service.control}/_stats`)).json(), { received: 1, byTag: { tag: 1 }, bySubject: { client: 1 } });
+      const { workedMsByTag, ...counts } = (await (await fetch(`${service.control}/_stats`)).json()) as StatsDocument;
+      assert.deepEqual(counts, { received: 1, byTag: { tag: 1 }, bySubject: { client: 1 }, finishedByTag: { tag: 1 }, stoppedByTag: {} });
+      assert.ok(workedMsByTag['tag']! >= 0);
     });
 
     test('tells its CPU time and memory', async () => {
@@ -78,6 +81,24 @@ for (const [language, command, args] of languages) {
       assert.ok(failed > 8 && failed < 32, `${failed} of 40`);
       await fetch(`${service.control}/_fault`, { method: 'DELETE' });
       assert.equal((await get()).status, 200);
+    });
+
+    test('stops working when its client leaves, and says how long it worked', async () => {
+      await put({ latencyMs: 30_000 });
+      await fetch(`${service.control}/_stats`, { method: 'DELETE' });
+      const stats = async (): Promise<StatsDocument> => (await (await fetch(`${service.control}/_stats`)).json()) as StatsDocument;
+      const client = await RawClient.connect(Number(new URL(service.app).port));
+      client.send('GET /stock/teapot HTTP/1.1\r\nHost: x\r\nX-Lab-Tag: leaves\r\n\r\n');
+      while ((await stats()).received === 0);
+      client.close();
+      for (;;) {
+        const { stoppedByTag, finishedByTag, workedMsByTag } = await stats();
+        if (stoppedByTag['leaves'] === undefined) continue;
+        assert.deepEqual([stoppedByTag, finishedByTag], [{ leaves: 1 }, {}]);
+        assert.ok(workedMsByTag['leaves']! < 20_000);
+        break;
+      }
+      await fetch(`${service.control}/_fault`, { method: 'DELETE' });
     });
 
     test('hangs until it is told not to', async () => {

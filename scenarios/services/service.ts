@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { goneBefore } from './caller.js';
 import { FaultSwitch, faultSchema, noFault } from './fault.js';
 import { Stats } from './stats.js';
 
@@ -20,8 +21,12 @@ export function demoService(name: string, routes: (app: FastifyInstance) => void
   const stats = new Stats();
   const app = Fastify({ keepAliveTimeout: 75_000 });
   app.addHook('onRequest', async (request, reply) => {
-    stats.count(request.headers['x-lab-tag'] as string | undefined, request.headers['x-lab-client'] as string | undefined);
-    const status = await faults.meet();
+    const tag = request.headers['x-lab-tag'] as string | undefined;
+    stats.count(tag, request.headers['x-lab-client'] as string | undefined);
+    const startedAt = performance.now();
+    const gone = goneBefore(reply);
+    const status = await faults.meet(gone);
+    stats.worked(tag, gone.aborted ? 'stopped' : 'finished', performance.now() - startedAt);
     if (status !== undefined) await reply.code(status).send({ error: `${name} fails on purpose` });
   });
   routes(app);

@@ -8,7 +8,9 @@ import json
 import os
 import random
 import resource
+import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NO_FAULT = {"latencyMs": 0, "errorRate": 0, "errorStatus": 503, "hang": False, "crash": False, "seed": 1}
 CRASHED = 75
+GONE = object()
 
 
 class Switch:
@@ -30,7 +33,7 @@ class Switch:
 
     def reset(self):
         with self.lock:
-            self.stats = {"received": 0, "byTag": {}, "bySubject": {}}
+            self.stats = {"received": 0, "byTag": {}, "bySubject": {}, "finishedByTag": {}, "stoppedByTag": {}, "workedMsByTag": {}}
 
     def set(self, fault):
         with self.lock:
@@ -45,8 +48,16 @@ class Switch:
                 if key is not None:
                     self.stats[name][key] = self.stats[name].get(key, 0) + 1
 
-    def meet(self):
-        """Waits as long as the fault wants; returns the status to fail with, or None."""
+    def worked(self, tag, outcome, seconds):
+        """Work on a request is over: finished, or stopped because nobody waited for it any more."""
+        if tag is None:
+            return
+        with self.lock:
+            for name, amount in ((outcome + "ByTag", 1), ("workedMsByTag", seconds * 1000)):
+                self.stats[name][tag] = self.stats[name].get(tag, 0) + amount
+
+    def meet(self, connection):
+        """Waits as long as the fault wants; returns the status to fail with, GONE without a client, or None."""
         with self.lock:
             self.lock.wait_for(lambda: not self.fault["hang"])
             capacity = self.fault.get("capacity")
@@ -58,11 +69,29 @@ class Switch:
             with self.lock:
                 self.working -= 1
                 self.lock.notify()
-        if self.fault["latencyMs"]:
-            time.sleep(self.fault["latencyMs"] / 1000)
+        latency = self.fault["latencyMs"]
+        if latency and not work(latency / 1000, connection):
+            return GONE
         with self.lock:
             failing = self.fault["errorRate"] > 0 and self.random.random() < self.fault["errorRate"]
             return self.fault["errorStatus"] if failing else None
+
+
+def work(seconds, connection):
+    """Works for so long, or until the client is gone; tells whether it stayed."""
+    until = time.monotonic() + seconds
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    if not poll.poll(seconds * 1000):
+        return True
+    try:
+        if connection.recv(1, socket.MSG_PEEK) == b"":
+            return False
+    except OSError:
+        return False
+    # The client is there, and has sent its next request already.
+    time.sleep(max(0, until - time.monotonic()))
+    return True
 
 
 SWITCH = Switch()
@@ -91,9 +120,14 @@ class Handler(BaseHTTPRequestHandler):
 
 class Application(Handler):
     def do_GET(self):
-        SWITCH.count(self.headers.get("x-lab-tag"), self.headers.get("x-lab-client"))
-        status = SWITCH.meet()
-        if status is not None:
+        tag = self.headers.get("x-lab-tag")
+        SWITCH.count(tag, self.headers.get("x-lab-client"))
+        started = time.monotonic()
+        status = SWITCH.meet(self.connection)
+        SWITCH.worked(tag, "stopped" if status is GONE else "finished", time.monotonic() - started)
+        if status is GONE:
+            self.close_connection = True
+        elif status is not None:
             self.answer(status, {"error": "inventory fails on purpose"})
         elif self.path.startswith("/stock/"):
             self.answer(200, {"sku": self.path[len("/stock/"):].split("?")[0], "count": 7, "instance": INSTANCE})

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify';
+import { callerOf } from '../caller.js';
 import { Peer, PeerFailure } from '../peer.js';
 
 /** Takes payments by asking the third-party provider. */
@@ -7,7 +8,7 @@ export function payments(environment: NodeJS.ProcessEnv): (app: FastifyInstance)
   return (app) => {
     app.post<{ Body: { amount?: unknown } | null }>('/payments', async (request, reply) => {
       try {
-        return { status: 'paid', receipt: await provider.call('POST', '/charges', request.headers, { amount: Number(request.body?.amount ?? 0) }) };
+        return { status: 'paid', receipt: await provider.call('POST', '/charges', callerOf(request, reply), { amount: Number(request.body?.amount ?? 0) }) };
       } catch (error) {
         if (!(error instanceof PeerFailure)) throw error;
         return reply.code(error.status).send({ error: error.message });

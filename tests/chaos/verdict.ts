@@ -1,0 +1,38 @@
+import type { ChaosReport } from './chaos.js';
+
+const maxGrownBytes = 40 * 2 ** 20;
+
+/** A machine that stands still has no endpoint that is well: failures that began before it went on prove nothing. */
+function examined({ subjects, stalls }: ChaosReport): ChaosReport['subjects'] {
+  return subjects.map((subject) => ({ ...subject, failures: subject.failures.filter(({ atMs, endMs }) => !stalls.some(({ fromMs, toMs }) => atMs < toMs + 500 && endMs > fromMs)) }));
+}
+
+/** What a run must not have shown, in sentences; nothing if all is well. */
+export function violations(report: ChaosReport): string[] {
+  const { unprotected, schedule, seconds } = report;
+  return [
+    ...examined(report).flatMap(({ name, sent, failures, retries, refusedRetries, handles, leftOver, grownBytes, exitCode }) => [
+      ...failures.slice(0, 20).map(({ atMs, method, path, what, log }) =>
+        `${name}: ${method} ${path} failed at ${(atMs / 1_000).toFixed(2)} s, though an endpoint was well all along: ${what}\n  ${log}\n  faults: ${JSON.stringify(schedule.filter(({ fromMs, toMs }) => fromMs < atMs + 2_000 && toMs > atMs - 4_000))}`),
+      ...(failures.length > 20 ? [`${name}: ${failures.length} failed in all, of ${sent}`] : []),
+      // Else what failed may have failed for want of a retry, and what did not proves little.
+      ...(refusedRetries > 0 ? [`${name}: the budget refused ${refusedRetries} retries`] : []),
+      ...(retries === 0 ? [`${name}: no retry was needed: nothing happened`] : []),
+      ...(leftOver > 0 ? [`${name}: ${leftOver} connections, requests and waiters are left`] : []),
+      ...(handles !== undefined && handles.after > handles.before ? [`${name}: ${handles.after} open files, ${handles.before} before`] : []),
+      ...(grownBytes !== undefined && grownBytes > maxGrownBytes ? [`${name}: memory grew by ${(grownBytes / 2 ** 20).toFixed(1)} MiB`] : []),
+      ...(exitCode === 0 ? [] : [`${name}: ended with ${exitCode}`]),
+    ]),
+    // One in a hundred is far below what a quarter of the endpoints failing comes to.
+    ...(unprotected.failed < unprotected.sent / 100 ? [`without policies ${unprotected.failed} of ${unprotected.sent} failed in ${seconds} s: the faults are none`] : []),
+  ];
+}
+
+/** A run in a line for each proxy. */
+export function summary({ seconds, seed, schedule, subjects, stalls, unprotected }: ChaosReport): string {
+  return [
+    `seed ${seed}: ${schedule.length} faults in ${seconds} s; without policies ${unprotected.failed} of ${unprotected.sent} requests failed${stalls.length === 0 ? '' : `; the machine stood still ${stalls.length} times`}`,
+    ...subjects.map(({ name, sent, failures, retries, ejections, handles, grownBytes }) =>
+      `${name}: ${failures.length} of ${sent} failed; ${retries} retries, ${ejections} ejections; open files ${handles?.before ?? '?'} before and ${handles?.after ?? '?'} after; memory ${grownBytes === undefined ? '?' : (grownBytes / 2 ** 20).toFixed(1)} MiB more`),
+  ].join('\n');
+}
