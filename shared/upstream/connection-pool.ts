@@ -76,6 +76,14 @@ export class ConnectionPool implements EndpointPool {
     return this.#all.size;
   }
 
+  get connections(): number {
+    return this.#all.size + this.#connecting;
+  }
+
+  get queued(): number {
+    return this.#waiting.length;
+  }
+
   get hasIdle(): boolean {
     return this.#idle.length > 0;
   }

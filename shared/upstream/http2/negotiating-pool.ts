@@ -45,6 +45,14 @@ export class NegotiatingPool implements SendingPool {
     return this.#http1.size + this.#http2.size;
   }
 
+  get connections(): number {
+    return this.#http1.connections + this.#http2.connections + (this.#negotiation === undefined ? 0 : 1);
+  }
+
+  get queued(): number {
+    return this.#http1.queued + this.#http2.queued;
+  }
+
   get limits(): PoolLimits {
     return this.#http1.limits;
   }
