@@ -1,3 +1,5 @@
+import { interned } from './interned.js';
+
 /**
  * Field names that mean something to a proxy, by kind.
  *
@@ -81,9 +83,4 @@ export function fieldName(written: string): FieldName | undefined {
 /** Bits of `fieldKind` of a lower-case name. */
 export function kindsOf(lower: string): number {
   return kindsByName.get(lower) ?? (lower.startsWith('x-forwarded-') ? forwarding | guarded | notInTrailers : lower.startsWith('x-auth-') ? guarded | notInTrailers : 0);
-}
-
-/** The engine's one copy of a string: it is compared by address, and keeps no head alive that it was cut from. */
-function interned(text: string): string {
-  return Object.keys({ [text]: true })[0]!;
 }

@@ -39,13 +39,17 @@ export class FieldSequence {
   then(written: string): FieldSequence | undefined {
     const likely = this.likelyNext;
     if (likely !== undefined && likely.label.length === written.length + 1 && likely.label.startsWith(written)) return likely;
-    return (this.likelyNext = this.#next?.get(written) ?? this.#grow(written)) ?? undefined;
+    const next = this.#next?.get(written) ?? this.#grow(written);
+    if (written.length <= maxKeptLength) this.likelyNext = next;
+    return next;
   }
 
   #grow(written: string): FieldSequence | undefined {
     const name = fieldName(written);
     if (name === undefined) return undefined;
     const next = new FieldSequence(this, `${name.written}:`, name.lower, this.kinds | name.kinds, this.size + 1);
+    // Names of this length are invented: kept, they would be what fills the memory.
+    if (written.length > maxKeptLength) return next;
     if (count >= maxCount) {
       count = 0;
       noFields.likelyNext = undefined;
@@ -73,3 +77,4 @@ export const noFields = new FieldSequence(undefined, '', '', 0, 0);
 /** Nodes of the tree. When there are too many it starts anew: whoever sends ever new names makes it smaller, not larger. */
 let count = 0;
 const maxCount = 10_000;
+const maxKeptLength = 64;

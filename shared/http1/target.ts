@@ -1,3 +1,4 @@
+import { interned } from '../http/interned.js';
 import { Http1Error } from './http1-error.js';
 
 /** A request target, taken apart (RFC 9112 section 3.2). */
@@ -90,7 +91,7 @@ export function parseAuthority(raw: string): string {
   if (known !== undefined) return known;
   if (!authorityForm.test(raw)) throw new Http1Error('syntax', 'a host that is not a host');
   const authority = raw.toLowerCase();
-  if (knownAuthorities.size < 1_000 && raw.length <= 255) knownAuthorities.set(raw, authority);
+  if (knownAuthorities.size < 1_000 && raw.length <= 255) knownAuthorities.set(interned(raw), interned(authority));
   return authority;
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock/clock.js';
 import { describe } from '../errors/catalogue.js';
 import type { Exchange } from '../http/exchange.js';
+import { interned } from '../http/interned.js';
 import type { Layer } from '../http/service.js';
 import { asciiJson, type LineWriter } from './line-writer.js';
 
@@ -14,13 +15,9 @@ import { asciiJson, type LineWriter } from './line-writer.js';
 export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Layer {
   const beginning = beginnings(clock);
   const clients = new Memo((address) => `","client":${asciiJson(address)}`);
-  const asked = new Map<string, Memo>();
+  const methods = new Memo((method) => `,"method":"${method}","authority":"`);
+  const authorities = new Memo((authority) => `${authority}","path":`);
   const names = new NameFields();
-  const askedOf = (method: string): Memo => {
-    let memo = asked.get(method);
-    if (memo === undefined) asked.set(method, (memo = new Memo((authority) => `,"method":"${method}","authority":"${authority}","path":`)));
-    return memo;
-  };
   const log = (exchange: Exchange): void => {
     const { trace, caller, startedAt, respondedAt, route = '', upstream = '', endpoint = '' } = exchange;
     const { method, authority, path } = exchange.request!;
@@ -34,7 +31,7 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     const where = trace === undefined ? ',"requestBytes":' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}","requestBytes":`;
     const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;
     writer.write(
-      `${beginning(exchange.listener)}${exchange.requestId}${clients.of(exchange.clientAddress)}${askedOf(method).of(authority)}${asciiJson(path)}${outcome}${who}${where}` +
+      `${beginning(exchange.listener)}${exchange.requestId}${clients.of(exchange.clientAddress)}${methods.of(method)}${authorities.of(authority)}${asciiJson(path)}${outcome}${who}${where}` +
         `${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${upstreamTime}`,
     );
   };
@@ -56,7 +53,7 @@ function particularsOf(exchange: Exchange): string {
   return told.length === 0 ? grpc : `${grpc}${code},"flags":"${told.join(',')}"`;
 }
 
-/** Text that is made of a key once. Bounded: when there are too many keys it starts anew. */
+/** Text that is made of a key once. Bounded: when there are too many keys it starts anew, and long ones, which clients invent, are not kept. */
 class Memo {
   readonly #known = new Map<string, string>();
 
@@ -67,9 +64,11 @@ class Memo {
   }
 
   #add(key: string): string {
+    if (key.length > maxKnownLength) return this.make(key);
     if (this.#known.size >= maxKnown) this.#known.clear();
-    const text = this.make(key);
-    this.#known.set(key, text);
+    const own = interned(key);
+    const text = this.make(own);
+    this.#known.set(own, text);
     return text;
   }
 }
@@ -108,6 +107,7 @@ class NameFields {
 }
 
 const maxKnown = 10_000;
+const maxKnownLength = 255;
 
 /** With two digits behind the point. Formatting a fraction is slow, and most are short times: those are formatted once. */
 function milliseconds(ms: number): string {

@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import type { Server, ServerResponse } from 'node:http';
+import { createServer as createHttp2Server, type Http2ServerResponse } from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
 import { RawClient } from '../../tests/support/raw-client.js';
 import { balanceSchema } from '../config/balance.js';
 import { bulkheadSchema } from '../config/health.js';
+import { upstreamSchema, type UpstreamConfig } from '../config/sections.js';
 import { Bulkhead, type BulkheadLimit } from './bulkhead.js';
 
 /** An origin that holds each request until the test answers it, and counts its connections. */
@@ -216,5 +220,28 @@ describe('bulkhead', () => {
     assert.deepEqual(refusals, ['retries']);
     assert.equal(new Bulkhead('none', bulkheadSchema.parse({ maxRetries: 0 })).enterRetry(), false);
     assert.equal(new Bulkhead('any', bulkheadSchema.parse({})).enterRetry(), true);
+  });
+});
+
+describe('bulkhead in front of HTTP/2', () => {
+  test('requests that one connection carries need no more than that, also while it is made', async () => {
+    const held: Http2ServerResponse[] = [];
+    let sessions = 0;
+    const server = createHttp2Server((_request, response) => held.push(response)).on('session', () => sessions++);
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const config: Partial<UpstreamConfig> = upstreamSchema.parse({ protocol: 'h2' });
+    delete config.endpoints;
+    const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: config });
+    const bulkhead = new Bulkhead('test', bulkheadSchema.parse({ maxConnections: 1, maxPending: 0 }));
+    const [endpoint] = engine.upstream.endpoints;
+    endpoint!.service = bulkhead.guard(endpoint!.pool).layer(endpoint!.connect);
+    const answers = Array.from({ length: 5 }, () => fetch(`http://127.0.0.1:${engine.port}/`).then(({ status }) => status));
+    await until(() => held.length + engine.finished.length === 5);
+    assert.deepEqual([held.length, sessions, bulkhead.connections, bulkhead.pending], [5, 1, 1, 0]);
+    for (const response of held) response.end('ok');
+    assert.deepEqual(await Promise.all(answers), Array(5).fill(200));
+    assert.deepEqual([endpoint!.pool.closeOldestIdle(), endpoint!.pool.closeOldestIdle()], [true, false], 'an idle connection makes room once');
+    await engine.close();
+    server.close();
   });
 });

@@ -7,7 +7,7 @@ import type { Layer, Service } from '../http/service.js';
 import type { EndpointPool } from './endpoint-pool.js';
 
 /** What a bulkhead needs of the connections to an endpoint. */
-export type GuardedPool = Pick<EndpointPool, 'limits' | 'size' | 'pending' | 'hasIdle' | 'closeOldestIdle'>;
+export type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued' | 'hasIdle' | 'closeOldestIdle'>;
 
 export type BulkheadLimit = 'requests' | 'pending' | 'retries';
 
@@ -52,14 +52,14 @@ export class Bulkhead {
   /** Connections, open or being made. */
   get connections(): number {
     let total = 0;
-    for (const pool of this.#pools) total += Math.min(pool.size + pool.pending, pool.limits.maxConnections);
+    for (const pool of this.#pools) total += pool.connections;
     return total;
   }
 
   /** Requests that wait for a connection, here or in the line of an endpoint. */
   get pending(): number {
     let total = this.#line.length;
-    for (const pool of this.#pools) total += Math.max(0, pool.size + pool.pending - pool.limits.maxConnections);
+    for (const pool of this.#pools) total += pool.queued;
     return total;
   }
 
@@ -153,8 +153,8 @@ export class Bulkhead {
 }
 
 /** Whether a request would wait in the endpoint's own line. */
-function isFull({ size, pending, limits }: GuardedPool): boolean {
-  return size + pending >= limits.maxConnections;
+function isFull({ connections, limits }: GuardedPool): boolean {
+  return connections >= limits.maxConnections;
 }
 
 /** A body that tells, once, when nothing more of it will come. */

@@ -31,6 +31,7 @@ export interface PoolDependencies {
 }
 
 interface Waiting {
+  readonly cancellation: Cancellation;
   readonly resolve: (connection: Http1UpstreamConnection) => void;
   readonly reject: (reason: Error) => void;
 }
@@ -75,6 +76,14 @@ export class ConnectionPool implements EndpointPool {
     return this.#all.size;
   }
 
+  get connections(): number {
+    return this.#all.size + this.#connecting;
+  }
+
+  get queued(): number {
+    return this.#waiting.length;
+  }
+
   get hasIdle(): boolean {
     return this.#idle.length > 0;
   }
@@ -94,10 +103,12 @@ export class ConnectionPool implements EndpointPool {
 
   /** A new connection, or the next one that becomes free when there may be no more. */
   acquire(cancellation: Cancellation): Promise<Http1UpstreamConnection> {
+    if (cancellation.reason !== undefined) return Promise.reject(cancellation.reason);
     if (this.#all.size + this.#connecting < this.limits.maxConnections) return this.#connect(cancellation);
     if (this.#waiting.length >= this.limits.maxPending) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
+        cancellation,
         resolve: (connection) => {
           unsubscribe();
           resolve(connection);
@@ -166,11 +177,15 @@ export class ConnectionPool implements EndpointPool {
   /** A place became free: whoever waits longest gets a connection of their own. */
   #serveWaiting(): void {
     if (this.#waiting.length === 0 || this.#all.size + this.#connecting >= this.limits.maxConnections) return;
-    const { resolve, reject } = this.#waiting.shift()!;
-    this.#connect(undefined).then(resolve, reject);
+    const { resolve, reject, cancellation } = this.#waiting.shift()!;
+    this.#connect(cancellation).then((connection) => {
+      // One whose request has left in this moment would be in use for ever.
+      if (cancellation.isCancelled) this.giveBack(connection, this.clock.now());
+      else resolve(connection);
+    }, reject);
   }
 
-  #connect(cancellation: Cancellation | undefined): Promise<Http1UpstreamConnection> {
+  #connect(cancellation: Cancellation): Promise<Http1UpstreamConnection> {
     this.#connecting++;
     return new Promise((resolve, reject) => {
       let connection: Http1UpstreamConnection | undefined;
@@ -182,7 +197,7 @@ export class ConnectionPool implements EndpointPool {
       const settle = (): void => {
         this.#connecting--;
         this.sweep.delete(attempt);
-        unsubscribe?.();
+        unsubscribe();
         socket.removeAllListeners('error');
         socket.removeAllListeners(this.#readyEvent);
       };
@@ -205,7 +220,7 @@ export class ConnectionPool implements EndpointPool {
         resolve(connection);
       });
       this.sweep.add(attempt);
-      const unsubscribe = cancellation?.onCancel(fail);
+      const unsubscribe = cancellation.onCancel(fail);
     });
   }
 

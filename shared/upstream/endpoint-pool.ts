@@ -10,8 +10,12 @@ export interface EndpointPool {
   readonly pending: number;
   /** Connections. */
   readonly size: number;
+  /** Connections, open or being made. */
+  readonly connections: number;
+  /** Requests that wait in line, for which no connection is being made. */
+  readonly queued: number;
   readonly limits: { readonly maxConnections: number };
-  /** Whether a request would find a connection to go out on at once. */
+  /** Whether a request would find a connection to go out on, or one that is being made and will have room for it. */
   readonly hasIdle: boolean;
   /** Closes the connection that has been idle longest, so that one may be made elsewhere. False if none is idle. */
   closeOldestIdle(): boolean;

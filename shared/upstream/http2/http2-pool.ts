@@ -63,13 +63,21 @@ export class Http2Pool implements SendingPool {
     return this.#sessions.size;
   }
 
+  get connections(): number {
+    return this.#sessions.size + this.#opening;
+  }
+
+  get queued(): number {
+    return Math.max(0, this.#waiting.length - this.#expected);
+  }
+
   get hasIdle(): boolean {
-    return this.#free() !== undefined;
+    return this.#free() !== undefined || this.#waiting.length < this.#expected;
   }
 
   closeOldestIdle(): boolean {
     for (const session of this.#sessions) {
-      if (session.streams > 0) continue;
+      if (!session.isIdle) continue;
       session.close();
       return true;
     }
@@ -96,8 +104,7 @@ export class Http2Pool implements SendingPool {
       if (session === undefined) break;
       this.#waiting.shift()!.send(session);
     }
-    const { maxConcurrentStreams } = this.limits.http2;
-    while (this.#waiting.length > this.#opening * maxConcurrentStreams && this.#mayOpen) this.#connect();
+    while (this.#waiting.length > this.#expected && this.#mayOpen) this.#connect();
   }
 
   remove(session: Http2UpstreamSession): void {
@@ -144,6 +151,11 @@ export class Http2Pool implements SendingPool {
       request.cancellation.subscribe(cancellable);
       this.serveWaiting();
     });
+  }
+
+  /** Requests that the connections which are being opened will carry. */
+  get #expected(): number {
+    return this.#opening * this.limits.http2.maxConcurrentStreams;
   }
 
   get #mayOpen(): boolean {

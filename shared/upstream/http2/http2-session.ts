@@ -77,6 +77,11 @@ export class Http2UpstreamSession implements Sweepable {
     return this.#attempts.size;
   }
 
+  /** Open, and carries nothing. */
+  get isIdle(): boolean {
+    return this.#state === 'open' && this.#attempts.size === 0;
+  }
+
   get hasRoom(): boolean {
     const isInDoubt = this.#isDoubted && this.#pingSentAt !== undefined;
     return this.#state === 'open' && !isInDoubt && this.#attempts.size < this.#capacity && !this.#client.closed && !this.#client.destroyed;

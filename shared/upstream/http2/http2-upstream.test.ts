@@ -5,6 +5,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
 import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
 import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
 import { fieldBlock, flag, frame, FramePeer, frameType } from '../../../tests/support/http2-frames.js';
@@ -331,6 +332,28 @@ describe('which protocol is spoken', () => {
       await origin.close();
     });
   }
+
+  test('auto: what comes while a connection of HTTP/2 is opened waits for it, and makes no other', async () => {
+    const peers: FramePeer[] = [];
+    const server = createTlsServer({ cert: readFileSync(files.cert), key: readFileSync(files.key), ALPNProtocols: ['h2'] }, (socket) => {
+      const peer = new FramePeer(socket, true);
+      peers.push(peer);
+      let seen = 0;
+      socket.on('data', () => {
+        for (; seen < peer.frames.length; seen++) if (peer.frames[seen]!.type === frameType.headers) peer.send(answer(peer.frames[seen]!.stream));
+      });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: upstream({ protocol: 'auto', tls: { ca: authority.ca, serverName: 'shop.test' } }) });
+    const first = exchangeRaw(engine.port, get());
+    while ((peers[0]?.frames.length ?? 0) === 0) await new Promise((resolve) => setImmediate(resolve));
+    const second = exchangeRaw(engine.port, get());
+    while (engine.upstream.endpoints[0]!.inFlight < 2) await new Promise((resolve) => setImmediate(resolve));
+    peers[0]!.send(settings());
+    assert.deepEqual([statusOf(await first), statusOf(await second), peers.length], [200, 200, 1]);
+    await engine.close();
+    server.close();
+  });
 
   test('auto without TLS: gRPC goes over HTTP/2, everything else over HTTP/1.1', async () => {
     const spoken: string[] = [];

@@ -45,6 +45,14 @@ export class NegotiatingPool implements SendingPool {
     return this.#http1.size + this.#http2.size;
   }
 
+  get connections(): number {
+    return this.#http1.connections + this.#http2.connections + (this.#negotiation === undefined ? 0 : 1);
+  }
+
+  get queued(): number {
+    return this.#http1.queued + this.#http2.queued;
+  }
+
   get limits(): PoolLimits {
     return this.#http1.limits;
   }
@@ -59,7 +67,7 @@ export class NegotiatingPool implements SendingPool {
 
   readonly send: Service = (request, exchange) => {
     if (!this.#dialer.isSecure) return isGrpc(request.headers) ? this.#http2.send(request, exchange) : this.#sendHttp1(request, exchange);
-    const isKnown = this.#isHttp2 ? this.#http2.size > 0 : this.#http1.size + this.#http1.pending > 0;
+    const isKnown = this.#isHttp2 ? this.#http2.size + this.#http2.pending > 0 : this.#http1.size + this.#http1.pending > 0;
     if (isKnown) return this.#sendAsKnown(request, exchange);
     return this.#negotiated(request).then(() => this.#sendAsKnown(request, exchange));
   };

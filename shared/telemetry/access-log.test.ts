@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { exchange, request, response } from '../../tests/support/policy.js';
+import { FakeClock } from '../clock/fake-clock.js';
+import { parseRequestHead } from '../http1/request-head.js';
+import { limitsSchema } from '../config/sections.js';
+import { accessLog } from './access-log.js';
+import { LineWriter } from './line-writer.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+function heapUsed(): number {
+  collectGarbage();
+  return process.memoryUsage().heapUsed;
+}
+
+const limits = limitsSchema.parse({});
+
+describe('the access log', () => {
+  const heads: readonly (readonly [name: string, head: (index: number) => string])[] = [
+    ['short ones of long heads', (index) => `Host: a-host-with-the-number-${index}\r\nX: ${'x'.repeat(30_000)}\r\n`],
+    ['addresses of clients that a proxy in front names', (index) => `Host: shop\r\nX-Forwarded-For: 2001:db8:1234:5678::${index.toString(16)}\r\nX: ${'x'.repeat(30_000)}\r\n`],
+    ['long ones', (index) => `Host: ${String(index).padStart(30_000, 'x')}\r\n`],
+  ];
+  for (const [name, head] of heads) {
+    test(`remembers names, but not the memory they came in: ${name}`, async () => {
+      const clock = new FakeClock();
+      const writer = new LineWriter(clock, () => {});
+      const service = accessLog(writer, { clock })(() => Promise.resolve(response(200)));
+      const before = heapUsed();
+      for (let index = 0; index < 500; index++) {
+        const data = Buffer.from(`GET / HTTP/1.1\r\n${head(index)}\r\n`, 'latin1');
+        const { method, authority, headers } = parseRequestHead(data, 0, data.length, limits);
+        const over = exchange(headers.get('x-forwarded-for'));
+        over.request = request(over, { method, authority });
+        await service(over.request, over);
+        over.finish(clock.now());
+      }
+      const growth = heapUsed() - before;
+      assert.ok(growth < 4 << 20, `${growth} bytes`);
+      // What is remembered lives as long as the layer.
+      assert.equal(typeof service, 'function');
+    });
+  }
+});

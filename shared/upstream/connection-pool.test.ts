@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { tcpOrigin } from '../../tests/support/origin.js';
+import { systemClock } from '../clock/clock.js';
+import { DeadlineSweep } from '../clock/deadline-sweep.js';
+import { upstreamSchema } from '../config/sections.js';
+import { Cancellation } from '../http/cancellation.js';
+import { ConnectionPool } from './connection-pool.js';
+
+test('a request that leaves while a connection is made for it leaves the place to the next', async () => {
+  const origin = await tcpOrigin(() => {});
+  const sweep = new DeadlineSweep(systemClock, [1_000]);
+  const pool = new ConnectionPool(origin.address, { ...upstreamSchema.parse({}), maxConnections: 1 }, { clock: systemClock, sweep });
+  const first = await pool.acquire(new Cancellation());
+  const leaving = new Cancellation();
+  const left = pool.acquire(leaving);
+  const next = pool.acquire(new Cancellation());
+  // The one that waits longest gets a connection of its own.
+  first.close();
+  leaving.cancel(new Error('gone'));
+  await assert.rejects(left, /gone/);
+  const connection = await next;
+  assert.deepEqual([connection.isUsable, pool.size, pool.pending], [true, 1, 0]);
+  pool.destroy();
+  assert.equal(pool.size, 0);
+  sweep.close();
+  await origin.close();
+});
+
+test('no connection is made for a request that has left already', async () => {
+  let connections = 0;
+  const origin = await tcpOrigin(() => connections++);
+  const sweep = new DeadlineSweep(systemClock, [1_000]);
+  const pool = new ConnectionPool(origin.address, upstreamSchema.parse({}), { clock: systemClock, sweep });
+  const cancellation = new Cancellation();
+  cancellation.cancel(new Error('gone'));
+  await assert.rejects(pool.acquire(cancellation), /gone/);
+  // Whatever was begun for it would have arrived before this one.
+  await pool.acquire(new Cancellation());
+  assert.deepEqual([pool.size, pool.pending, connections], [1, 0, 1]);
+  pool.destroy();
+  sweep.close();
+  await origin.close();
+});
