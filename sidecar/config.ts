@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { admissionPolicies } from '../shared/config/policies.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { shapedRouteSchema, shapingPolicies } from '../shared/config/shaping.js';
+import { tcpListenersSchema } from '../shared/config/tcp.js';
 import { address, duration } from '../shared/config/units.js';
 
 const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout } = upstreamSchema.shape;
@@ -35,6 +36,7 @@ export const sidecarSchema = z.strictObject({
     })
     .optional(),
   outbound: z.strictObject({ listen: proxyListenSchema }).optional(),
+  tcp: tcpListenersSchema,
   routes: sidecarDynamicSchema.shape.routes,
   upstreams: sidecarDynamicSchema.shape.upstreams,
   limits: limitsSchema.prefault({}),

@@ -7,9 +7,13 @@ import type { Layer } from '../http/service.js';
 import { Policies } from '../policy/policies.js';
 import type { QuotaCounter } from '../policy/rate-limit/rate-limit.js';
 import { accessLog } from '../telemetry/access-log.js';
-import { openLineWriter } from '../telemetry/line-writer.js';
+import { openLineWriter, type LineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { tcpAccessLog } from '../telemetry/tcp-access-log.js';
+import { TcpMetrics } from '../telemetry/tcp-metrics.js';
+import type { TcpConnection } from '../tcp/tcp-connection.js';
+import { OwnAddresses } from './own-addresses.js';
 import type { ServerTlsConfig } from '../tls/config.js';
 import { PemStore } from '../tls/pem-store.js';
 import { ServerCredentials } from '../tls/server-credentials.js';
@@ -45,13 +49,15 @@ export class DataPlane {
   readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
   readonly #pems: PemStore;
   readonly #sweep: DeadlineSweep;
+  /** Where the listeners of this process are, once they listen. */
+  readonly ownAddresses = new OwnAddresses();
   readonly #accessLog: Layer | undefined;
-  readonly #logger: Logger;
+  readonly #lines: LineWriter | undefined;
   readonly #close: () => void;
 
   constructor(
     readonly clock: Clock,
-    logger: Logger,
+    readonly logger: Logger,
     private readonly options: DataPlaneOptions,
   ) {
     const random = Math.random; // eslint-disable-line no-restricted-properties -- this is where chance enters
@@ -66,7 +72,6 @@ export class DataPlane {
     };
     const sweep = new DeadlineSweep(clock, [shortestUpstreamTimeoutMs]);
     this.#sweep = sweep;
-    this.#logger = logger;
     this.#pems = new PemStore(clock);
     const watches = new UpstreamWatches(metrics.registry, { clock, random, logger, pems: this.#pems });
     this.dependencies = {
@@ -75,6 +80,7 @@ export class DataPlane {
       sweep,
       random,
       zone: options.zone,
+      isOwnAddress: this.ownAddresses.has,
       watch: (upstream) => metrics.upstreamPanic.watch(upstream),
       onPanic,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
@@ -83,6 +89,7 @@ export class DataPlane {
       policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
     };
     const lines = options.accessLog ? openLineWriter(1, clock, options.isStdoutShared) : undefined;
+    this.#lines = lines?.writer;
     this.#accessLog = lines && accessLog(lines.writer, { clock });
     this.#close = () => lines?.close();
   }
@@ -94,8 +101,8 @@ export class DataPlane {
       rescue: rescue({
         onError: (error, exchange) => {
           // Refusals and upstream failures are in the access log; here go the defects, and why.
-          if (error.code === 'internal') this.#logger.error({ err: error.cause, requestId: exchange.requestId }, 'a request failed for a reason of our own');
-          else this.#logger.debug({ code: error.code, cause: error.cause, requestId: exchange.requestId }, 'a request failed');
+          if (error.code === 'internal') this.logger.error({ err: error.cause, requestId: exchange.requestId }, 'a request failed for a reason of our own');
+          else this.logger.debug({ code: error.code, cause: error.cause, requestId: exchange.requestId }, 'a request failed');
         },
       }),
     };
@@ -105,9 +112,22 @@ export class DataPlane {
   serverCredentials(config: ServerTlsConfig): ServerCredentials {
     return new ServerCredentials(config, this.#pems, this.options.ticketSecret ?? randomBytes(32), (error) => {
       this.metrics.certificateReload(error === undefined ? 'used' : 'refused');
-      if (error === undefined) this.#logger.info('certificates were exchanged');
-      else this.#logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
+      if (error === undefined) this.logger.info('certificates were exchanged');
+      else this.logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
     });
+  }
+
+  /** What hears of TCP connections: the metrics, and the log. For a process that has any, once. */
+  tcp(): { readonly onOpen: (connection: TcpConnection) => void; readonly onOver: (connection: TcpConnection) => void } {
+    const metrics = new TcpMetrics(this.metrics.registry);
+    const log = this.#lines && tcpAccessLog(this.#lines, this.clock);
+    return {
+      onOpen: (connection) => metrics.opened(connection),
+      onOver: (connection) => {
+        metrics.over(connection);
+        log?.(connection);
+      },
+    };
   }
 
   connectionGauge(listener: string): (delta: 1 | -1) => void {

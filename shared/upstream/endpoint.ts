@@ -3,6 +3,7 @@ import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from './connection-pool.js';
 import { EndpointHealth } from './endpoint-health.js';
+import { openStream } from './open-stream.js';
 import { PeakEwma } from './peak-ewma.js';
 
 /** Whether requests may be sent to an endpoint, as its breaker sees it. */
@@ -23,6 +24,9 @@ export class Endpoint {
   service: Service;
   /** The same without the breaker, for when so many are cut out that it is better to try than to spare. */
   pastBreaker: Service;
+  /** The two of them for a connection of its own, on which no HTTP is spoken. */
+  stream: Service;
+  streamPastBreaker: Service;
   gate: Gate = alwaysOpen;
   onChange: (() => void) | undefined;
   onClose: (() => void) | undefined;
@@ -41,6 +45,8 @@ export class Endpoint {
     this.latency = new PeakEwma();
     this.service = this.connect;
     this.pastBreaker = this.connect;
+    this.stream = this.openStream;
+    this.streamPastBreaker = this.openStream;
   }
 
   /** Health or gate are not what they were. */
@@ -57,6 +63,9 @@ export class Endpoint {
 
   /** The innermost service: sends the request over a connection of the pool. */
   readonly connect: Service = (request, exchange) => new Promise((resolve, reject) => new Attempt(this, request, exchange, resolve, reject).start());
+
+  /** The same for a stream: opens a connection of its own. */
+  readonly openStream: Service = (request, exchange) => openStream(this, request, exchange);
 
   close(): void {
     this.pool.close();
