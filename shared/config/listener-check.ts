@@ -43,7 +43,8 @@ function checkStream({ listen, upstream }: Section, path: string, upstreams: unk
 function checkNames(entries: readonly Section[]): Problem[] {
   const seen = new Set(reservedListenerNames);
   return entries.flatMap(({ name, upstream }, index) => {
-    const effective = typeof name === 'string' ? name : `tcp-${String(upstream)}`;
+    const effective = typeof name === 'string' ? name : typeof upstream === 'string' ? `tcp-${upstream}` : undefined;
+    if (effective === undefined) return [];
     const isTaken = seen.has(effective);
     seen.add(effective);
     return isTaken ? [{ path: `tcp[${index}].name`, message: `another listener goes by the name "${effective}"` }] : [];

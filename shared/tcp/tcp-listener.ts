@@ -45,10 +45,12 @@ export class TcpListener implements Listener {
   readonly #handshakes = new Map<string, { readonly raw: Socket; readonly client: Party }>();
   #isFull = false;
   #draining = false;
-  #drained: (() => void) | undefined;
+  readonly #drained: Promise<void>;
+  #setDrained: () => void = ignore;
 
   constructor(private readonly options: TcpListenerOptions) {
     const { config, clock, credentials } = options;
+    this.#drained = new Promise((resolve) => (this.#setDrained = resolve));
     const { idleTimeout, connectTimeout, handshakeTimeout } = config;
     this.#sweep = new DeadlineSweep(clock, [idleTimeout === 0 ? Infinity : idleTimeout, connectTimeout, handshakeTimeout]);
     this.#context = { config, clock, sweep: this.#sweep, open: options.open, onOver: (connection) => this.#over(connection) };
@@ -86,10 +88,8 @@ export class TcpListener implements Listener {
   drain(): Promise<void> {
     this.#draining = true;
     if (this.#server.listening) this.#server.close();
-    return new Promise((resolve) => {
-      this.#drained = resolve;
-      this.#checkDrained();
-    });
+    this.#checkDrained();
+    return this.#drained;
   }
 
   async close(): Promise<void> {
@@ -109,6 +109,7 @@ export class TcpListener implements Listener {
     }
     this.#expect(socket);
     readProxyHeader(socket, (address, port = 0) => this.#afterProxyHeader(socket, address === undefined ? client : { address: plainAddress(address), port }));
+    socket.resume();
   }
 
   #afterProxyHeader(raw: Socket, client: Party): void {
@@ -180,7 +181,7 @@ export class TcpListener implements Listener {
   }
 
   #checkDrained(): void {
-    if (this.#connections.size === 0 && this.#arriving.size === 0) this.#drained?.();
+    if (this.#draining && this.#connections.size === 0 && this.#arriving.size === 0) this.#setDrained();
   }
 }
 
