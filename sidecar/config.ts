@@ -35,7 +35,15 @@ export const sidecarSchema = z.strictObject({
         .prefault({}),
     })
     .optional(),
-  outbound: z.strictObject({ listen: proxyListenSchema }).optional(),
+  outbound: z
+    .strictObject({
+      listen: proxyListenSchema,
+      unknownHosts: z
+        .enum(['refuse', 'passthrough'])
+        .default('refuse')
+        .describe('What becomes of calls to a host that is neither in routes nor in upstreams: refuse answers 404 no_route, passthrough sends them where the DNS says, but never to this machine. For applications whose connections are intercepted.'),
+    })
+    .optional(),
   tcp: tcpListenersSchema,
   routes: sidecarDynamicSchema.shape.routes,
   upstreams: sidecarDynamicSchema.shape.upstreams,

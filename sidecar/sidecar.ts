@@ -7,6 +7,7 @@ import { listenerStack as outboundStack } from './outbound/stack.js';
 import type { ListenConfig } from '../shared/config/sections.js';
 import type { Service } from '../shared/http/service.js';
 import { via } from '../shared/intermediary/via.js';
+import { viaOnce } from '../shared/intermediary/via-once.js';
 import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
 import { isForApplication, TcpListeners, withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 import { overload } from '../shared/policy/overload/overload.js';
@@ -46,7 +47,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       sidecar.#inbound = await sidecar.#side('inbound', inbound.listen, plan, inboundStack);
     }
     if (outbound !== undefined || config.tcp.length > 0) {
-      const plan = await OutboundPlan.build(config, dataPlane.dependencies);
+      const plan = await OutboundPlan.build({ ...config, unknownHosts: outbound?.unknownHosts }, dataPlane.dependencies);
       sidecar.#outbound = outbound === undefined ? { listener: undefined, plan } : await sidecar.#side('outbound', outbound.listen, plan, outboundStack);
     }
     return sidecar;
@@ -76,7 +77,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     const inboundPlan = inbound && (await InboundPlan.build({ ...this.#inboundConfig(this.config.inbound!), policies }, dependencies, inbound.plan));
     let outboundPlan: OutboundPlan | undefined;
     try {
-      outboundPlan = outbound && (await OutboundPlan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config) }, dependencies, outbound.plan));
+      outboundPlan = outbound && (await OutboundPlan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config), unknownHosts: this.config.outbound?.unknownHosts }, dependencies, outbound.plan));
     } catch (error) {
       inboundPlan?.retire(inbound?.plan);
       throw error;
@@ -106,7 +107,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
 
   async #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Promise<Side<P>> {
     const { config, dataPlane } = this;
-    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: via(config.via) };
+    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: name === 'outbound' ? viaOnce(config.via, { instance: dataPlane.instance, maxEarlier: 0 }) : via(config.via) };
     const current = { plan };
     const listener = await createListener({
       name,

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { DiscoverDependencies } from '../discovery/discover.js';
@@ -47,6 +47,9 @@ export interface DataPlaneOptions {
 export class DataPlane {
   readonly metrics = new ProxyMetrics();
   readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
+  /** Tells this proxy from all others, and is the same in all of its workers. */
+  readonly instance: string;
+  readonly #ticketSecret: Uint8Array;
   readonly #pems: PemStore;
   readonly #sweep: DeadlineSweep;
   /** Where the listeners of this process are, once they listen. */
@@ -58,8 +61,10 @@ export class DataPlane {
   constructor(
     readonly clock: Clock,
     readonly logger: Logger,
-    private readonly options: DataPlaneOptions,
+    options: DataPlaneOptions,
   ) {
+    this.#ticketSecret = options.ticketSecret ?? randomBytes(32);
+    this.instance = createHash('sha256').update(this.#ticketSecret).update('instance').digest('base64url').slice(0, 8);
     const random = Math.random; // eslint-disable-line no-restricted-properties -- this is where chance enters
     const { metrics } = this;
     const onTransition = (upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open'): void => {
@@ -110,7 +115,7 @@ export class DataPlane {
 
   /** Throws if the files cannot be used, which the check of the configuration has seen before. */
   serverCredentials(config: ServerTlsConfig): ServerCredentials {
-    return new ServerCredentials(config, this.#pems, this.options.ticketSecret ?? randomBytes(32), (error) => {
+    return new ServerCredentials(config, this.#pems, this.#ticketSecret, (error) => {
       this.metrics.certificateReload(error === undefined ? 'used' : 'refused');
       if (error === undefined) this.logger.info('certificates were exchanged');
       else this.logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
