@@ -56,6 +56,7 @@ export class DataPlane {
   readonly ownAddresses = new OwnAddresses();
   readonly #accessLog: Layer | undefined;
   readonly #lines: LineWriter | undefined;
+  #tcpMetrics: TcpMetrics | undefined;
   readonly #close: () => void;
 
   constructor(
@@ -122,9 +123,9 @@ export class DataPlane {
     });
   }
 
-  /** What hears of TCP connections: the metrics, and the log. For a process that has any, once. */
+  /** What hears of TCP connections: the metrics, and the log. A process that has none has no metrics of them. */
   tcp(): { readonly onOpen: (connection: TcpConnection) => void; readonly onOver: (connection: TcpConnection) => void } {
-    const metrics = new TcpMetrics(this.metrics.registry);
+    const metrics = (this.#tcpMetrics ??= new TcpMetrics(this.metrics.registry));
     const log = this.#lines && tcpAccessLog(this.#lines, this.clock);
     return {
       onOpen: (connection) => metrics.opened(connection),

@@ -343,7 +343,7 @@ test('a protocol that asks for one of its own by ALPN gets TLS all the same', as
   client.destroy();
   // And towards an endpoint nothing is asked for.
   let asked: string | false | undefined;
-  const server = createTlsServer({ key: readFileSync(files.key), cert: readFileSync(files.cert) }, (socket) => {
+  const server = createTlsServer({ key: readFileSync(files.key), cert: readFileSync(files.cert), ALPNProtocols: ['http/1.1'] }, (socket) => {
     asked = socket.alpnProtocol ?? undefined;
     socket.end('x');
   }).listen(0, '127.0.0.1');

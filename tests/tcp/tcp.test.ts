@@ -250,6 +250,28 @@ test('two sidecars speak mutual TLS to each other, and neither application knows
   assert.equal(await refused.send('a').untilClosed(), '');
 });
 
+test('a sidecar that drains serves the application’s own connections until the requests that came in are finished', async (context) => {
+  const db = await origin(context, echo);
+  let answer: (() => void) | undefined;
+  const app = await origin(context, (socket) => socket.once('data', () => (answer = () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok'))));
+  const sidecar = new TestProcess('sidecar/main.js', {
+    service: 'orders', admin: listen, inbound: { listen, app: `127.0.0.1:${app.port}` },
+    tcp: [{ listen, upstream: 'db' }, { name: 'for-others', listen: { host: '0.0.0.0', port: 0 }, upstream: 'db' }],
+    upstreams: { db: { endpoints: [`127.0.0.1:${db.port}`] } },
+  });
+  const ready = await sidecar.logged('ready');
+  const caller = await RawClient.connect(portIn(ready, 'inbound'));
+  caller.send('GET / HTTP/1.1\r\nHost: orders\r\n\r\n');
+  while (answer === undefined) await new Promise((resolve) => setImmediate(resolve));
+  const exited = sidecar.stop();
+  await sidecar.logged('draining');
+  (await open(portIn(ready, 'tcp-db'))).socket.end();
+  await assert.rejects(RawClient.connect(portIn(ready, 'for-others')), /ECONNREFUSED/);
+  answer();
+  assert.match(await caller.untilClosed(), /ok$/);
+  assert.equal((await exited).code, 0);
+});
+
 const redisServer = spawnSync('redis-server', ['--version']).status === 0;
 
 test('Redis is spoken through a sidecar, a pipeline and a subscription too', { skip: redisServer ? false : 'redis-server is not installed' }, async (context) => {
