@@ -109,11 +109,12 @@ export class Bench {
   }
 
   stop(running: Running): void {
-    for (const pid of running.pids) process.kill(pid, 'SIGKILL');
+    for (const pid of withChildren(running.pids)) end(pid);
   }
 
   close(): void {
-    for (const child of this.#children) child.kill('SIGKILL');
+    // Their children first: workers do not end with a master that is killed.
+    for (const pid of this.#children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null).flatMap(({ pid }) => withChildren([pid!])).reverse()) end(pid);
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }
@@ -161,6 +162,14 @@ function withChildren(pids: readonly number[]): number[] {
     }
   }
   return all;
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
 }
 
 async function nextLine(child: ChildProcess): Promise<string> {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { admissionPolicies } from '../shared/config/policies.js';
 import { routePriority } from '../shared/config/resilience.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
+import { tcpListenersSchema } from '../shared/config/tcp.js';
 import { routeShape } from '../shared/config/shaping.js';
 import { network } from '../shared/config/units.js';
 
@@ -32,6 +33,7 @@ export const edgeSchema = z.strictObject({
 
 export const gatewaySchema = z.strictObject({
   listen: proxyListenSchema,
+  tcp: tcpListenersSchema,
   ...gatewayDynamicSchema.shape,
   ...edgeSchema.shape,
   ...processSections,

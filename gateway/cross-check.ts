@@ -1,13 +1,14 @@
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
+import { checkListeners } from '../shared/config/listener-check.js';
 import type { Problem } from '../shared/config/load.js';
 import { checkUpstreams } from '../shared/config/upstream-check.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { listen, routes, upstreams, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
+  const { listen, routes, upstreams, controlPlane, tcp } = isObject(document) ? document : ({} as Record<string, unknown>);
   const problems: Problem[] = checkRoutes(routes, upstreams);
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
@@ -21,9 +22,9 @@ export function crossCheck(document: unknown): Problem[] {
     const upstream = isObject(upstreams) ? upstreams[String(route['upstream'])] : undefined;
     problems.push(...checkDelivery({ path: `routes[${index}]`, own: route, upstream: isObject(upstream) ? upstream : undefined }));
   });
-  problems.push(...checkUpstreams(upstreams));
-  // A snapshot has no listen, and may have no routes.
-  if (listen !== undefined && controlPlane === undefined && (routes === undefined || (Array.isArray(routes) && routes.length === 0))) {
+  problems.push(...checkUpstreams(upstreams), ...checkListeners(document));
+  // A snapshot has no listen, and may have no routes; nor need a gateway that passes TCP on.
+  if (listen !== undefined && tcp === undefined && controlPlane === undefined && (routes === undefined || (Array.isArray(routes) && routes.length === 0))) {
     problems.push({ path: 'routes', message: 'at least one route is needed, or a controlPlane that provides them' });
   }
   return problems;

@@ -3,7 +3,7 @@ import { forwarded } from './forwarded.js';
 import type { edgeSchema } from './config.js';
 import { listenerStack } from './stack.js';
 import type { Service } from '../shared/http/service.js';
-import { via } from '../shared/intermediary/via.js';
+import { viaOnce } from '../shared/intermediary/via-once.js';
 import { networkList } from '../shared/listener/network-list.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
@@ -14,7 +14,8 @@ export function edgeServices(config: z.output<typeof edgeSchema>, dataPlane: Dat
   const layers = {
     ...dataPlane.layers('edge'),
     forwarded: forwarded({ trusted: networkList(config.trustedProxies), standardField: config.forwardedField }),
-    via: via(config.via),
+    // An application behind it may be a proxy, and send a request on through us with all its fields.
+    via: viaOnce(config.via, { instance: dataPlane.instance, maxEarlier: 3 }),
     tracing: tracing({ trustRequestId: false }),
     overload: overload(config.limits.maxInFlight),
   };

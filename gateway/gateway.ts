@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { GatewayConfig, GatewayDynamicConfig } from './config.js';
 import { edgeServices } from './edge.js';
 import { Plan, type PlanDependencies } from './plan.js';
+import { TcpListeners, withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import type { Proxy } from '../shared/process/proxy.js';
@@ -12,11 +13,18 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
   readonly #listener: Listener;
   readonly #dependencies: PlanDependencies;
   readonly #current: { plan: Plan };
+  readonly #tcp: TcpListeners;
 
-  private constructor(listener: Listener, current: { plan: Plan }, dependencies: PlanDependencies) {
+  private constructor(
+    listener: Listener,
+    current: { plan: Plan },
+    private readonly config: GatewayConfig,
+    private readonly dataPlane: DataPlane,
+  ) {
     this.#listener = listener;
     this.#current = current;
-    this.#dependencies = dependencies;
+    this.#dependencies = dataPlane.dependencies;
+    this.#tcp = new TcpListeners(config.tcp, dataPlane, (name) => current.plan.upstreams.get(name));
   }
 
   static async create(config: GatewayConfig, dataPlane: DataPlane): Promise<Gateway> {
@@ -31,11 +39,13 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
       onConnection: dataPlane.connectionGauge('edge'),
       onFlood: dataPlane.floodReport('edge'),
     });
-    return new Gateway(listener, current, dataPlane.dependencies);
+    return new Gateway(listener, current, config, dataPlane);
   }
 
-  async listen(): Promise<{ listen: AddressInfo }> {
-    return { listen: await this.#listener.listen() };
+  async listen(): Promise<Readonly<Record<string, AddressInfo>>> {
+    const addresses = { listen: await this.#listener.listen(), ...(await this.#tcp.listen()) };
+    for (const address of Object.values(addresses)) this.dataPlane.ownAddresses.add(address);
+    return addresses;
   }
 
   upstreams(): UpstreamDescription[] {
@@ -43,20 +53,20 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
   }
 
   /** Exchanges routes and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */
-  async apply(config: GatewayDynamicConfig): Promise<void> {
+  async apply({ routes, upstreams }: GatewayDynamicConfig): Promise<void> {
     const previous = this.#current.plan;
-    this.#current.plan = await Plan.build(config, this.#dependencies, previous);
+    this.#current.plan = await Plan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config) }, this.#dependencies, previous);
     previous.retire(this.#current.plan);
   }
 
   /** Stops accepting and resolves when the last exchange is over. */
-  drain(options?: DrainOptions): Promise<void> {
+  async drain(options?: DrainOptions): Promise<void> {
     this.#dependencies.watches.endChecks();
-    return this.#listener.drain(options);
+    await Promise.all([this.#listener.drain(options), this.#tcp.drain()]);
   }
 
   async close(): Promise<void> {
-    await this.#listener.close();
+    await Promise.all([this.#listener.close(), this.#tcp.close()]);
     this.#current.plan.retire();
   }
 }

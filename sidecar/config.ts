@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { admissionPolicies } from '../shared/config/policies.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { shapedRouteSchema, shapingPolicies } from '../shared/config/shaping.js';
+import { tcpListenersSchema } from '../shared/config/tcp.js';
 import { address, duration } from '../shared/config/units.js';
 
 const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout, protocol } = upstreamSchema.shape;
@@ -35,7 +36,16 @@ export const sidecarSchema = z.strictObject({
         .prefault({}),
     })
     .optional(),
-  outbound: z.strictObject({ listen: proxyListenSchema }).optional(),
+  outbound: z
+    .strictObject({
+      listen: proxyListenSchema,
+      unknownHosts: z
+        .enum(['refuse', 'passthrough'])
+        .default('refuse')
+        .describe('What becomes of calls to a host that is neither in routes nor in upstreams: refuse answers 404 no_route, passthrough sends them where the DNS says, but never to this machine. For applications whose connections are intercepted.'),
+    })
+    .optional(),
+  tcp: tcpListenersSchema,
   routes: sidecarDynamicSchema.shape.routes,
   upstreams: sidecarDynamicSchema.shape.upstreams,
   limits: limitsSchema.prefault({}),

@@ -1,13 +1,14 @@
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
+import { checkListeners } from '../shared/config/listener-check.js';
 import type { Problem } from '../shared/config/load.js';
 import { checkUpstreams } from '../shared/config/upstream-check.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { service, inbound, outbound, routes, upstreams, controlPlane } = isObject(document) ? document : ({} as Record<string, unknown>);
+  const { service, inbound, outbound, routes, upstreams, controlPlane, tcp } = isObject(document) ? document : ({} as Record<string, unknown>);
   const problems: Problem[] = checkRoutes(routes, upstreams);
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
     const match = isObject(route) ? route['match'] : undefined;
@@ -23,10 +24,11 @@ export function crossCheck(document: unknown): Problem[] {
   for (const [name, side] of Object.entries({ inbound, outbound })) {
     if (isObject(side) && isObject(side['listen'])) problems.push(...checkServerTls(side['listen']['tls'], `${name}.listen.tls`));
   }
-  if (inbound === undefined && outbound === undefined) {
+  problems.push(...checkListeners(document));
+  if (inbound === undefined && outbound === undefined && tcp === undefined) {
     problems.push({ path: '', message: 'a sidecar needs inbound, outbound or both' });
   }
-  if (outbound === undefined && upstreams !== undefined) {
+  if (outbound === undefined && tcp === undefined && upstreams !== undefined) {
     problems.push({ path: 'upstreams', message: 'upstreams are reached through outbound, which is missing' });
   }
   if (outbound === undefined && Array.isArray(routes) && routes.length > 0) {

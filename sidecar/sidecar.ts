@@ -7,7 +7,9 @@ import { listenerStack as outboundStack } from './outbound/stack.js';
 import type { ListenConfig } from '../shared/config/sections.js';
 import type { Service } from '../shared/http/service.js';
 import { via } from '../shared/intermediary/via.js';
+import { viaOnce } from '../shared/intermediary/via-once.js';
 import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
+import { isForApplication, TcpListeners, withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import type { Proxy } from '../shared/process/proxy.js';
@@ -15,7 +17,8 @@ import { tracing } from '../shared/telemetry/tracing.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 
 interface Side<P> {
-  readonly listener: Listener;
+  /** None where only TCP listeners lead to its upstreams. */
+  readonly listener: Listener | undefined;
   plan: P;
 }
 
@@ -23,11 +26,18 @@ interface Side<P> {
 export class Sidecar implements Proxy<SidecarDynamicConfig> {
   #inbound: Side<InboundPlan> | undefined;
   #outbound: Side<OutboundPlan> | undefined;
+  readonly #tcpForOthers: TcpListeners;
+  readonly #tcpForApplication: TcpListeners;
 
   private constructor(
     private readonly config: SidecarConfig,
     private readonly dataPlane: DataPlane,
-  ) {}
+  ) {
+    const tcpListeners = (forApplication: boolean): TcpListeners =>
+      new TcpListeners(config.tcp.filter((one) => isForApplication(one) === forApplication), dataPlane, (name) => this.#outbound?.plan.upstreams.get(name));
+    this.#tcpForOthers = tcpListeners(false);
+    this.#tcpForApplication = tcpListeners(true);
+  }
 
   static async create(config: SidecarConfig, dataPlane: DataPlane): Promise<Sidecar> {
     const sidecar = new Sidecar(config, dataPlane);
@@ -36,18 +46,23 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       const plan = await InboundPlan.build(sidecar.#inboundConfig(inbound), dataPlane.dependencies);
       sidecar.#inbound = await sidecar.#side('inbound', inbound.listen, plan, inboundStack);
     }
-    if (outbound !== undefined) {
-      const plan = await OutboundPlan.build(config, dataPlane.dependencies);
-      sidecar.#outbound = await sidecar.#side('outbound', outbound.listen, plan, outboundStack);
+    if (outbound !== undefined || config.tcp.length > 0) {
+      const plan = await OutboundPlan.build({ ...config, unknownHosts: outbound?.unknownHosts }, dataPlane.dependencies);
+      sidecar.#outbound = outbound === undefined ? { listener: undefined, plan } : await sidecar.#side('outbound', outbound.listen, plan, outboundStack);
     }
     return sidecar;
   }
 
   async listen(): Promise<Readonly<Record<string, AddressInfo>>> {
-    return {
-      ...(this.#inbound && { inbound: await this.#inbound.listener.listen() }),
-      ...(this.#outbound && { outbound: await this.#outbound.listener.listen() }),
+    const [inbound, outbound] = [this.#inbound?.listener, this.#outbound?.listener];
+    const addresses = {
+      ...(inbound && { inbound: await inbound.listen() }),
+      ...(outbound && { outbound: await outbound.listen() }),
+      ...(await this.#tcpForOthers.listen()),
+      ...(await this.#tcpForApplication.listen()),
     };
+    for (const address of Object.values(addresses)) this.dataPlane.ownAddresses.add(address);
+    return addresses;
   }
 
   upstreams(): UpstreamDescription[] {
@@ -62,7 +77,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     const inboundPlan = inbound && (await InboundPlan.build({ ...this.#inboundConfig(this.config.inbound!), policies }, dependencies, inbound.plan));
     let outboundPlan: OutboundPlan | undefined;
     try {
-      outboundPlan = outbound && (await OutboundPlan.build({ routes, upstreams }, dependencies, outbound.plan));
+      outboundPlan = outbound && (await OutboundPlan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config), unknownHosts: this.config.outbound?.unknownHosts }, dependencies, outbound.plan));
     } catch (error) {
       inboundPlan?.retire(inbound?.plan);
       throw error;
@@ -74,13 +89,13 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
   /** Takes no more calls from outside, finishes those in flight, and only then stops serving the application's own. */
   async drain(options?: DrainOptions): Promise<void> {
     this.dataPlane.dependencies.watches.endChecks();
-    await this.#inbound?.listener.drain(options);
-    await this.#outbound?.listener.drain(options);
+    await Promise.all([this.#inbound?.listener?.drain(options), this.#tcpForOthers.drain()]);
+    await Promise.all([this.#outbound?.listener?.drain(options), this.#tcpForApplication.drain()]);
   }
 
   async close(): Promise<void> {
-    await this.#inbound?.listener.close();
-    await this.#outbound?.listener.close();
+    await Promise.all([this.#inbound?.listener?.close(), this.#tcpForOthers.close()]);
+    await Promise.all([this.#outbound?.listener?.close(), this.#tcpForApplication.close()]);
     this.#inbound?.plan.retire();
     this.#outbound?.plan.retire();
   }
@@ -92,7 +107,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
 
   async #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Promise<Side<P>> {
     const { config, dataPlane } = this;
-    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: via(config.via) };
+    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: name === 'outbound' ? viaOnce(config.via, { instance: dataPlane.instance, maxEarlier: 0 }) : via(config.via) };
     const current = { plan };
     const listener = await createListener({
       name,

@@ -30,6 +30,10 @@ export const catalogue = {
   client_stalled: { ...client, status: 499, flag: 'DT', detail: 'The client did not take the answer in time.' },
   client_closed: { ...client, status: 499, flag: 'DC', detail: 'The client left before the answer was complete.' },
 
+  idle_timeout: { ...client, status: 408, flag: 'SI', detail: 'Nothing passed on the connection for as long as it may be silent.' },
+  shut_down: { ...local, status: 503, flag: 'LR', detail: 'This proxy ended, and the connection with it.' },
+
+  loop_detected: { ...client, status: 508, flag: 'LR', detail: 'The request had been through this proxy before.' },
   no_route: { ...client, status: 404, flag: 'NR', detail: 'No route matches the request.' },
   token_missing: { ...client, status: 401, flag: 'UAEX', detail: 'A bearer token is required.' },
   token_invalid: { ...client, status: 401, flag: 'UAEX', detail: 'The bearer token is not valid here.' },

@@ -18,8 +18,16 @@ export interface HttpRequest {
   readonly body: Body;
   /** The protocol that the client asks to switch to, lower-case, if its listener lets it (RFC 9110 section 7.8). */
   readonly upgrade?: string | undefined;
+  /** Set where it is no HTTP request but a connection to be made: the answer's tunnel is its other side. */
+  readonly stream?: StreamRequest | undefined;
   /** Cancelled when nobody waits for the answer any more, or an enclosing timeout struck. */
   readonly cancellation: Cancellation;
+}
+
+/** What is asked of a connection that is passed on as it is. */
+export interface StreamRequest {
+  /** Bytes that go to the endpoint before all others, and before TLS. */
+  readonly preamble: Buffer | undefined;
 }
 
 export interface HttpResponse {

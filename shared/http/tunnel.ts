@@ -9,14 +9,26 @@ import type { Socket } from 'node:net';
 export class TunnelEnd {
   /** Bytes that came from this side. */
   bytes = 0;
-  /** Hears of every read from this side. */
+  /** Hears of every read from this side, and whenever it has taken all that it was sent. */
   onActive: (() => void) | undefined;
+  /** Hears that this side is gone. */
+  onClosed: (() => void) | undefined;
   #other: TunnelEnd | undefined;
   /** What came before the other side was known: at most one read, since the socket is then paused. */
   #early: Buffer[] = [];
   #hasEnded = false;
+  #isClosed = false;
 
-  constructor(private readonly socket: Socket) {}
+  /** `breakOff` ends this side when the other one is gone in the middle of something. */
+  constructor(
+    private readonly socket: Socket,
+    private readonly breakOff: () => void = () => void socket.destroy(),
+  ) {}
+
+  /** Whether this side has said all that it had to say. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
 
   join(other: TunnelEnd): void {
     this.#attach(other);
@@ -42,17 +54,26 @@ export class TunnelEnd {
 
   /** This side can take more. */
   drained(): void {
+    this.onActive?.();
     this.#other?.socket.resume();
   }
 
   /** This side is gone, and so is the tunnel. What it had said, if it had said all it had to say, is still delivered. */
   closed(): void {
+    this.#isClosed = true;
     if (this.#hasEnded) this.#other?.socket.destroySoon();
-    else this.#other?.socket.destroy();
+    else this.#other?.breakOff();
+    this.onClosed?.();
   }
 
   destroy(): void {
-    this.socket.destroy();
+    this.breakOff();
+  }
+
+  /** Ends this side for no fault of anybody's: its peer sees a plain end, if it has taken all that it was sent. */
+  close(): void {
+    if (this.socket.writableLength === 0) this.socket.destroy();
+    else this.breakOff();
   }
 
   #attach(other: TunnelEnd): void {
@@ -61,6 +82,17 @@ export class TunnelEnd {
     this.#early = [];
     for (const data of early) other.socket.write(data);
     if (this.#hasEnded) other.socket.end();
+    if (this.#isClosed) this.closed();
     this.socket.resume();
   }
+}
+
+/** The end of a tunnel whose socket belongs to nobody else. */
+export function tunnelEndOf(socket: Socket, breakOff: () => void): TunnelEnd {
+  const end = new TunnelEnd(socket, breakOff);
+  socket.on('data', (data) => end.received(data));
+  socket.on('end', () => end.ended());
+  socket.on('drain', () => end.drained());
+  socket.on('close', () => end.closed());
+  return end;
 }

@@ -228,7 +228,7 @@ function peerOf(socket: Socket): string {
 }
 
 /** Takes away the socket of a process that is gone: binding to it would fail for ever. One that answers is left alone. */
-async function removeStaleSocket(path: string): Promise<void> {
+export async function removeStaleSocket(path: string): Promise<void> {
   const isAnswered = await new Promise<boolean>((resolve) => {
     const probe = connect(path, () => {
       probe.destroy();

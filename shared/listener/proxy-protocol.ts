@@ -10,6 +10,7 @@ export interface ProxyHeader {
   readonly length: number;
   /** The client's address; undefined when the sender speaks for itself (LOCAL, UNKNOWN), or of no internet address. */
   readonly source: string | undefined;
+  readonly sourcePort?: number;
 }
 
 const signature = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
@@ -33,10 +34,10 @@ function parseV1(data: Buffer): ProxyHeader | undefined {
   }
   const line = text.slice(0, end);
   if (/^PROXY UNKNOWN(?: |$)/.test(line)) return { length: end + 2, source: undefined };
-  const [, family, source, destination] = /^PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) \d{1,5} \d{1,5}$/.exec(line) ?? [];
+  const [, family, source, destination, sourcePort] = /^PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) (\d{1,5}) \d{1,5}$/.exec(line) ?? [];
   const isAddress = family === 'TCP4' ? isIPv4 : isIPv6;
   if (source === undefined || !isAddress(source) || !isAddress(destination!)) throw new Error('a malformed PROXY protocol header');
-  return { length: end + 2, source };
+  return { length: end + 2, source, sourcePort: Number(sourcePort) };
 }
 
 function parseV2(data: Buffer): ProxyHeader | undefined {
@@ -50,7 +51,7 @@ function parseV2(data: Buffer): ProxyHeader | undefined {
   if (isLocal || (family !== 1 && family !== 2)) return { length: 16 + length, source: undefined };
   if (length < (family === 1 ? 12 : 36)) throw new Error('a PROXY protocol header that is too short for its addresses');
   const source = family === 1 ? data.subarray(16, 20).join('.') : formatIPv6(data.subarray(16, 32));
-  return { length: 16 + length, source };
+  return { length: 16 + length, source, sourcePort: data.readUInt16BE(family === 1 ? 24 : 48) };
 }
 
 function formatIPv6(bytes: Buffer): string {
@@ -62,7 +63,7 @@ function formatIPv6(bytes: Buffer): string {
  * Reads the header off a new connection and hands the rest back to it. Calls `done` with the client's address, if the header
  * names one; destroys a connection that does not begin with one.
  */
-export function readProxyHeader(socket: Socket, done: (source: string | undefined) => void): void {
+export function readProxyHeader(socket: Socket, done: (source: string | undefined, sourcePort?: number) => void): void {
   let held = Buffer.alloc(0);
   const onData = (data: Buffer): void => {
     held = Buffer.concat([held, data]);
@@ -72,7 +73,7 @@ export function readProxyHeader(socket: Socket, done: (source: string | undefine
       socket.off('data', onData);
       socket.pause();
       if (held.length > header.length) socket.unshift(held.subarray(header.length));
-      done(header.source);
+      done(header.source, header.sourcePort);
     } catch {
       socket.destroy();
     }

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { DiscoverDependencies } from '../discovery/discover.js';
@@ -7,9 +7,13 @@ import type { Layer } from '../http/service.js';
 import { Policies } from '../policy/policies.js';
 import type { QuotaCounter } from '../policy/rate-limit/rate-limit.js';
 import { accessLog } from '../telemetry/access-log.js';
-import { openLineWriter } from '../telemetry/line-writer.js';
+import { openLineWriter, type LineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { tcpAccessLog } from '../telemetry/tcp-access-log.js';
+import { TcpMetrics } from '../telemetry/tcp-metrics.js';
+import type { TcpConnection } from '../tcp/tcp-connection.js';
+import { OwnAddresses } from './own-addresses.js';
 import type { ServerTlsConfig } from '../tls/config.js';
 import { PemStore } from '../tls/pem-store.js';
 import { ServerCredentials } from '../tls/server-credentials.js';
@@ -43,17 +47,25 @@ export interface DataPlaneOptions {
 export class DataPlane {
   readonly metrics = new ProxyMetrics();
   readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
+  /** Tells this proxy from all others, and is the same in all of its workers. */
+  readonly instance: string;
+  readonly #ticketSecret: Uint8Array;
   readonly #pems: PemStore;
   readonly #sweep: DeadlineSweep;
+  /** Where the listeners of this process are, once they listen. */
+  readonly ownAddresses = new OwnAddresses();
   readonly #accessLog: Layer | undefined;
-  readonly #logger: Logger;
+  readonly #lines: LineWriter | undefined;
+  #tcpMetrics: TcpMetrics | undefined;
   readonly #close: () => void;
 
   constructor(
     readonly clock: Clock,
-    logger: Logger,
-    private readonly options: DataPlaneOptions,
+    readonly logger: Logger,
+    options: DataPlaneOptions,
   ) {
+    this.#ticketSecret = options.ticketSecret ?? randomBytes(32);
+    this.instance = createHash('sha256').update(this.#ticketSecret).update('instance').digest('base64url').slice(0, 8);
     const random = Math.random; // eslint-disable-line no-restricted-properties -- this is where chance enters
     const { metrics } = this;
     const onTransition = (upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open'): void => {
@@ -66,7 +78,6 @@ export class DataPlane {
     };
     const sweep = new DeadlineSweep(clock, [shortestUpstreamTimeoutMs]);
     this.#sweep = sweep;
-    this.#logger = logger;
     this.#pems = new PemStore(clock);
     const watches = new UpstreamWatches(metrics.registry, { clock, random, logger, pems: this.#pems });
     this.dependencies = {
@@ -75,6 +86,7 @@ export class DataPlane {
       sweep,
       random,
       zone: options.zone,
+      isOwnAddress: this.ownAddresses.has,
       watch: (upstream) => metrics.upstreamPanic.watch(upstream),
       onPanic,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
@@ -83,6 +95,7 @@ export class DataPlane {
       policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
     };
     const lines = options.accessLog ? openLineWriter(1, clock, options.isStdoutShared) : undefined;
+    this.#lines = lines?.writer;
     this.#accessLog = lines && accessLog(lines.writer, { clock });
     this.#close = () => lines?.close();
   }
@@ -94,8 +107,8 @@ export class DataPlane {
       rescue: rescue({
         onError: (error, exchange) => {
           // Refusals and upstream failures are in the access log; here go the defects, and why.
-          if (error.code === 'internal') this.#logger.error({ err: error.cause, requestId: exchange.requestId }, 'a request failed for a reason of our own');
-          else this.#logger.debug({ code: error.code, cause: error.cause, requestId: exchange.requestId }, 'a request failed');
+          if (error.code === 'internal') this.logger.error({ err: error.cause, requestId: exchange.requestId }, 'a request failed for a reason of our own');
+          else this.logger.debug({ code: error.code, cause: error.cause, requestId: exchange.requestId }, 'a request failed');
         },
       }),
     };
@@ -103,11 +116,24 @@ export class DataPlane {
 
   /** Throws if the files cannot be used, which the check of the configuration has seen before. */
   serverCredentials(config: ServerTlsConfig): ServerCredentials {
-    return new ServerCredentials(config, this.#pems, this.options.ticketSecret ?? randomBytes(32), (error) => {
+    return new ServerCredentials(config, this.#pems, this.#ticketSecret, (error) => {
       this.metrics.certificateReload(error === undefined ? 'used' : 'refused');
-      if (error === undefined) this.#logger.info('certificates were exchanged');
-      else this.#logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
+      if (error === undefined) this.logger.info('certificates were exchanged');
+      else this.logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
     });
+  }
+
+  /** What hears of TCP connections: the metrics, and the log. A process that has none has no metrics of them. */
+  tcp(): { readonly onOpen: (connection: TcpConnection) => void; readonly onOver: (connection: TcpConnection) => void } {
+    const metrics = (this.#tcpMetrics ??= new TcpMetrics(this.metrics.registry));
+    const log = this.#lines && tcpAccessLog(this.#lines, this.clock);
+    return {
+      onOpen: (connection) => metrics.opened(connection),
+      onOver: (connection) => {
+        metrics.over(connection);
+        log?.(connection);
+      },
+    };
   }
 
   connectionGauge(listener: string): (delta: 1 | -1) => void {
@@ -118,7 +144,7 @@ export class DataPlane {
   floodReport(listener: string): (reason: 'resets' | 'control_frames', clientAddress: string) => void {
     return (reason, clientAddress) => {
       this.metrics.http2Flood(listener, reason);
-      this.#logger.warn({ listener, reason, client: clientAddress }, 'a connection that floods was closed');
+      this.logger.warn({ listener, reason, client: clientAddress }, 'a connection that floods was closed');
     };
   }
 

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { z } from 'zod';
 import type { CrossCheck } from '../config/load.js';
 import type { ControlPlaneConfig, LimitsConfig, UpstreamConfig } from '../config/sections.js';
+import type { TcpListenerConfig } from '../config/tcp.js';
 import type { DrainOptions } from '../listener/listener.js';
 import type { UpstreamDescription } from '../upstream/upstream-set.js';
 import type { DataPlane } from './data-plane.js';
@@ -33,6 +34,7 @@ export interface ProxyConfig extends ProcessConfig, Shared {
 /** The part of a configuration, or of a snapshot, whose numbers hold for a proxy as a whole. */
 export interface Shared {
   readonly limits?: LimitsConfig;
+  readonly tcp?: readonly TcpListenerConfig[];
   readonly upstreams: Readonly<Record<string, UpstreamConfig>>;
 }
 

@@ -7,8 +7,10 @@ import { formatAddress, type Address } from '../config/units.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
+import { tunnelEndOf, type TunnelEnd } from '../http/tunnel.js';
 import { ReadBuffer } from '../http1/read-buffer.js';
 import type { ClientCredentials } from '../tls/client-credentials.js';
+import { dial } from './dial.js';
 import type { EndpointPool } from './endpoint-pool.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 
@@ -28,6 +30,7 @@ export interface PoolDependencies {
   readonly sweep: DeadlineSweep;
   /** With these, TLS is spoken. */
   readonly credentials?: ClientCredentials | undefined;
+  readonly isOwnAddress?: ((host: string, port: number) => boolean) | undefined;
 }
 
 interface Waiting {
@@ -53,31 +56,35 @@ export class ConnectionPool implements EndpointPool {
   readonly #credentials: ClientCredentials | undefined;
   /** The last TLS session, to be resumed; and the version of the credentials that it was made with. */
   #session: { readonly ticket: Buffer; readonly version: number } | undefined;
+  readonly #isOwnAddress: ((host: string, port: number) => boolean) | undefined;
   #connecting = 0;
+  /** Connections that no HTTP is spoken on. */
+  #streams = 0;
   #closed = false;
 
   constructor(
     readonly address: Address,
     readonly limits: PoolLimits,
-    { clock, sweep, credentials }: PoolDependencies,
+    { clock, sweep, credentials, isOwnAddress }: PoolDependencies,
   ) {
     this.name = formatAddress(address);
     this.clock = clock;
     this.sweep = sweep;
     this.#credentials = credentials;
+    this.#isOwnAddress = isOwnAddress;
   }
 
   /** Connections that carry an exchange now. */
   get active(): number {
-    return this.#all.size - this.#idle.length;
+    return this.#all.size - this.#idle.length + this.#streams;
   }
 
   get size(): number {
-    return this.#all.size;
+    return this.#all.size + this.#streams;
   }
 
   get connections(): number {
-    return this.#all.size + this.#connecting;
+    return this.#all.size + this.#connecting + this.#streams;
   }
 
   get queued(): number {
@@ -104,7 +111,7 @@ export class ConnectionPool implements EndpointPool {
   /** A new connection, or the next one that becomes free when there may be no more. */
   acquire(cancellation: Cancellation): Promise<Http1UpstreamConnection> {
     if (cancellation.reason !== undefined) return Promise.reject(cancellation.reason);
-    if (this.#all.size + this.#connecting < this.limits.maxConnections) return this.#connect(cancellation);
+    if (this.#hasRoom) return this.#connect(cancellation);
     if (this.#waiting.length >= this.limits.maxPending) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
@@ -122,6 +129,28 @@ export class ConnectionPool implements EndpointPool {
         reject(reason);
       });
     });
+  }
+
+  /**
+   * Opens a connection that is used by itself and never given back. It counts as one that carries an exchange until it is closed; at
+   * `maxConnections` it is refused, since connections like it may last for hours.
+   */
+  async openStream(preamble: Buffer | undefined, cancellation: Cancellation): Promise<TunnelEnd> {
+    if (!this.#hasRoom && !this.closeOldestIdle()) throw new ProxyError('upstream_queue_full');
+    this.#connecting++;
+    try {
+      const { clock, sweep, address, limits } = this;
+      const { socket, breakOff } = await dial(address, { clock, sweep, connectTimeoutMs: limits.connectTimeout, credentials: this.#credentials, preamble, cancellation, isOwnAddress: this.#isOwnAddress });
+      this.#streams++;
+      socket.once('close', () => {
+        this.#streams--;
+        this.#serveWaiting();
+      });
+      return tunnelEndOf(socket, breakOff);
+    } finally {
+      this.#connecting--;
+      this.#serveWaiting();
+    }
   }
 
   giveBack(connection: Http1UpstreamConnection, now: number): void {
@@ -174,9 +203,13 @@ export class ConnectionPool implements EndpointPool {
     for (const connection of [...this.#all]) connection.close();
   }
 
+  get #hasRoom(): boolean {
+    return this.#all.size + this.#connecting + this.#streams < this.limits.maxConnections;
+  }
+
   /** A place became free: whoever waits longest gets a connection of their own. */
   #serveWaiting(): void {
-    if (this.#waiting.length === 0 || this.#all.size + this.#connecting >= this.limits.maxConnections) return;
+    if (this.#waiting.length === 0 || !this.#hasRoom) return;
     const { resolve, reject, cancellation } = this.#waiting.shift()!;
     this.#connect(cancellation).then((connection) => {
       // One whose request has left in this moment would be in use for ever.

@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.js';
 import type { UpstreamConfig } from '../config/sections.js';
 import { grpcTimeLeft } from '../grpc/grpc.js';
 import { isServerFault } from '../grpc/status.js';
-import { stack } from '../http/service.js';
+import { stack, type Service } from '../http/service.js';
 import { attemptTimeout } from '../policy/attempt-timeout/attempt-timeout.js';
 import { breaker } from '../policy/breaker/breaker.js';
 import type { Endpoint } from './endpoint.js';
@@ -29,22 +29,28 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
         onTransition(upstream, endpoint.name, state);
       },
     });
-  const attempt = stack(
-    [
-      watch?.outlierDetection, // sees each attempt, and one that timed out is a failed one
-      config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // times the connection alone
-      config.protocol === 'h1' ? undefined : grpcTimeLeft({ clock }), // innermost: what was waited before is not left any more
-    ],
-    endpoint.connect,
-  );
-  endpoint.service = stack(
-    [
-      watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
-      gate?.layer, // sees each attempt too; what it refuses was none
-    ],
-    attempt,
-  );
-  endpoint.pastBreaker = stack([watch?.bulkhead], attempt);
+  const guarded = (connection: Service): [service: Service, pastBreaker: Service] => {
+    const attempt = stack(
+      [
+        watch?.outlierDetection, // sees each attempt, and one that timed out is a failed one
+        config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // times the connection alone
+        config.protocol === 'h1' ? undefined : grpcTimeLeft({ clock }), // innermost: what was waited before is not left any more
+      ],
+      connection,
+    );
+    return [
+      stack(
+        [
+          watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
+          gate?.layer, // sees each attempt too; what it refuses was none
+        ],
+        attempt,
+      ),
+      stack([watch?.bulkhead], attempt),
+    ];
+  };
+  [endpoint.service, endpoint.pastBreaker] = guarded(endpoint.connect);
+  [endpoint.stream, endpoint.streamPastBreaker] = guarded(endpoint.openStream);
   if (gate !== undefined) endpoint.gate = gate;
   if (gate === undefined && watch === undefined) return;
   endpoint.onClose = () => {

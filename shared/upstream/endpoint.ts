@@ -8,6 +8,7 @@ import { EndpointHealth } from './endpoint-health.js';
 import type { EndpointPool } from './endpoint-pool.js';
 import { Http2Pool } from './http2/http2-pool.js';
 import { NegotiatingPool } from './http2/negotiating-pool.js';
+import { openStream } from './open-stream.js';
 import { PeakEwma } from './peak-ewma.js';
 
 /** Whether requests may be sent to an endpoint, as its breaker sees it. */
@@ -30,6 +31,10 @@ export class Endpoint {
   readonly connect: Service;
   /** The same without the breaker, for when so many are cut out that it is better to try than to spare. */
   pastBreaker: Service;
+  /** The three of them for a connection of its own, on which no HTTP is spoken. */
+  readonly openStream: Service;
+  stream: Service;
+  streamPastBreaker: Service;
   gate: Gate = alwaysOpen;
   onChange: (() => void) | undefined;
   onClose: (() => void) | undefined;
@@ -37,6 +42,8 @@ export class Endpoint {
   availableSince: number;
   #isAvailable = true;
   readonly #clock: Clock;
+  /** Where connections are made that no HTTP is spoken on. */
+  readonly #streams: ConnectionPool;
 
   constructor(
     readonly address: Address,
@@ -63,6 +70,10 @@ export class Endpoint {
     this.latency = new PeakEwma();
     this.service = this.connect;
     this.pastBreaker = this.connect;
+    this.#streams = this.pool instanceof ConnectionPool ? this.pool : new ConnectionPool(address, limits, dependencies);
+    this.openStream = this.#timed((request, exchange) => openStream(this.#streams, request, exchange));
+    this.stream = this.openStream;
+    this.streamPastBreaker = this.openStream;
   }
 
   /** Health or gate are not what they were. */
@@ -74,10 +85,11 @@ export class Endpoint {
   }
 
   get inFlight(): number {
-    return this.pool.active + this.pool.pending;
+    const streams = this.#streams === this.pool ? 0 : this.#streams.active + this.#streams.pending;
+    return this.pool.active + this.pool.pending + streams;
   }
 
-  /** Sends a request by a pool that sees to the rest by itself. */
+  /** Sends by a pool that sees to the rest by itself. */
   #timed(send: Service): Service {
     return (request, exchange) => {
       const startedAt = this.#clock.now();

@@ -5,6 +5,8 @@ import type { EndpointConfig } from '../config/endpoints.js';
 import type { UpstreamConfig } from '../config/sections.js';
 import { formatAddress, type Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
+import type { Exchange } from '../http/exchange.js';
+import type { HttpRequest } from '../http/message.js';
 import { stack, type Service } from '../http/service.js';
 import { ClientCredentials } from '../tls/client-credentials.js';
 import type { PemStore } from '../tls/pem-store.js';
@@ -26,6 +28,8 @@ export interface UpstreamDependencies {
   /** Told of every upstream that comes to life; what it returns runs at its end. */
   readonly watch?: ((upstream: Upstream) => () => void) | undefined;
   readonly onPanic?: ((upstream: string, isPanic: boolean) => void) | undefined;
+  /** Whether an address is one of this proxy's own listeners: what was sent there would come back. */
+  readonly isOwnAddress?: ((host: string, port: number) => boolean) | undefined;
 }
 
 /** Counts what befell the endpoints of an upstream. All versions that share endpoints share one, and see by it that they must look anew. */
@@ -109,16 +113,25 @@ export class Upstream {
     const { balance } = this.config;
     const selection = this.#selectionOf(subset);
     const send: Service = (request, exchange) => {
-      exchange.upstream = this.name;
-      if (this.#isStale()) this.#refresh();
-      const member = selection.choose(request, exchange);
+      const member = this.#choose(selection, request, exchange);
       if (member === undefined) return Promise.reject(new ProxyError(selection.refusal));
-      exchange.tried.push(member.name);
       const { endpoint } = member;
       if (selection.isPanic && !endpoint.gate.accepts()) return endpoint.pastBreaker(request, exchange);
       return endpoint.service(request, exchange);
     };
     return stack([stickyCookie(balance.hash, this.#dependencies.random)], send);
+  }
+
+  /** Chooses an endpoint that has these labels and opens a connection there: for what is not HTTP. */
+  streamOver(subset: Subset | undefined): Service {
+    const selection = this.#selectionOf(subset ?? this.config.balance.subset);
+    return (request, exchange) => {
+      const member = this.#choose(selection, request, exchange);
+      if (member === undefined) return Promise.reject(new ProxyError(selection.refusal));
+      const { endpoint } = member;
+      if (selection.isPanic && !endpoint.gate.accepts()) return endpoint.streamPastBreaker(request, exchange);
+      return endpoint.stream(request, exchange);
+    };
   }
 
   /** How traffic is divided between zones and priorities at the moment, nearest first. */
@@ -139,6 +152,14 @@ export class Upstream {
     for (const [address, { endpoint }] of this.#members) {
       if (successor === undefined || successor.#members.get(address)?.endpoint !== endpoint) endpoint.close();
     }
+  }
+
+  #choose(selection: Selection, request: HttpRequest, exchange: Exchange): Member | undefined {
+    exchange.upstream = this.name;
+    if (this.#isStale()) this.#refresh();
+    const member = selection.choose(request, exchange);
+    if (member !== undefined) exchange.tried.push(member.name);
+    return member;
   }
 
   #selectionOf(subset: Subset | undefined): Selection {

@@ -4,6 +4,7 @@ import type { ShapedRoute } from '../../shared/config/shaping.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Service } from '../../shared/http/service.js';
 import { discover, type DiscoverDependencies } from '../../shared/discovery/discover.js';
+import { deadline } from '../../shared/policy/deadline/deadline.js';
 import { delivery } from '../../shared/policy/delivery.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import { destination } from '../../shared/routing/destination.js';
@@ -12,6 +13,8 @@ import { hostOf, RouteTable } from '../../shared/routing/route-table.js';
 import type { UpstreamWatches } from '../../shared/upstream/health/upstream-watches.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
+import { defaultTimeoutMs } from '../../shared/upstream/timeouts.js';
+import { Passthrough } from './passthrough.js';
 import { routeStack, sideStack } from './stack.js';
 
 interface Destination {
@@ -19,7 +22,7 @@ interface Destination {
   readonly service: Service;
 }
 
-type OutboundConfig = Pick<SidecarDynamicConfig, 'routes' | 'upstreams'>;
+type OutboundConfig = Pick<SidecarDynamicConfig, 'routes' | 'upstreams'> & { readonly unknownHosts?: 'refuse' | 'passthrough' | undefined };
 type OutboundDependencies = UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
 
 /** One version of the services that the application may call. */
@@ -28,10 +31,11 @@ export class OutboundPlan {
     readonly upstreams: UpstreamSet,
     private readonly services: ReadonlyMap<string, Service>,
     private readonly table: RouteTable<Destination> | undefined,
+    private readonly unknownHost: Service,
     private readonly generation: Generation,
   ) {}
 
-  static async build({ routes, upstreams: configs }: OutboundConfig, dependencies: OutboundDependencies, previous?: OutboundPlan): Promise<OutboundPlan> {
+  static async build({ routes, upstreams: configs, unknownHosts }: OutboundConfig, dependencies: OutboundDependencies, previous?: OutboundPlan): Promise<OutboundPlan> {
     const generation = new Generation(previous?.generation);
     let upstreams: UpstreamSet | undefined;
     try {
@@ -48,8 +52,9 @@ export class OutboundPlan {
         const name = routeName(route);
         table?.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
+      const unknownHost = unknownHosts === 'passthrough' ? await passthroughService(generation, dependencies) : refuse;
       discovered.feed(upstreams);
-      return new OutboundPlan(upstreams, services, table, generation);
+      return new OutboundPlan(upstreams, services, table, unknownHost, generation);
     } catch (error) {
       upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
@@ -66,7 +71,7 @@ export class OutboundPlan {
     }
     const name = hostOf(request.authority);
     const service = this.services.get(name);
-    if (service === undefined) return Promise.reject(new ProxyError('no_route'));
+    if (service === undefined) return this.unknownHost(request, exchange);
     exchange.route = name;
     return service(request, exchange);
   };
@@ -75,6 +80,15 @@ export class OutboundPlan {
     this.upstreams.retire(successor?.upstreams);
     this.generation.retire(successor?.generation);
   }
+}
+
+const refuse: Service = () => Promise.reject(new ProxyError('no_route'));
+
+/** Strangers are told nothing of the mesh, and what they answer is nobody's to try again. */
+async function passthroughService(generation: Generation, dependencies: OutboundDependencies): Promise<Service> {
+  const passthrough = await generation.keep('passthrough', () => new Passthrough(dependencies));
+  const none = { grpc: undefined, priority: undefined, concurrency: undefined, retry: undefined, hedge: undefined, announce: undefined };
+  return sideStack({ ...none, deadline: deadline(defaultTimeoutMs, dependencies) }, passthrough.service);
 }
 
 async function routeService(name: string, route: ShapedRoute, upstreams: UpstreamSet, generation: Generation, dependencies: OutboundDependencies): Promise<Service> {

@@ -20,6 +20,7 @@ export function shareOf<T extends Shared>(whole: T, workers: number): T {
   return {
     ...whole,
     ...(whole.limits && { limits: limitsShare(whole.limits) }),
+    ...(whole.tcp && { tcp: whole.tcp.map((listener) => ({ ...listener, maxConnections: share(listener.maxConnections) })) }),
     upstreams: Object.fromEntries(Object.entries(whole.upstreams).map(([name, upstream]) => [name, upstreamShare(upstream)])),
   };
 }

@@ -172,11 +172,13 @@ describe('workers', () => {
 
   test('a reload that cannot listen changes nothing', async () => {
     const gateway = await startGateway({ routes: [{ upstream: 'origin' }], upstreams: upstreams() });
-    gateway.process.reload({ ...gateway.config, listen: { ...listen, port: origin.port } });
+    const other = await httpOrigin(() => {});
+    gateway.process.reload({ ...gateway.config, listen: { ...listen, port: other.port } });
     const { reason } = await gateway.process.logged('the configuration could not be exchanged; the old one stays');
     assert.match(String(reason), /EADDRINUSE/);
     assert.equal(await (await fetch(gateway.url)).text(), 'hello');
     assert.equal((await gateway.process.stop()).code, 0);
+    await other.close();
   });
 
   test('SIGTERM finishes what is in flight', async () => {
@@ -206,10 +208,12 @@ describe('workers', () => {
   });
 
   test('a port that is taken ends the start', async () => {
-    const process = new TestProcess('gateway/main.js', { listen: { ...listen, port: origin.port }, admin: listen, workers: 2, routes: [{ upstream: 'origin' }], upstreams: upstreams() });
+    const other = await httpOrigin(() => {});
+    const process = new TestProcess('gateway/main.js', { listen: { ...listen, port: other.port }, admin: listen, workers: 2, routes: [{ upstream: 'origin' }], upstreams: upstreams() });
     const { code, stderr } = await process.exited;
+    await other.close();
     assert.equal(code, 69);
-    assert.match(stderr, new RegExp(`could not listen on 127.0.0.1:${origin.port}: the port is taken`));
+    assert.match(stderr, new RegExp(`could not listen on 127.0.0.1:${other.port}: the port is taken`));
   });
 
   test('a Unix domain socket that a crash left behind is taken over once', async () => {

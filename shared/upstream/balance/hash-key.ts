@@ -2,18 +2,22 @@ import type { HashConfig } from '../../config/balance.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest } from '../../http/message.js';
 
-/** What keeps a request on its endpoint; undefined when it has nothing of the kind. */
+/** What keeps a request on its endpoint; undefined when it has nothing of the kind. For a connection that is no HTTP's it is always the client's address. */
 export type HashKey = (request: HttpRequest, exchange: Exchange) => string | undefined;
 
 export function hashKey(config: HashConfig): HashKey {
   if (config === 'ip') return (_request, exchange) => exchange.clientAddress;
-  if (config === 'path') return (request) => request.path;
+  if (config === 'path') return (request, exchange) => request.path || streamKey(request, exchange);
   if ('header' in config) {
     const { header } = config;
-    return ({ headers }) => headers.get(header) || undefined;
+    return (request, exchange) => request.headers.get(header) || streamKey(request, exchange);
   }
   const { cookie } = config;
-  return (request, exchange) => cookieOf(request, cookie) ?? exchange.stickyKey;
+  return (request, exchange) => cookieOf(request, cookie) ?? exchange.stickyKey ?? streamKey(request, exchange);
+}
+
+function streamKey({ stream }: HttpRequest, { clientAddress }: Exchange): string | undefined {
+  return stream === undefined ? undefined : clientAddress;
 }
 
 /** The value of a cookie, or undefined if it is missing or empty (RFC 6265 section 5.4). */

@@ -1,0 +1,104 @@
+import { checkServerTls } from '../tls/check.js';
+import { reservedListenerNames } from './tcp.js';
+import type { Problem } from './load.js';
+import { address, formatAddress, type Address } from './units.js';
+
+/*
+ * What no schema of single values can see about listeners: two that take the same port, upstreams that are not there, and
+ * endpoints that are the proxy itself. Takes any document, also a wrong one: what is no listener is the schema's to refuse.
+ */
+
+interface Listening {
+  readonly path: string;
+  readonly at: Address;
+}
+
+type Section = Readonly<Record<string, unknown>>;
+
+export function checkListeners(document: unknown): Problem[] {
+  const { listen, inbound, outbound, admin, tcp, upstreams, controlPlane } = isObject(document) ? document : ({} as Section);
+  const entries = (Array.isArray(tcp) ? (tcp as unknown[]) : []).map((entry) => (isObject(entry) ? entry : {}));
+  const streams = entries.flatMap((entry, index) => listening(entry['listen'], `tcp[${index}].listen`));
+  const outside = [...listening(listen, 'listen'), ...listening(isObject(outbound) ? outbound['listen'] : undefined, 'outbound.listen'), ...streams];
+  const app = listening(isObject(inbound) ? inbound['listen'] : undefined, 'inbound.listen');
+  return [
+    ...entries.flatMap((entry, index) => checkStream(entry, `tcp[${index}]`, upstreams, controlPlane !== undefined)),
+    ...checkNames(entries),
+    ...checkTwice([...listening(admin, 'admin'), ...app, ...outside]),
+    ...checkSelf(upstreams, outside),
+    ...checkApp(inbound, [...app, ...outside]),
+  ];
+}
+
+function checkStream({ listen, upstream }: Section, path: string, upstreams: unknown, isControlled: boolean): Problem[] {
+  const problems = isObject(listen) ? checkServerTls(listen['tls'], `${path}.listen.tls`) : [];
+  const known = isObject(upstreams) ? Object.keys(upstreams) : [];
+  // A control plane may yet bring it.
+  if (typeof upstream === 'string' && !known.includes(upstream) && !isControlled) {
+    problems.push({ path: `${path}.upstream`, message: `there is no upstream "${upstream}"; there ${known.length === 0 ? 'are none' : `is ${known.join(', ')}`}` });
+  }
+  return problems;
+}
+
+function checkNames(entries: readonly Section[]): Problem[] {
+  const seen = new Set(reservedListenerNames);
+  return entries.flatMap(({ name, upstream }, index) => {
+    const effective = typeof name === 'string' ? name : typeof upstream === 'string' ? `tcp-${upstream}` : undefined;
+    if (effective === undefined) return [];
+    const isTaken = seen.has(effective);
+    seen.add(effective);
+    return isTaken ? [{ path: `tcp[${index}].name`, message: `another listener goes by the name "${effective}"` }] : [];
+  });
+}
+
+function checkTwice(all: readonly Listening[]): Problem[] {
+  return all.flatMap(({ path, at }, index) => {
+    const other = all.slice(0, index).find((before) => collide(before.at, at));
+    return other === undefined ? [] : [{ path, message: `${formatAddress(at)} is taken by ${other.path}` }];
+  });
+}
+
+/** Endpoints that are listeners of this proxy: what is sent there comes back for ever. */
+function checkSelf(upstreams: unknown, own: readonly Listening[]): Problem[] {
+  return Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => {
+    const endpoints = isObject(upstream) && Array.isArray(upstream['endpoints']) ? (upstream['endpoints'] as unknown[]) : [];
+    return endpoints.flatMap((endpoint, index) => selfAt(isObject(endpoint) ? endpoint['address'] : endpoint, `upstreams.${name}.endpoints[${index}]`, own));
+  });
+}
+
+function checkApp(inbound: unknown, own: readonly Listening[]): Problem[] {
+  return isObject(inbound) ? selfAt(inbound['app'], 'inbound.app', own) : [];
+}
+
+function selfAt(endpoint: unknown, path: string, own: readonly Listening[]): Problem[] {
+  const parsed = address.safeParse(endpoint);
+  const self = parsed.success ? own.find(({ at }) => reaches(parsed.data, at)) : undefined;
+  return self === undefined ? [] : [{ path, message: `is this proxy's own ${self.path}: what is sent there would come back` }];
+}
+
+function listening(section: unknown, path: string): Listening[] {
+  if (!isObject(section)) return [];
+  const { host = '127.0.0.1', port, path: file } = section;
+  if (typeof file === 'string') return [{ path, at: { path: file } }];
+  return typeof host === 'string' && typeof port === 'number' && port > 0 ? [{ path, at: { host, port } }] : [];
+}
+
+/** Whether not both can listen. */
+function collide(one: Address, other: Address): boolean {
+  if (one.path !== undefined || other.path !== undefined) return one.path === other.path;
+  return one.port === other.port && (one.host === other.host || isAny(one.host) || isAny(other.host));
+}
+
+/** Whether what is sent to an address arrives at a listener. Another machine's address may be anything. */
+function reaches(endpoint: Address, own: Address): boolean {
+  if (endpoint.path !== undefined || own.path !== undefined) return endpoint.path === own.path;
+  if (endpoint.port !== own.port) return false;
+  return endpoint.host === own.host || (isLocal(endpoint.host) && (isAny(own.host) || isLocal(own.host)));
+}
+
+const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::';
+const isLocal = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\./.test(host) || isAny(host);
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

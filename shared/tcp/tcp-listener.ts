@@ -1,0 +1,199 @@
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
+import type { Clock } from '../clock/clock.js';
+import { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { TcpListenerConfig } from '../config/tcp.js';
+import type { Service } from '../http/service.js';
+import { removeStaleSocket } from '../listener/http1-listener.js';
+import type { Listener } from '../listener/listener.js';
+import { networkList, plainAddress } from '../listener/network-list.js';
+import { readProxyHeader } from '../listener/proxy-protocol.js';
+import type { Logger } from '../telemetry/logger.js';
+import type { ServerCredentials } from '../tls/server-credentials.js';
+import type { Party } from './proxy-header.js';
+import { TcpConnection, type TcpContext } from './tcp-connection.js';
+
+export interface TcpListenerOptions {
+  readonly config: TcpListenerConfig;
+  readonly credentials?: ServerCredentials | undefined;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Opens the other side of a connection; undefined while there is no upstream of that name. */
+  readonly open: () => Service | undefined;
+  /** Hears of every connection that got this far. */
+  readonly onOpen: (connection: TcpConnection) => void;
+  /** Hears of every connection that is over, once. */
+  readonly onOver: (connection: TcpConnection) => void;
+}
+
+/**
+ * Accepts connections on which anything may be spoken, and joins each to an endpoint of its upstream.
+ *
+ * A connection first passes the PROXY protocol, if its peer is one that sends it, and TLS, if there is any. It is accepted paused:
+ * until an endpoint is there, what the client sends waits in the kernel.
+ */
+export class TcpListener implements Listener {
+  readonly #server: Server;
+  readonly #tls: TlsServer | undefined;
+  readonly #sweep: DeadlineSweep;
+  readonly #context: TcpContext;
+  readonly #sendsProxyHeader: (address: string) => boolean;
+  readonly #connections = new Set<TcpConnection>();
+  /** Connections whose TLS handshake or PROXY header is still to come, and the deadlines of these. */
+  readonly #arriving = new Map<Socket, { deadline: number; readonly onDeadline: () => void }>();
+  /** What lies under TLS, and who the client is, by the peer's address and port, while the handshake goes on. */
+  readonly #handshakes = new Map<string, { readonly raw: Socket; readonly client: Party }>();
+  #isFull = false;
+  #draining = false;
+  readonly #drained: Promise<void>;
+  #setDrained: () => void = ignore;
+
+  constructor(private readonly options: TcpListenerOptions) {
+    const { config, clock, credentials } = options;
+    this.#drained = new Promise((resolve) => (this.#setDrained = resolve));
+    const { idleTimeout, connectTimeout, handshakeTimeout } = config;
+    this.#sweep = new DeadlineSweep(clock, [idleTimeout === 0 ? Infinity : idleTimeout, connectTimeout, handshakeTimeout]);
+    this.#context = { config, clock, sweep: this.#sweep, open: options.open, onOver: (connection) => this.#over(connection) };
+    this.#sendsProxyHeader = networkList(config.listen.proxyProtocol?.from ?? []);
+    // What is spoken inside TLS is not for us to say.
+    this.#tls = credentials && createTlsServer({ allowHalfOpen: true, highWaterMark, ...credentials.options, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs }, (socket) => this.#afterTls(socket, credentials));
+    this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
+    if (this.#tls !== undefined) credentials!.serve(this.#tls);
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true, highWaterMark }, (socket) => this.#afterTcp(socket));
+  }
+
+  get isDraining(): boolean {
+    return this.#draining;
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  async listen(): Promise<AddressInfo> {
+    const { host, port, path } = this.options.config.listen;
+    if (path !== undefined) await removeStaleSocket(path);
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(path === undefined ? { host, port, backlog } : { path, backlog }, () => {
+        this.#server.off('error', reject);
+        this.#server.on('error', ignore);
+        resolve();
+      });
+    });
+    return path === undefined ? (this.#server.address() as AddressInfo) : { address: path, family: 'unix', port: 0 };
+  }
+
+  /** Stops accepting, and resolves when the last connection has ended by itself: nothing tells its two sides that they should. */
+  drain(): Promise<void> {
+    this.#draining = true;
+    if (this.#server.listening) this.#server.close();
+    this.#checkDrained();
+    return this.#drained;
+  }
+
+  async close(): Promise<void> {
+    const drained = this.drain();
+    for (const connection of this.#connections) connection.end('shut_down');
+    for (const socket of this.#arriving.keys()) socket.destroy();
+    await drained;
+    this.#sweep.close();
+  }
+
+  #afterTcp(socket: Socket): void {
+    socket.on('error', ignore);
+    const client = { address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 };
+    if (!this.#sendsProxyHeader(client.address)) {
+      this.#afterProxyHeader(socket, client);
+      return;
+    }
+    this.#expect(socket);
+    readProxyHeader(socket, (address, port = 0) => this.#afterProxyHeader(socket, address === undefined ? client : { address: plainAddress(address), port }));
+    socket.resume();
+  }
+
+  #afterProxyHeader(raw: Socket, client: Party): void {
+    if (this.#tls === undefined) {
+      this.#accept(raw, raw, client);
+      return;
+    }
+    this.#expect(raw);
+    const peer = peerOf(raw);
+    this.#handshakes.set(peer, { raw, client });
+    raw.once('close', () => this.#handshakes.delete(peer));
+    this.#tls.emit('connection', raw);
+  }
+
+  #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
+    socket.on('error', ignore);
+    const handshake = this.#handshakes.get(peerOf(socket));
+    if (handshake === undefined || credentials.refuses(socket)) socket.destroy();
+    else this.#accept(socket, handshake.raw, handshake.client);
+  }
+
+  #accept(socket: Socket, raw: Socket, client: Party): void {
+    const connection = new TcpConnection({ socket, raw, client }, this.#context);
+    // Noted before the old entry goes: in between, a drain would see nothing.
+    this.#connections.add(connection);
+    this.#arrived(raw);
+    this.options.onOpen(connection);
+    if (this.#isOverFull()) {
+      connection.end('overloaded');
+      return;
+    }
+    this.#sweep.add(connection);
+    void connection.open();
+    // It was accepted paused.
+    socket.resume();
+  }
+
+  #isOverFull(): boolean {
+    const { config, logger } = this.options;
+    const isFull = this.#connections.size > config.maxConnections;
+    if (isFull && !this.#isFull) logger.warn({ listener: config.name, maxConnections: config.maxConnections }, 'a TCP listener is full: further connections are closed');
+    this.#isFull = isFull;
+    return isFull;
+  }
+
+  #over(connection: TcpConnection): void {
+    this.#connections.delete(connection);
+    this.#sweep.delete(connection);
+    this.options.onOver(connection);
+    this.#checkDrained();
+  }
+
+  #expect(socket: Socket): void {
+    if (this.#arriving.has(socket)) return;
+    const late = { deadline: this.options.clock.now() + this.options.config.handshakeTimeout, onDeadline: () => socket.destroy() };
+    this.#arriving.set(socket, late);
+    this.#sweep.add(late);
+    socket.once('close', () => {
+      this.#arrived(socket);
+      this.#checkDrained();
+    });
+  }
+
+  #arrived(socket: Socket): void {
+    const late = this.#arriving.get(socket);
+    if (late === undefined) return;
+    this.#arriving.delete(socket);
+    this.#sweep.delete(late);
+  }
+
+  #checkDrained(): void {
+    if (this.#draining && this.#connections.size === 0 && this.#arriving.size === 0) this.#setDrained();
+  }
+}
+
+const backlog = 1_024;
+/** Two reads: with one, every write would make its source wait. */
+const highWaterMark = 131_072;
+/** Node's own limit is not needed: ours covers the PROXY protocol too. */
+const maxHandshakeMs = 2 ** 31 - 1;
+
+function peerOf(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort}`;
+}
+
+/** Socket errors are followed by `close`, where they are dealt with. */
+const ignore = (): void => {};

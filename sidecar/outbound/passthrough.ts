@@ -1,0 +1,118 @@
+import { lookup } from 'node:dns/promises';
+import { BlockList, isIPv6 } from 'node:net';
+import { plainEndpoint, type EndpointConfig } from '../../shared/config/endpoints.js';
+import { upstreamSchema } from '../../shared/config/sections.js';
+import { ProxyError } from '../../shared/errors/proxy-error.js';
+import type { Cancellation } from '../../shared/http/cancellation.js';
+import type { Service } from '../../shared/http/service.js';
+import { plainAddress } from '../../shared/listener/network-list.js';
+import { hostOf } from '../../shared/routing/route-table.js';
+import { Upstream, type UpstreamDependencies } from '../../shared/upstream/upstream.js';
+
+export interface PassthroughDependencies extends UpstreamDependencies {
+  /** All addresses of a name; default: what the system's resolver says, its hosts file and search domains included. */
+  readonly resolve?: (name: string) => Promise<readonly string[]>;
+}
+
+/** Hosts that are remembered with their connections; the one not used for longest is forgotten first. */
+const maxHosts = 256;
+/** Look-ups at a time: they take threads of the process, and a name server that hangs must not take all of the memory too. */
+const maxLookups = 64;
+const maxAddresses = 16;
+/** Age (ms) at which a host is looked up anew; the addresses of before serve meanwhile, and when that fails. */
+const refreshMs = 30_000;
+
+/** Where nothing is ever passed to: this machine, and what is no single machine. */
+const never = new BlockList();
+for (const [address, prefix] of [['0.0.0.0', 8], ['127.0.0.0', 8], ['224.0.0.0', 4], ['255.255.255.255', 32]] as const) never.addSubnet(address, prefix, 'ipv4');
+for (const [address, prefix] of [['::', 128], ['::1', 128], ['ff00::', 8]] as const) never.addSubnet(address, prefix, 'ipv6');
+
+interface Host {
+  readonly upstream: Upstream;
+  refreshAt: number;
+}
+
+/**
+ * Sends calls for hosts that are no upstream where the DNS says: an application whose connections are intercepted calls others than
+ * those that its sidecar was told of. Each host, with its port, is an upstream of its own; they share one name in logs and metrics.
+ */
+export class Passthrough {
+  readonly #hosts = new Map<string, Host>();
+  readonly #lookups = new Map<string, Promise<Host>>();
+  readonly #resolve: (name: string) => Promise<readonly string[]>;
+
+  constructor(private readonly dependencies: PassthroughDependencies) {
+    this.#resolve = dependencies.resolve ?? systemResolver;
+  }
+
+  readonly service: Service = async (request, exchange) => {
+    exchange.route = exchange.upstream = 'passthrough';
+    const host = this.#known(request.authority) ?? (await this.#found(request.authority, request.cancellation));
+    return host.upstream.balance(request, exchange);
+  };
+
+  close(): void {
+    for (const { upstream } of this.#hosts.values()) upstream.retire();
+    this.#hosts.clear();
+  }
+
+  #known(authority: string): Host | undefined {
+    const host = this.#hosts.get(authority);
+    if (host === undefined) return undefined;
+    // Behind all others: it is the one used last.
+    this.#hosts.delete(authority);
+    this.#hosts.set(authority, host);
+    const now = this.dependencies.clock.now();
+    if (now >= host.refreshAt && this.#lookups.size < maxLookups) {
+      host.refreshAt = now + refreshMs;
+      this.#endpointsOf(authority).then((endpoints) => host.upstream.setEndpoints(endpoints), () => {});
+    }
+    return host;
+  }
+
+  #found(authority: string, cancellation: Cancellation): Promise<Host> {
+    let search = this.#lookups.get(authority);
+    if (search === undefined) {
+      if (this.#lookups.size >= maxLookups) return Promise.reject(new ProxyError('overloaded'));
+      search = this.#search(authority).finally(() => this.#lookups.delete(authority));
+      this.#lookups.set(authority, search);
+    }
+    // A look-up cannot be broken off; whoever waits for it can go.
+    const found = search;
+    return new Promise((resolve, reject) => {
+      const unsubscribe = cancellation.onCancel(reject);
+      found.finally(() => unsubscribe()).then(resolve, reject);
+    });
+  }
+
+  async #search(authority: string): Promise<Host> {
+    const endpoints = await this.#endpointsOf(authority);
+    const { clock } = this.dependencies;
+    const config = { ...upstreamSchema.parse({}), endpoints: [...endpoints] };
+    const host = { upstream: new Upstream('passthrough', config, { ...this.dependencies, watch: undefined }), refreshAt: clock.now() + refreshMs };
+    this.#hosts.set(authority, host);
+    for (const [oldest, { upstream }] of this.#hosts) {
+      if (this.#hosts.size <= maxHosts) break;
+      this.#hosts.delete(oldest);
+      upstream.retire();
+    }
+    return host;
+  }
+
+  async #endpointsOf(authority: string): Promise<readonly EndpointConfig[]> {
+    const name = hostOf(authority);
+    const port = Number(authority.slice(name.length + 1) || 80);
+    const addresses = await this.#resolve(name.replace(/^\[|\]$/g, '')).catch(() => []);
+    if (addresses.length === 0 || port < 1 || port > 65_535) throw new ProxyError('no_endpoint');
+    const others = addresses.map(plainAddress).filter((address) => !never.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'));
+    if (others.length === 0) throw new ProxyError('no_route');
+    const { isOwnAddress } = this.dependencies;
+    const usable = others.filter((address) => isOwnAddress?.(address, port) !== true);
+    if (usable.length === 0) throw new ProxyError('loop_detected');
+    return usable.slice(0, maxAddresses).map((host) => plainEndpoint({ host, port }));
+  }
+}
+
+async function systemResolver(name: string): Promise<readonly string[]> {
+  return (await lookup(name, { all: true })).map(({ address }) => address);
+}
