@@ -16,7 +16,7 @@ const ways = ['outside', 'inside'] as const;
 type Way = (typeof ways)[number];
 
 const measured = (facts: Facts): string =>
-  ways.map((way) => `${way}: ${percent(facts[`${way}Near`]!)} in the near zone before, ${percent(facts[`${way}Failed`]!)} failed while it was lost, left after ${seconds(facts[`${way}MovedMs`]!)}, back after ${seconds(facts[`${way}BackMs`]!)}`).join('; ');
+  ways.map((way) => `${way}: ${percent(facts[`${way}Near`]!)} near before, ${percent(facts[`${way}Failed`]!)} failed, moved in ${seconds(facts[`${way}MovedMs`]!)}, back in ${seconds(facts[`${way}BackMs`]!)}`).join('; ');
 /** Checks take two failures of half a second to leave an instance out, and two successes to bring it back. */
 const isMoved = (facts: Facts, way: Way): boolean => facts[`${way}Near`] === 1 && facts[`${way}Failed`]! < 0.2 && facts[`${way}MovedMs`]! >= 0 && facts[`${way}BackMs`]! >= 0;
 const isStuck = (facts: Facts, way: Way): boolean => facts[`${way}Failed`]! > 0.4 && facts[`${way}MovedMs`] === -1;
@@ -79,11 +79,11 @@ export const aLostZoneIsLeftAndTakenBack: Claim = {
     { placement: 'both', text: 'both move and move back, and under a fifth fails', holds: (facts) => isMoved(facts, 'outside') && isMoved(facts, 'inside'), measured },
   ],
   columns: [
-    { title: 'clients’ requests failed', value: ({ outsideFailed }) => percent(outsideFailed!) },
+    { title: 'clients: failed', value: ({ outsideFailed }) => percent(outsideFailed!) },
     { title: 'moved in', value: ({ outsideMovedMs }) => seconds(outsideMovedMs!) },
-    { title: 'orders’ calls failed', value: ({ insideFailed }) => percent(insideFailed!) },
+    { title: 'orders: failed', value: ({ insideFailed }) => percent(insideFailed!) },
     { title: 'moved in', value: ({ insideMovedMs }) => seconds(insideMovedMs!) },
-    { title: 'and back in', value: ({ outsideMovedMs, outsideBackMs, insideMovedMs, insideBackMs }) => [outsideMovedMs! < 0 ? [] : [outsideBackMs!], insideMovedMs! < 0 ? [] : [insideBackMs!]].flat().map(seconds).join(', ') || '–' },
+    { title: 'back in', value: ({ outsideMovedMs, outsideBackMs, insideMovedMs, insideBackMs }) => [outsideMovedMs! < 0 ? [] : [outsideBackMs!], insideMovedMs! < 0 ? [] : [insideBackMs!]].flat().map(seconds).join(', ') || '–' },
   ],
   sentences: ({ none, ambassador, sidecar, both }) => [
     `While the near zone was silent, ${percent(none['outsideFailed']!)} of clients’ requests and ${percent(none['insideFailed']!)} of orders failed without the policy.`,
