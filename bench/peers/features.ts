@@ -21,7 +21,7 @@ export function features({ jwks, issuer, audience }: FeatureFiles): readonly Con
   const settings: readonly (readonly [name: string, setting: Setting])[] = [
     ['plain hop', {}],
     ['without access log', { process: { accessLog: false } }],
-    ['without the time left told upstream', { upstream: { propagateDeadline: false } }],
+    ['the time left told upstream', { upstream: { propagateDeadline: true } }],
     ['jwt (tokens seen before)', { route: { jwt: { issuer, audience, jwks, algorithms: ['RS256'] } } }],
     ['rateLimit', { route: { rateLimit: { max: 1_000_000_000, timeWindow: '1m' } } }],
     ['headers', { route: { headers: { request: { set: { 'X-Tier': 'gold' } }, response: { remove: ['server'] } } } }],

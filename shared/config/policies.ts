@@ -95,7 +95,7 @@ export const upstreamPolicies = {
   attemptTimeout: duration.optional().describe('Time for the response of one attempt to start; default: the timeout.'),
   retry: retrySchema.optional(),
   hedge: hedgeSchema.optional().describe('A second attempt for reads that take unusually long; the first answer wins.'),
-  propagateDeadline: z.boolean().optional().describe('Whether upstreams are told, in X-Envoy-Expected-Rq-Timeout-Ms, how long their answer is waited for; default true.'),
+  propagateDeadline: z.boolean().optional().describe('Whether upstreams are told, in X-Envoy-Expected-Rq-Timeout-Ms, how long their answer is waited for. Default: where a caller has said it, or a timeout is configured.'),
   breaker: breakerSchema.optional(),
   ...healthPolicies,
 };

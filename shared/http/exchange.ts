@@ -36,6 +36,8 @@ export class Exchange {
   priority: string | undefined;
   /** Clock reading (ms) at which nobody waits for the response to start any more. */
   deadlineAt: number | undefined;
+  /** Whether the caller, believed, has said how long it waits. */
+  hasCallerDeadline = false;
 
   /** Name of the matched route and upstream, and `host:port` of the last endpoint that was tried. */
   route: string | undefined;

@@ -51,7 +51,9 @@ export async function delivery(generation: Generation, dependencies: DeliveryDep
   const retry = own.retry ?? config.retry;
   const hedge = own.hedge ?? config.hedge;
   const concurrency = own.adaptiveConcurrency ?? config.adaptiveConcurrency;
-  const announced = own.propagateDeadline ?? config.propagateDeadline ?? true;
+  const announced = own.propagateDeadline ?? config.propagateDeadline;
+  // A timeout that nobody chose is nothing that the next hop need be told.
+  const told = announced === false ? 'never' : announced === true || (own.timeout ?? config.timeout) !== undefined ? 'always' : 'passed-on';
   const budget =
     own.retry?.budget === undefined
       ? await policies.retryBudget(generation, shared, config.retry?.budget ?? retryBudgetSchema.parse({}))
@@ -70,6 +72,6 @@ export async function delivery(generation: Generation, dependencies: DeliveryDep
         failures: retry?.on ?? retrySchema.parse({}).on,
         hasAnother: () => upstream.endpoints.length > 1,
       })),
-    announce: announced || retry !== undefined || hedge !== undefined ? announce({ deadline: announced, attemptTimeoutMs: config.attemptTimeout }, { clock }) : undefined,
+    announce: told !== 'never' || retry !== undefined || hedge !== undefined ? announce({ deadline: told, attemptTimeoutMs: config.attemptTimeout }, { clock }) : undefined,
   };
 }

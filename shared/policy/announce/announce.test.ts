@@ -6,13 +6,14 @@ import { exchange, request, response } from '../../../tests/support/policy.js';
 import { announce, type AnnounceOptions } from './announce.js';
 
 /** The fields that go upstream, or the code of the error. */
-async function sent(fields: Record<string, string>, { tried = [] as string[], leftMs = 800.2, ...options }: Partial<AnnounceOptions> & { tried?: string[]; leftMs?: number }): Promise<Record<string, string> | string> {
+async function sent(fields: Record<string, string>, { tried = [] as string[], leftMs = 800.2, said = false, ...options }: Partial<AnnounceOptions> & { tried?: string[]; leftMs?: number; said?: boolean }): Promise<Record<string, string> | string> {
   const clock = new FakeClock({ now: 5_000 });
   const over = exchange();
   over.tried.push(...tried);
   over.deadlineAt = Number.isNaN(leftMs) ? undefined : 5_000 + leftMs;
+  over.hasCallerDeadline = said;
   let headers: Record<string, string> = {};
-  const service = announce({ deadline: true, ...options }, { clock })(async (attempt) => {
+  const service = announce({ deadline: 'always', ...options }, { clock })(async (attempt) => {
     headers = attempt.headers.toObject();
     return response(200);
   });
@@ -28,7 +29,9 @@ const cases: readonly (readonly [name: string, fields: Record<string, string>, o
   ['a first attempt keeps the number of the proxy in front', { [count]: '2' }, {}, { [count]: '2', [timeout]: '801' }],
   ['what the caller said is replaced', { [timeout]: '5000' }, {}, { [timeout]: '801' }],
   ['an attempt has no longer than its own timeout', {}, { attemptTimeoutMs: 250 }, { [timeout]: '250' }],
-  ['nothing is said of time when that is switched off', {}, { deadline: false, tried: ['a'] }, { [count]: '2' }],
+  ['nothing is said of time when that is switched off', {}, { deadline: 'never', said: true, tried: ['a'] }, { [count]: '2' }],
+  ['a time that nobody chose is not told', {}, { deadline: 'passed-on' }, {}],
+  ['what the caller said is passed on, as what is left of it', { [timeout]: '5000' }, { deadline: 'passed-on', said: true }, { [timeout]: '801' }],
   ['nothing is said of time when there is no deadline', {}, { leftMs: NaN }, {}],
   ['an attempt whose deadline has passed is not made', {}, { leftMs: 0 }, 'deadline_exceeded'],
 ];

@@ -4,8 +4,8 @@ import { attemptCountField, attemptNumber, expectedTimeout, expectedTimeoutField
 import type { Layer } from '../../http/service.js';
 
 export interface AnnounceOptions {
-  /** Whether to say how long the answer is waited for. */
-  readonly deadline: boolean;
+  /** Whether to say how long the answer is waited for: always, never, or only to pass on what a caller said. */
+  readonly deadline: 'always' | 'passed-on' | 'never';
   /** How long the answer of one attempt is waited for (ms). */
   readonly attemptTimeoutMs?: number | undefined;
 }
@@ -19,12 +19,14 @@ export interface AnnounceOptions {
  * which takes a fraction of one leaves the caller's field as it is.
  */
 export function announce({ deadline, attemptTimeoutMs = Infinity }: AnnounceOptions, { clock }: { clock: Clock }): Layer {
+  const saysAlways = deadline === 'always';
+  const passesOn = deadline !== 'never';
   return (next) =>
     function announce(request, exchange) {
       const { headers } = request;
       const before = exchange.tried.length;
       if (before > 0) headers.set(attemptCountField, String(attemptNumber(headers) + before));
-      if (deadline && exchange.deadlineAt !== undefined) {
+      if ((saysAlways || (passesOn && exchange.hasCallerDeadline)) && exchange.deadlineAt !== undefined) {
         const left = exchange.deadlineAt - clock.now();
         if (left <= 0) return Promise.reject(new ProxyError('deadline_exceeded'));
         const text = String(Math.ceil(Math.min(left, attemptTimeoutMs)));

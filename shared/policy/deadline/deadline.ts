@@ -23,6 +23,7 @@ export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer 
     function deadline(request, exchange) {
       const now = clock.now();
       const givenUpAt = callerGivesUpAt(request.headers, exchange);
+      exchange.hasCallerDeadline = givenUpAt !== Infinity;
       if (givenUpAt >= now + timeoutMs) {
         exchange.deadlineAt = now + timeoutMs;
         own.start(exchange, request.cancellation);
