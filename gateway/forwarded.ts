@@ -1,6 +1,7 @@
 import { isIPv6 } from 'node:net';
 import { fieldKind } from '../shared/http/field-names.js';
-import type { Headers } from '../shared/http/headers.js';
+import { PreparedFields, type Headers } from '../shared/http/headers.js';
+import { interned } from '../shared/http/interned.js';
 import type { Layer } from '../shared/http/service.js';
 
 export interface ForwardedOptions {
@@ -16,6 +17,7 @@ export interface ForwardedOptions {
  * address that is not itself trusted.
  */
 export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
+  const strangers = new StrangersFields();
   return (next) =>
     function forwarded(request, exchange) {
       const { headers, authority, scheme } = request;
@@ -33,14 +35,40 @@ export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
       } else {
         exchange.isCallerTrusted = false;
         headers.deleteKind(fieldKind.forwarding | fieldKind.identity | fieldKind.mesh);
-        headers.append('X-Forwarded-For', peer);
-        headers.append('X-Forwarded-Proto', proto);
-        headers.append('X-Forwarded-Host', host);
+        headers.appendAll(strangers.of(scheme, peer, authority));
       }
       if (standardField) headers.append('Forwarded', `for=${node(peer)};proto=${proto};host="${host}"`);
       return next(request, exchange);
     };
 }
+
+/** What is said of a client that is not believed itself: the same for each of its requests to a host. Bounded: when there are too many it starts anew. */
+class StrangersFields {
+  readonly #known = { http: new Map<string, Map<string, PreparedFields>>(), https: new Map<string, Map<string, PreparedFields>>() };
+  #size = 0;
+
+  of(scheme: 'http' | 'https', peer: string, host: string): PreparedFields {
+    return this.#known[scheme].get(peer)?.get(host) ?? this.#add(scheme, peer, host);
+  }
+
+  #add(scheme: 'http' | 'https', peer: string, host: string): PreparedFields {
+    const fields = new PreparedFields([['X-Forwarded-For', peer], ['X-Forwarded-Proto', scheme], ['X-Forwarded-Host', host]]);
+    // A host that long is made up, and would be kept alive.
+    if (host.length > 255) return fields;
+    if (this.#size++ >= maxKnown) {
+      this.#known.http.clear();
+      this.#known.https.clear();
+      this.#size = 0;
+    }
+    const byPeer = this.#known[scheme];
+    let byHost = byPeer.get(peer);
+    if (byHost === undefined) byPeer.set(peer, (byHost = new Map<string, PreparedFields>()));
+    byHost.set(interned(host), fields);
+    return fields;
+  }
+}
+
+const maxKnown = 1_000;
 
 interface Believed {
   /** Addresses, the client's first. */

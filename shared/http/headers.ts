@@ -85,6 +85,18 @@ export class Headers {
     this.#ends.push(this.#text.length + this.#added.length);
   }
 
+  /** Adds several fields at once, as `append` would. */
+  appendAll({ names, text, ends }: PreparedFields): void {
+    const start = this.#text.length + this.#added.length;
+    let sequence = this.#sequence;
+    for (let index = 0; index < names.length; index++) {
+      sequence = sequence.then(names[index]!)!;
+      this.#ends.push(start + ends[index]!);
+    }
+    this.#sequence = sequence;
+    this.#added += text;
+  }
+
   /** Replaces every occurrence of the field by one, in the place and the spelling of the first. */
   set(name: string, value: string): void {
     const { names } = this.#sequence;
@@ -161,5 +173,26 @@ export class Headers {
     this.#sequence = sequence;
     this.#text = kept;
     this.#added = '';
+  }
+}
+
+/** Fields that are added to many messages, made once. */
+export class PreparedFields {
+  readonly names: readonly string[];
+  readonly text: string;
+  /** Offsets behind each line. */
+  readonly ends: readonly number[];
+
+  /** The caller vouches for names and values. */
+  constructor(fields: readonly (readonly [name: string, value: string])[]) {
+    const ends: number[] = [];
+    let text = '';
+    for (const [name, value] of fields) {
+      text += `${name}: ${value}\r\n`;
+      ends.push(text.length);
+    }
+    this.names = fields.map(([name]) => name);
+    this.text = text;
+    this.ends = ends;
   }
 }
