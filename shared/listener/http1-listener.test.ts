@@ -203,29 +203,31 @@ describe('limits', () => {
 });
 
 describe('clients that leave', () => {
-  test('a client that leaves before the answer cancels the attempt and counts as 499', async () => {
-    let sawClose: (() => void) | undefined;
-    const closed = new Promise<void>((resolve) => (sawClose = resolve));
-    let sawRequest: (() => void) | undefined;
-    const requested = new Promise<void>((resolve) => (sawRequest = resolve));
-    const origin = await tcpOrigin((socket) => {
-      socket.on('data', () => sawRequest!());
-      socket.on('close', () => sawClose!());
+  for (const [name, pipelined] of [['', ''], [', also when it has sent more requests', get('/next').repeat(2)]] as const) {
+    test(`a client that leaves before the answer cancels the attempt and counts as 499${name}`, async () => {
+      let sawClose: (() => void) | undefined;
+      const closed = new Promise<void>((resolve) => (sawClose = resolve));
+      let sawRequest: (() => void) | undefined;
+      const requested = new Promise<void>((resolve) => (sawRequest = resolve));
+      const origin = await tcpOrigin((socket) => {
+        socket.on('data', () => sawRequest!());
+        socket.on('close', () => sawClose!());
+      });
+      const engine = await startEngine([origin.address]);
+      const client = await RawClient.connect(engine.port);
+      client.send(get('/slow') + pipelined);
+      await requested;
+      const leftAt = performance.now();
+      client.close();
+      await closed;
+      assert.ok(performance.now() - leftAt < 50, `cancelled after ${performance.now() - leftAt} ms`);
+      const [exchange] = await engine.untilFinished(1);
+      assert.equal(exchange!.errorCode, 'client_closed');
+      assert.equal(exchange!.status, 499);
+      await engine.close();
+      await origin.close();
     });
-    const engine = await startEngine([origin.address]);
-    const client = await RawClient.connect(engine.port);
-    client.send(get('/slow'));
-    await requested;
-    const leftAt = performance.now();
-    client.close();
-    await closed;
-    assert.ok(performance.now() - leftAt < 50, `cancelled after ${performance.now() - leftAt} ms`);
-    const [exchange] = await engine.untilFinished(1);
-    assert.equal(exchange!.errorCode, 'client_closed');
-    assert.equal(exchange!.status, 499);
-    await engine.close();
-    await origin.close();
-  });
+  }
 
   test('a slow reader makes the origin wait instead of filling memory', async () => {
     let written = 0;
