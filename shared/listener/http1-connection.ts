@@ -271,22 +271,32 @@ export class Http1Connection {
     exchange.request = request;
     service(request, exchange).then(
       (response) => {
-        if (this.#exchange !== exchange) {
-          response.tunnel?.destroy();
-          response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
-        } else if (response.tunnel !== undefined) {
-          this.#switch(request.upgrade!, response, response.tunnel, exchange);
-        } else {
-          this.#respond(request.method, response, exchange);
+        try {
+          this.#answer(request, response, exchange);
+        } catch (error) {
+          this.#defect(error, exchange);
         }
       },
       // The stack turns errors into responses; what still arrives here is a defect in the stack itself.
-      (error: unknown) => {
-        exchange.errorCode ??= 'internal';
-        exchange.cancellation.cancel(error as Error);
-        this.#socket.destroy();
-      },
+      (error: unknown) => this.#defect(error, exchange),
     );
+  }
+
+  #answer(request: HttpRequest, response: HttpResponse, exchange: Exchange): void {
+    if (this.#exchange !== exchange) {
+      response.tunnel?.destroy();
+      response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
+    } else if (response.tunnel !== undefined) {
+      this.#switch(request.upgrade!, response, response.tunnel, exchange);
+    } else {
+      this.#respond(request.method, response, exchange);
+    }
+  }
+
+  #defect(error: unknown, exchange: Exchange): void {
+    exchange.errorCode ??= 'internal';
+    exchange.cancellation.cancel(error as Error);
+    this.#socket.destroy();
   }
 
   /** Passes an interim response (103, 100) on. */

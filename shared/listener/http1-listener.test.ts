@@ -290,6 +290,23 @@ describe('upstreams that misbehave', () => {
   });
 });
 
+describe('defects of our own', () => {
+  test('an answer that cannot be written ends its exchange and its connection, and nothing else', async () => {
+    const origin = await httpOrigin((_request, response) => response.end('ok'));
+    const engine = await startEngine([origin.address], {
+      layer: (next) => (request, exchange) => {
+        if (request.path === '/bad') exchange.responseFields.push(['no name', 'x']);
+        return next(request, exchange);
+      },
+    });
+    assert.equal(await exchangeRaw(engine.port, get('/bad')), '');
+    assert.equal((await engine.untilFinished(1))[0]!.errorCode, 'internal');
+    assert.match(await exchangeRaw(engine.port, lastGet('/')), /^HTTP\/1\.1 200 /);
+    await engine.close();
+    await origin.close();
+  });
+});
+
 describe('draining', () => {
   test('finishes what is in flight, says so, and closes idle connections', async () => {
     let answer: (() => void) | undefined;
