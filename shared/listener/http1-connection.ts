@@ -26,7 +26,7 @@ import { violationToError } from './violations.js';
  * stack; its body may still be arriving and its answer going out. `tunnel`: both sides switched to another protocol, and
  * bytes pass as they are. `closing`: the last answer was sent and what the client still sends is thrown away, so
  * that the answer is not lost to a reset. One exchange at a time: pipelined requests wait in `#held`, with the
- * socket paused, and are answered in order; and none is read while the client does not take what it was answered.
+ * socket paused when there are many, and are answered in order; and none is read while the client does not take what it was answered.
  */
 export class Http1Connection {
   deadline: number;
@@ -173,9 +173,10 @@ export class Http1Connection {
         if (next === -1) return;
         offset = next;
       } else {
-        // A pipelined request: it waits until the exchange before it is over.
-        this.#held = this.#kept(data, offset);
-        if (this.#state === 'exchange') this.#socket.pause();
+        // A pipelined request: it waits until the exchange before it is over. A socket that is paused does not tell that its client has left.
+        const held = this.#kept(data, offset);
+        this.#held = held;
+        if (this.#state === 'exchange' && held.length >= maxHeldBytes) this.#socket.pause();
         return;
       }
     }
@@ -270,22 +271,32 @@ export class Http1Connection {
     exchange.request = request;
     service(request, exchange).then(
       (response) => {
-        if (this.#exchange !== exchange) {
-          response.tunnel?.destroy();
-          response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
-        } else if (response.tunnel !== undefined) {
-          this.#switch(request.upgrade!, response, response.tunnel, exchange);
-        } else {
-          this.#respond(request.method, response, exchange);
+        try {
+          this.#answer(request, response, exchange);
+        } catch (error) {
+          this.#defect(error, exchange);
         }
       },
       // The stack turns errors into responses; what still arrives here is a defect in the stack itself.
-      (error: unknown) => {
-        exchange.errorCode ??= 'internal';
-        exchange.cancellation.cancel(error as Error);
-        this.#socket.destroy();
-      },
+      (error: unknown) => this.#defect(error, exchange),
     );
+  }
+
+  #answer(request: HttpRequest, response: HttpResponse, exchange: Exchange): void {
+    if (this.#exchange !== exchange) {
+      response.tunnel?.destroy();
+      response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
+    } else if (response.tunnel !== undefined) {
+      this.#switch(request.upgrade!, response, response.tunnel, exchange);
+    } else {
+      this.#respond(request.method, response, exchange);
+    }
+  }
+
+  #defect(error: unknown, exchange: Exchange): void {
+    exchange.errorCode ??= 'internal';
+    exchange.cancellation.cancel(error as Error);
+    this.#socket.destroy();
   }
 
   /** Passes an interim response (103, 100) on. */
@@ -558,6 +569,8 @@ function checkExpectation(headers: Headers, bodyHasBegun: boolean): void {
 }
 
 const lingerMs = 1_000;
+/** What a client may send ahead before it is made to wait. */
+const maxHeldBytes = 16_384;
 const noBytes = Buffer.alloc(0);
 const noBody = new Error('the response has no body');
 const refused = { method: '-', target: '-', path: '-', authority: '', scheme: 'http', body: emptyBody } as const;

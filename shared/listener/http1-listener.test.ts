@@ -203,29 +203,31 @@ describe('limits', () => {
 });
 
 describe('clients that leave', () => {
-  test('a client that leaves before the answer cancels the attempt and counts as 499', async () => {
-    let sawClose: (() => void) | undefined;
-    const closed = new Promise<void>((resolve) => (sawClose = resolve));
-    let sawRequest: (() => void) | undefined;
-    const requested = new Promise<void>((resolve) => (sawRequest = resolve));
-    const origin = await tcpOrigin((socket) => {
-      socket.on('data', () => sawRequest!());
-      socket.on('close', () => sawClose!());
+  for (const [name, pipelined] of [['', ''], [', also when it has sent more requests', get('/next').repeat(2)]] as const) {
+    test(`a client that leaves before the answer cancels the attempt and counts as 499${name}`, async () => {
+      let sawClose: (() => void) | undefined;
+      const closed = new Promise<void>((resolve) => (sawClose = resolve));
+      let sawRequest: (() => void) | undefined;
+      const requested = new Promise<void>((resolve) => (sawRequest = resolve));
+      const origin = await tcpOrigin((socket) => {
+        socket.on('data', () => sawRequest!());
+        socket.on('close', () => sawClose!());
+      });
+      const engine = await startEngine([origin.address]);
+      const client = await RawClient.connect(engine.port);
+      client.send(get('/slow') + pipelined);
+      await requested;
+      const leftAt = performance.now();
+      client.close();
+      await closed;
+      assert.ok(performance.now() - leftAt < 50, `cancelled after ${performance.now() - leftAt} ms`);
+      const [exchange] = await engine.untilFinished(1);
+      assert.equal(exchange!.errorCode, 'client_closed');
+      assert.equal(exchange!.status, 499);
+      await engine.close();
+      await origin.close();
     });
-    const engine = await startEngine([origin.address]);
-    const client = await RawClient.connect(engine.port);
-    client.send(get('/slow'));
-    await requested;
-    const leftAt = performance.now();
-    client.close();
-    await closed;
-    assert.ok(performance.now() - leftAt < 50, `cancelled after ${performance.now() - leftAt} ms`);
-    const [exchange] = await engine.untilFinished(1);
-    assert.equal(exchange!.errorCode, 'client_closed');
-    assert.equal(exchange!.status, 499);
-    await engine.close();
-    await origin.close();
-  });
+  }
 
   test('a slow reader makes the origin wait instead of filling memory', async () => {
     let written = 0;
@@ -283,6 +285,23 @@ describe('upstreams that misbehave', () => {
     const answer = await exchangeRaw(engine.port, get('/1') + lastGet('/2'));
     assert.equal(answer.match(/200 OK/g)!.length, 2);
     assert.equal(requests, 3);
+    await engine.close();
+    await origin.close();
+  });
+});
+
+describe('defects of our own', () => {
+  test('an answer that cannot be written ends its exchange and its connection, and nothing else', async () => {
+    const origin = await httpOrigin((_request, response) => response.end('ok'));
+    const engine = await startEngine([origin.address], {
+      layer: (next) => (request, exchange) => {
+        if (request.path === '/bad') exchange.responseFields.push(['no name', 'x']);
+        return next(request, exchange);
+      },
+    });
+    assert.equal(await exchangeRaw(engine.port, get('/bad')), '');
+    assert.equal((await engine.untilFinished(1))[0]!.errorCode, 'internal');
+    assert.match(await exchangeRaw(engine.port, lastGet('/')), /^HTTP\/1\.1 200 /);
     await engine.close();
     await origin.close();
   });
