@@ -1,3 +1,4 @@
+import { isObject } from '../shared/config/is-object.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -28,8 +29,4 @@ export function crossCheck(document: unknown): Problem[] {
     problems.push({ path: 'routes', message: 'at least one route is needed, or a controlPlane that provides them' });
   }
   return problems;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,3 +1,4 @@
+import { isObject } from '../shared/config/is-object.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -39,8 +40,4 @@ export function crossCheck(document: unknown): Problem[] {
     problems.push({ path: 'controlPlane.advertise', message: 'there is no inbound listener to advertise' });
   }
   return problems;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,3 +1,4 @@
+import { isObject } from './is-object.js';
 import { grpcConditions } from '../grpc/conditions.js';
 import type { Problem } from './load.js';
 
@@ -13,8 +14,4 @@ export function checkProtocol(upstream: unknown, retries: readonly (readonly [pa
     const ofGrpc = (Array.isArray(conditions) ? conditions : []).filter((condition) => (grpcConditions as readonly unknown[]).includes(condition));
     return ofGrpc.length === 0 ? [] : [{ path: `${path}.on`, message: `${ofGrpc.join(', ')}: gRPC does not reach an upstream whose protocol is h1; set protocol to h2 or auto` }];
   });
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,3 +1,4 @@
+import { isObject } from './is-object.js';
 import type { Problem } from './load.js';
 
 /*
@@ -60,8 +61,4 @@ function conditions(values: unknown, isCaseless = false): [name: string, match: 
   return Object.entries(isObject(values) ? values : {})
     .map(([name, match]): [string, string] => [isCaseless ? name.toLowerCase() : name, JSON.stringify(isObject(match) && 'exact' in match ? match['exact'] : match)])
     .sort(([a], [b]) => (a < b ? -1 : 1));
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

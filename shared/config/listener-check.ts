@@ -1,3 +1,4 @@
+import { isObject } from './is-object.js';
 import { checkServerTls } from '../tls/check.js';
 import { reservedListenerNames } from './tcp.js';
 import type { Problem } from './load.js';
@@ -98,7 +99,3 @@ function reaches(endpoint: Address, own: Address): boolean {
 
 const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::';
 const isLocal = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\./.test(host) || isAny(host);
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}

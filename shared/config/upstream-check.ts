@@ -1,3 +1,4 @@
+import { isObject } from './is-object.js';
 import type { Problem } from './load.js';
 
 /** Contradictions within upstreams that no schema of single values can see. Takes any document, also a wrong one. */
@@ -12,8 +13,4 @@ function checkUpstream({ endpoints, discovery, tls }: Record<string, unknown>, p
     problems.push({ path: `${path}.tls.serverName`, message: 'is missing; the DNS finds addresses, and a certificate is for a name' });
   }
   return problems;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,3 +1,4 @@
+import { isObject } from '../config/is-object.js';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { Problem } from '../config/load.js';
@@ -44,8 +45,4 @@ function checkPems(section: Record<string, unknown>, path: string): Problem[] {
     problems.push({ path, message: `${pems.cert === undefined ? 'the file cannot be used' : 'certificate and key cannot be used together'}: ${(error as Error).message}` });
   }
   return problems;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
