@@ -3,6 +3,7 @@ import { balanceSchema } from './balance.js';
 import { discoverySchema } from './discovery.js';
 import { endpointSchema, labelsSchema, weightSchema, zoneSchema } from './endpoints.js';
 import { http2LimitsSchema, http2UpstreamSchema, listenHttp2Schema, protocolSchema } from './http2.js';
+import { identitySchema } from './identity.js';
 import { upstreamPolicies } from './policies.js';
 import { adaptiveConcurrencySchema } from './resilience.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
@@ -99,6 +100,7 @@ export const processSections = {
   zone: zoneSchema.optional().describe('Where this proxy runs: endpoints of the same zone go first. A sidecar registers its service with it.'),
   admin: listenSchema.prefault({ port: 0 }).describe('The admin server; keep it on loopback.'),
   controlPlane: controlPlaneSchema.optional(),
+  identity: identitySchema.optional().describe('Who this proxy is to the others of the mesh: what its certificate says.'),
   accessLog: z.boolean().default(true).describe('One JSON line for each exchange, on stdout.'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
   drainTimeout: duration.default(30_000).describe('How long requests in flight may take after SIGTERM.'),

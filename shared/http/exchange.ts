@@ -3,6 +3,7 @@ import type { ErrorCode } from '../errors/catalogue.js';
 import type { TraceContext } from '../telemetry/trace-context.js';
 import { Cancellation } from './cancellation.js';
 import type { Headers } from './headers.js';
+import type { SpiffeId } from '../identity/spiffe.js';
 import type { HttpRequest } from './message.js';
 
 /** Who sent the request, once a policy has established it. */
@@ -10,6 +11,12 @@ export interface Caller {
   readonly subject: string;
   readonly scopes: ReadonlySet<string>;
   readonly claims: Readonly<Record<string, unknown>>;
+}
+
+/** Who is at the other end of the client's connection, as its verified certificate says. */
+export interface Peer extends SpiffeId {
+  /** The whole name: `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE`. */
+  readonly id: string;
 }
 
 type FinishCallback = (exchange: Exchange) => void;
@@ -29,6 +36,8 @@ export class Exchange {
   requestId = '';
   trace: TraceContext | undefined;
   caller: Caller | undefined;
+  /** The workload that the connection belongs to, where it has proven one by mutual TLS. */
+  peer: Peer | undefined;
 
   /** Whether the caller is one of ours, and what it says about deadline and priority is believed. A gateway denies it to strangers. */
   isCallerTrusted = true;
