@@ -1,4 +1,5 @@
 import { isObject } from '../shared/config/is-object.js';
+import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -21,6 +22,9 @@ export function crossCheck(document: unknown): Problem[] {
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
     if (!isObject(route)) return;
     const upstream = isObject(upstreams) ? upstreams[String(route['upstream'])] : undefined;
+    // A snapshot has no listen, and does not know.
+    const hasIdentities = listen === undefined ? undefined : asksForCertificates(listen);
+    problems.push(...checkAuthorization({ path: `routes[${index}]`, own: route, hasTokens: route['jwt'] !== undefined, hasIdentities }));
     problems.push(...checkDelivery({ path: `routes[${index}]`, own: route, upstream: isObject(upstream) ? upstream : undefined }));
   });
   problems.push(...checkUpstreams(upstreams), ...checkListeners(document));

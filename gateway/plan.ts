@@ -73,8 +73,9 @@ async function routeService(name: string, route: RouteConfig, upstreams: Upstrea
   return routeStack(
     {
       jwt: route.jwt && (await policies.jwt(generation, route.jwt)),
+      authorization: route.authorization && (await policies.authorization(generation, `route ${name}`, route.authorization)),
       rateLimit: route.rateLimit && (await policies.rateLimit(generation, `route ${name}`, route.rateLimit)),
-        fault: route.fault && policies.fault(route.fault),
+      fault: route.fault && policies.fault(route.fault),
     },
     await destination(route, upstreams, dependencies, async (upstream, shaping) =>
       sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset)),

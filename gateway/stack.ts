@@ -37,6 +37,7 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
 
 export interface RouteLayers {
   readonly jwt: Layer | undefined;
+  readonly authorization: Layer | undefined;
   readonly rateLimit: Layer | undefined;
   readonly fault: Layer | undefined;
 }
@@ -45,7 +46,8 @@ export interface RouteLayers {
 export function routeStack(layers: RouteLayers, destination: Service): Service {
   return stack(
     [
-      layers.jwt, // who is it? before the quota, which may be counted by subject
+      layers.jwt, // who is it? before what asks whether it may, and before the quota, which may be counted by subject
+      layers.authorization, // may it? before the quota: what is refused anyway must use up nobody's, and its own answer is quicker than counting
       layers.rateLimit, // a refused request must not cost the upstream anything
       layers.fault, // breaks what was let in, and nobody else's; before the deadline and the retries, which would hide it from the caller whom it is for
     ],

@@ -57,6 +57,6 @@ export type SidecarConfig = z.output<typeof sidecarSchema>;
 /** The policies of an inbound section, without the rest of it. */
 export function inboundPoliciesOf(inbound: SidecarConfig['inbound']): SidecarDynamicConfig['inbound'] {
   if (inbound === undefined) return {};
-  const { jwt, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline } = inbound;
-  return { jwt, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline };
+  const { jwt, authorization, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline } = inbound;
+  return { jwt, authorization, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline };
 }

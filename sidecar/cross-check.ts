@@ -1,4 +1,5 @@
 import { isObject } from '../shared/config/is-object.js';
+import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -9,7 +10,7 @@ import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { service, inbound, outbound, routes, upstreams, controlPlane, tcp } = isObject(document) ? document : ({} as Record<string, unknown>);
+  const { service, inbound, outbound, routes, upstreams, controlPlane, tcp, identity } = isObject(document) ? document : ({} as Record<string, unknown>);
   const problems: Problem[] = checkRoutes(routes, upstreams);
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
     const match = isObject(route) ? route['match'] : undefined;
@@ -21,6 +22,11 @@ export function crossCheck(document: unknown): Problem[] {
     problems.push(...checkClientTls(upstream['tls'], `${path}.tls`), ...checkDelivery({ path, own: upstream }), ...checkProtocol(upstream, [[`${path}.retry`, upstream['retry']]]));
   }
   problems.push(...checkUpstreams(upstreams));
+  if (isObject(inbound)) {
+    // A snapshot has no service, and does not know.
+    const hasIdentities = service === undefined ? undefined : identity !== undefined || asksForCertificates(inbound['listen']);
+    problems.push(...checkAuthorization({ path: 'inbound', own: inbound, hasTokens: inbound['jwt'] !== undefined, hasIdentities }));
+  }
   if (service === undefined) return problems;
   for (const [name, side] of Object.entries({ inbound, outbound })) {
     if (isObject(side) && isObject(side['listen'])) problems.push(...checkServerTls(side['listen']['tls'], `${name}.listen.tls`));

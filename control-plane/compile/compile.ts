@@ -33,8 +33,8 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
   for (const service of sentToBeside(model, 'ambassador', (target) => referenced.has(target))) referenced.add(service);
   return {
     routes: model.routes.flatMap(({ name, match, service, subset }) => {
-      const { jwt, rateLimit, fault, headers, mirror, timeout, ...spec } = specFor(model, service, 'ambassador');
-      const policies = { jwt, rateLimit, fault, headers, mirror, timeout };
+      const { jwt, authorization, rateLimit, fault, headers, mirror, timeout, ...spec } = specFor(model, service, 'ambassador');
+      const policies = { jwt, authorization, rateLimit, fault, headers, mirror, timeout };
       return [
         ...diverted(name, match, spec).map((route) => defined({ ...route, ...policies })),
         defined({ name, match, ...destination(service, spec), subset: spec.split === undefined ? subset : undefined, ...policies }),
@@ -56,7 +56,7 @@ function sending({ attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, p
 }
 
 function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefined): object {
-  const { jwt, rateLimit, adaptiveConcurrency, fault } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
+  const { jwt, authorization, rateLimit, adaptiveConcurrency, fault } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
   const called = model.services.filter(({ name }) => name !== own);
   const routes = called.flatMap(({ name }) => {
     const { headers, mirror, ...spec } = specFor(model, name, 'sidecar');
@@ -67,7 +67,7 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
   });
   const referenced = sentToBeside(model, 'sidecar', (target) => target !== own);
   return {
-    inbound: defined({ jwt, rateLimit, adaptiveConcurrency, fault }),
+    inbound: defined({ jwt, authorization, rateLimit, adaptiveConcurrency, fault }),
     ...(routes.length > 0 && { routes }),
     upstreams: Object.fromEntries(
       model.services

@@ -1,4 +1,5 @@
 import type { Problem } from '../../shared/config/load.js';
+import { authorizationProblems } from './check-authorization.js';
 import type { Kind, Policy, Resource, Route, Service } from './resources.js';
 
 /** All resources of one version. Immutable: a change makes a new model. */
@@ -38,7 +39,7 @@ export class Model {
   /** What is wrong with the resources as a whole: dangling names, and policies that contradict each other. */
   problems(): Problem[] {
     const names = new Set(this.services.map((service) => service.name));
-    const problems: Problem[] = [];
+    const problems: Problem[] = authorizationProblems(this.policies);
     for (const route of this.routes) {
       if (!names.has(route.service)) problems.push({ path: `Route/${route.name}.service`, message: `there is no service "${route.service}"` });
     }

@@ -1,4 +1,5 @@
 import { isObject } from './is-object.js';
+import { asksForCertificates, checkAuthorization } from './check-authorization.js';
 import { checkServerTls } from '../tls/check.js';
 import { reservedListenerNames } from './tcp.js';
 import type { Problem } from './load.js';
@@ -17,13 +18,14 @@ interface Listening {
 type Section = Readonly<Record<string, unknown>>;
 
 export function checkListeners(document: unknown): Problem[] {
-  const { listen, inbound, outbound, admin, tcp, upstreams, controlPlane } = isObject(document) ? document : ({} as Section);
+  const { listen, inbound, outbound, admin, tcp, upstreams, controlPlane, identity } = isObject(document) ? document : ({} as Section);
   const entries = (Array.isArray(tcp) ? (tcp as unknown[]) : []).map((entry) => (isObject(entry) ? entry : {}));
   const streams = entries.flatMap((entry, index) => listening(entry['listen'], `tcp[${index}].listen`));
   const outside = [...listening(listen, 'listen'), ...listening(isObject(outbound) ? outbound['listen'] : undefined, 'outbound.listen'), ...streams];
   const app = listening(isObject(inbound) ? inbound['listen'] : undefined, 'inbound.listen');
   return [
     ...entries.flatMap((entry, index) => checkStream(entry, `tcp[${index}]`, upstreams, controlPlane !== undefined)),
+    ...entries.flatMap((entry, index) => checkAuthorization({ path: `tcp[${index}]`, own: entry, hasTokens: false, hasIdentities: identity !== undefined || asksForCertificates(entry['listen']) })),
     ...checkNames(entries),
     ...checkTwice([...listening(admin, 'admin'), ...app, ...outside]),
     ...checkSelf(upstreams, outside),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { grpcConditions } from '../grpc/conditions.js';
+import { authorizationSchema } from './authorization.js';
 import { healthPolicies } from './health.js';
 import { adaptiveConcurrencySchema, hedgeSchema, retryBudgetSchema } from './resilience.js';
 import { duration, size } from './units.js';
@@ -85,6 +86,7 @@ export type BreakerConfig = z.output<typeof breakerSchema>;
 /** The policies that decide whether a request is let in; where a route or an inbound listener has them. */
 export const admissionPolicies = {
   jwt: jwtSchema.optional(),
+  authorization: authorizationSchema.optional(),
   rateLimit: rateLimitSchema.optional(),
   adaptiveConcurrency: adaptiveConcurrencySchema.optional().describe('Sheds what the service cannot take; its limit is measured.'),
 };

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { streamAuthorizationSchema } from './authorization.js';
 import { subsetSchema } from './balance.js';
 import { proxyListenSchema } from './sections.js';
 import { duration } from './units.js';
@@ -24,6 +25,7 @@ export const tcpListenerSchema = z
     listen: tcpListenSchema.describe('Where connections are taken. With tls they are taken out of it: the upstream gets what is inside.'),
     upstream: z.string().min(1).describe('Name of one of `upstreams`; with its tls, TLS is spoken to the endpoints.'),
     subset: subsetSchema.optional(),
+    authorization: streamAuthorizationSchema.optional(),
     connectTimeout: duration
       .refine((ms) => ms > 0, { error: 'expected more than 0' })
       .default(5_000)

@@ -39,6 +39,7 @@ export const catalogue = {
   token_invalid: { ...client, status: 401, flag: 'UAEX', detail: 'The bearer token is not valid here.' },
   token_expired: { ...client, status: 401, flag: 'UAEX', detail: 'The bearer token has expired.' },
   scope_missing: { ...client, status: 403, flag: 'UAEX', detail: 'The token does not grant the scope that this route requires.' },
+  access_denied: { ...client, status: 403, flag: 'UAEX', detail: 'The caller may not do this.' },
   keys_unavailable: { ...local, status: 503, flag: 'UAEX', detail: 'Tokens cannot be verified at the moment.' },
   rate_limited: { ...client, status: 429, flag: 'RL', detail: 'The quota is used up; see Retry-After.' },
   rate_limit_unavailable: { ...local, status: 503, flag: 'RLSE', detail: 'Quotas cannot be checked at the moment.' },

@@ -19,6 +19,13 @@ export interface Peer extends SpiffeId {
   readonly id: string;
 }
 
+/** What authorization had against a request: it was refused, or in a dry run would have been. */
+export interface Refusal {
+  /** Name of the rule that refuses it; `default` where no rule let it in. */
+  readonly rule: string;
+  readonly isDryRun: boolean;
+}
+
 type FinishCallback = (exchange: Exchange) => void;
 
 /**
@@ -38,6 +45,8 @@ export class Exchange {
   caller: Caller | undefined;
   /** The workload that the connection belongs to, where it has proven one by mutual TLS. */
   peer: Peer | undefined;
+  /** Said of it by authorization; for the log alone, callers are not told. */
+  refusal: Refusal | undefined;
 
   /** Whether the caller is one of ours, and what it says about deadline and priority is believed. A gateway denies it to strangers. */
   isCallerTrusted = true;

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock/clock.js';
 import type { Generation } from '../config/generation.js';
+import type { AuthorizationConfig } from '../config/authorization.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
 import type { AdaptiveConcurrencyConfig, HedgeConfig, RetryBudgetConfig } from '../config/resilience.js';
 import type { FaultConfig, MirrorConfig } from '../config/shaping.js';
@@ -9,9 +10,11 @@ import { grpc } from '../grpc/grpc.js';
 import type { Layer, Service } from '../http/service.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { AuthorizationMetrics } from '../telemetry/authorization-metrics.js';
 import { ResilienceMetrics } from '../telemetry/resilience-metrics.js';
 import { adaptiveConcurrency } from './adaptive-concurrency/adaptive-concurrency.js';
 import { AdaptiveLimit } from './adaptive-concurrency/adaptive-limit.js';
+import { authorization } from './authorization/authorization.js';
 import { fault } from './fault/fault.js';
 import { hedge, HedgeDelay, type HedgeDependencies } from './hedge/hedge.js';
 import { jwt } from './jwt/jwt.js';
@@ -32,9 +35,11 @@ export interface PoliciesDependencies {
 /** Makes the policies of a stack, or takes them over with their state, and connects what they report to log and metrics. */
 export class Policies {
   readonly #resilience: ResilienceMetrics;
+  readonly #authorization: AuthorizationMetrics;
 
   constructor(private readonly dependencies: PoliciesDependencies) {
     this.#resilience = new ResilienceMetrics(dependencies.metrics.registry);
+    this.#authorization = new AuthorizationMetrics(dependencies.metrics.registry);
   }
 
   /** Equal configurations share one: keys are fetched once, tokens verified once. */
@@ -50,6 +55,20 @@ export class Policies {
       }),
     );
     return part.layer;
+  }
+
+  /** `scope` names what is guarded, in the metrics. */
+  async authorization(generation: Generation, scope: string, config: AuthorizationConfig): Promise<Layer> {
+    const part = await generation.keep(`authorization ${scope} ${JSON.stringify(config)}`, () => {
+      const { tally, close } = this.#authorization.scope(scope);
+      return { layer: authorization(config, { tally }), close };
+    });
+    return part.layer;
+  }
+
+  /** The same for a TCP listener, which stays as long as the process. */
+  streamAuthorization(listener: string, config: AuthorizationConfig): Layer {
+    return authorization(config, this.#authorization.scope(`tcp ${listener}`));
   }
 
   /** `scope` names what the quota belongs to: two scopes never share a counter. */

@@ -3,7 +3,7 @@ import { failover } from './failover.js';
 import { TcpListener } from './tcp-listener.js';
 import type { TcpListenerConfig } from '../config/tcp.js';
 import type { UpstreamConfig } from '../config/sections.js';
-import type { Service } from '../http/service.js';
+import { stack, type Layer, type Service } from '../http/service.js';
 import type { DataPlane } from '../process/data-plane.js';
 import type { Upstream } from '../upstream/upstream.js';
 
@@ -18,7 +18,7 @@ export class TcpListeners {
     const { onOpen, onOver } = dataPlane.tcp();
     for (const config of configs) {
       const credentials = config.listen.tls && dataPlane.serverCredentials(config.listen.tls);
-      this.#listeners.set(config.name, new TcpListener({ config, credentials, clock, logger, open: opener(config, upstreamOf), onOpen, onOver }));
+      this.#listeners.set(config.name, new TcpListener({ config, credentials, clock, logger, open: opener(config, upstreamOf, config.authorization && dataPlane.dependencies.policies.streamAuthorization(config.name, config.authorization)), onOpen, onOver }));
     }
   }
 
@@ -39,12 +39,12 @@ export class TcpListeners {
 }
 
 /** Puts what a connection passes together once for each version of its upstream. */
-function opener({ upstream: name, subset, connectAttempts }: TcpListenerConfig, upstreamOf: (name: string) => Upstream | undefined): () => Service | undefined {
+function opener({ upstream: name, subset, connectAttempts }: TcpListenerConfig, upstreamOf: (name: string) => Upstream | undefined, authorization: Layer | undefined): () => Service | undefined {
   let last: { readonly upstream: Upstream; readonly service: Service } | undefined;
   return () => {
     const upstream = upstreamOf(name);
     if (upstream === undefined) return (last = undefined);
-    if (last?.upstream !== upstream) last = { upstream, service: failover(connectAttempts, () => Math.max(1, upstream.endpoints.length))(upstream.streamOver(subset)) };
+    if (last?.upstream !== upstream) last = { upstream, service: stack([authorization, failover(connectAttempts, () => Math.max(1, upstream.endpoints.length))], upstream.streamOver(subset)) };
     return last.service;
   };
 }

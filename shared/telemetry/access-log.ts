@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.js';
 import { describe } from '../errors/catalogue.js';
-import type { Exchange } from '../http/exchange.js';
+import type { Exchange, Refusal } from '../http/exchange.js';
 import { interned } from '../http/interned.js';
 import type { Layer } from '../http/service.js';
 import { asciiJson, type LineWriter } from './line-writer.js';
@@ -42,11 +42,16 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     };
 }
 
+/** What authorization had against an exchange; the names of rules need no escaping. */
+export function refusalFields(refusal: Refusal | undefined): string {
+  return refusal === undefined ? '' : `,"authz":"${refusal.isDryRun ? 'would refuse' : 'refused'}","authzRule":"${refusal.rule}"`;
+}
+
 /** What there is to say about a call of gRPC, or of an exchange that did not go well: mostly nothing. */
 function particularsOf(exchange: Exchange): string {
-  const { errorCode, flags, retriesExhausted, grpcStatus } = exchange;
-  if (errorCode === undefined && flags === undefined && !retriesExhausted && grpcStatus === undefined) return '';
-  const grpc = grpcStatus === undefined ? '' : `,"grpcStatus":${grpcStatus}`;
+  const { errorCode, flags, retriesExhausted, grpcStatus, refusal } = exchange;
+  if (errorCode === undefined && flags === undefined && !retriesExhausted && grpcStatus === undefined && refusal === undefined) return '';
+  const grpc = (grpcStatus === undefined ? '' : `,"grpcStatus":${grpcStatus}`) + refusalFields(refusal);
   const code = errorCode === undefined ? '' : `,"code":"${errorCode}"`;
   const all = [flags, errorCode && describe(errorCode).flag, retriesExhausted ? 'URX' : undefined];
   const told = all.filter((flag) => flag !== undefined);

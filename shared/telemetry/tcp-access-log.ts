@@ -1,6 +1,7 @@
 import type { Clock } from '../clock/clock.js';
 import { describe } from '../errors/catalogue.js';
 import type { TcpConnection } from '../tcp/tcp-connection.js';
+import { refusalFields } from './access-log.js';
 import { asciiJson, type LineWriter } from './line-writer.js';
 
 /** One JSON line for each TCP connection, written when it is over. */
@@ -12,7 +13,7 @@ export function tcpAccessLog(writer: LineWriter, clock: Clock): (connection: Tcp
     const connected = respondedAt === undefined ? '' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}`;
     writer.write(
       `{"time":"${new Date(clock.wallNow()).toISOString()}","level":"info","listener":${asciiJson(listener)},"protocol":"tcp","client":${asciiJson(clientAddress)}${failure}` +
-        `${field('upstream', upstream)}${field('endpoint', endpoint)},"attempts":${attempts},"receivedBytes":${requestBytes},"sentBytes":${responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${connected}}\n`,
+        `${refusalFields(exchange.refusal)}${field('upstream', upstream)}${field('endpoint', endpoint)},"attempts":${attempts},"receivedBytes":${requestBytes},"sentBytes":${responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${connected}}\n`,
     );
   };
 }

@@ -31,7 +31,7 @@ export class InboundPlan {
   static async build(config: InboundConfig, dependencies: UpstreamDependencies & DeliveryDependencies, previous?: InboundPlan): Promise<InboundPlan> {
     const generation = new Generation(previous?.generation);
     const { service, app, connectTimeout, idleTimeout, protocol } = config;
-    const { jwt, rateLimit, fault, headers, attemptTimeout } = config.policies;
+    const { jwt, authorization, rateLimit, fault, headers, attemptTimeout } = config.policies;
     const upstreams = new UpstreamSet(
       { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, protocol, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
       dependencies,
@@ -43,6 +43,7 @@ export class InboundPlan {
       const route = routeStack(
         {
           jwt: jwt && (await policies.jwt(generation, jwt)),
+          authorization: authorization && (await policies.authorization(generation, 'inbound', authorization)),
           rateLimit: rateLimit && (await policies.rateLimit(generation, 'inbound', rateLimit)),
           fault: fault && policies.fault(fault),
           headers: headers && headerChanges(headers),

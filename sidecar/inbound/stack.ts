@@ -33,6 +33,7 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
 
 export interface RouteLayers extends Pick<DeliveryLayers, 'grpc' | 'concurrency' | 'deadline' | 'announce'> {
   readonly jwt: Layer | undefined;
+  readonly authorization: Layer | undefined;
   readonly rateLimit: Layer | undefined;
   readonly fault: Layer | undefined;
   readonly headers: Layer | undefined;
@@ -42,7 +43,8 @@ export function routeStack(layers: RouteLayers, app: Service): Service {
   return stack(
     [
       layers.grpc, // the deadline of a call covers all of it, and its status is known to nobody further out
-      layers.jwt, // who is it? before the quota, which may be counted by subject
+      layers.jwt, // who is it? before what asks whether it may, and before the quota, which may be counted by subject
+      layers.authorization, // may it? before the quota: what is refused anyway must use up nobody's
       layers.rateLimit, // a refused request must not cost the application anything
       layers.fault, // breaks what was let in, and nobody else's; what it holds, the application has not had yet
       layers.concurrency, // more than the application can work on is shed before it waits for anything

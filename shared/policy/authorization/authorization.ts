@@ -1,0 +1,29 @@
+import type { AuthorizationConfig } from '../../config/authorization.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import type { Layer } from '../../http/service.js';
+import { ruleSet, type Decision, type Tally } from './rule-set.js';
+
+export interface AuthorizationDependencies {
+  /** Where it is counted how often a rule decided so. */
+  readonly tally: (decision: Decision, rule: string) => Tally;
+}
+
+/**
+ * Lets in what the rules allow, and refuses the rest with `access_denied`.
+ *
+ * The caller is not told why: the exchange is, and with it the access log. In a dry run the exchange is told what would have been
+ * refused, and nothing is. Stands behind what establishes who the caller is.
+ */
+export function authorization(config: AuthorizationConfig, { tally }: AuthorizationDependencies): Layer {
+  const decide = ruleSet(config, tally);
+  return (next) =>
+    function authorization(request, exchange) {
+      const { decision, tally, refusal } = decide(request, exchange);
+      tally.count++;
+      if (refusal !== undefined) {
+        exchange.refusal = refusal;
+        if (decision === 'denied') return Promise.reject(new ProxyError('access_denied'));
+      }
+      return next(request, exchange);
+    };
+}
