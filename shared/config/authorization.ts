@@ -44,7 +44,6 @@ const source = z.strictObject(sourceConditions).refine((from) => Object.values(f
 const plainPath = z
   .string()
   .max(1_024)
-  // eslint-disable-next-line no-control-regex -- they are what is refused
   .regex(/^\/[^?#;%\\\u0000-\u001f\u007f]*$/, 'expected a path that starts with /, written as it reads: no escapes, no query, no parameters')
   .refine((path) => !/\/\/|\/\.{1,2}(?:\/|$)/.test(path), { error: 'must not contain // or dot segments: no request has them by the time it is looked at' });
 

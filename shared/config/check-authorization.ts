@@ -76,9 +76,11 @@ function checkAmong(rule: Section, path: string, before: readonly Section[], all
 }
 
 /** The conditions of a rule, in one order. */
-function conditions({ name: _name, action: _action, dryRun: _dryRun, ...rest }: Section): Section {
-  return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)));
+function conditions(rule: Section): Section {
+  return Object.fromEntries(Object.entries(rule).filter(([key, value]) => !outline.includes(key) && value !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
+
+const outline = ['name', 'action', 'dryRun'];
 
 /** The values of a condition, each as a text that tells it from the others. */
 function texts(values: unknown): string[] {

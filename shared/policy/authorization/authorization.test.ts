@@ -39,12 +39,13 @@ function start(written: object) {
     const over = exchange(address);
     const id = peer === undefined ? undefined : parseSpiffeId(peer);
     if (id !== undefined) over.peer = { id: peer!, ...id };
-    if (claims !== undefined) over.caller = { subject: 'somebody', scopes: new Set(String(claims['scope'] ?? '').split(' ')), claims };
+    const { scope = '' } = claims ?? {};
+    if (claims !== undefined) over.caller = { subject: 'somebody', scopes: new Set((scope as string).split(' ')), claims };
     const headers = Headers.empty();
     for (const [name, value] of fields) headers.append(name, value);
     const parsed = parseTarget(target, method);
-    await service(request(over, { method, authority: host, headers, target: parsed.target, path: parsed.path }), over).catch((error: ProxyError) => {
-      over.errorCode = error.code;
+    await service(request(over, { method, authority: host, headers, target: parsed.target, path: parsed.path }), over).catch((error: unknown) => {
+      over.errorCode = (error as ProxyError).code;
     });
     return over;
   };

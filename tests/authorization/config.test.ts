@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { gatewaySchema } from '../../gateway/config.js';
 import { crossCheck as checkGateway } from '../../gateway/cross-check.js';
+import { ConfigError, parseConfig } from '../../shared/config/load.js';
 import { sidecarSchema } from '../../sidecar/config.js';
 import { crossCheck as checkSidecar } from '../../sidecar/cross-check.js';
-import { ConfigError, parseConfig } from './load.js';
 
 const jwt = { issuer: 'i', audience: 'a', jwks: { keys: [] } };
 const listen = { port: 0 };
