@@ -95,3 +95,44 @@ describe('shaping policies', () => {
     ]);
   });
 });
+
+describe('who may do what', () => {
+  const jwt = { issuer: 'https://issuer.example', audience: 'shop', jwks: { keys: [] } };
+  const authorization = { rules: [{ name: 'readers', action: 'allow' as const, methods: ['GET'], claims: { scope: ['read'] } }] };
+  const plain = { name: 'stock', match: { path: '/stock' }, upstream: 'inventory' };
+
+  test('is decided where the policy is placed: on the gateway’s routes, or inbound with the service', () => {
+    const both = { jwt, authorization };
+    const at = (placement: Placement) => {
+      const { gateway, caller, callee } = documents(placement, both);
+      assert.deepEqual([caller.routes, caller.inbound], [undefined, {}], 'those who call decide nothing');
+      return [gateway.routes, callee.inbound];
+    };
+    assert.deepEqual(at('ambassador'), [[{ ...plain, ...both }], {}]);
+    assert.deepEqual(at('sidecar'), [[plain], both]);
+    assert.deepEqual(at('both'), [[{ ...plain, ...both }], both]);
+    assert.deepEqual(at('none'), [[plain], {}]);
+  });
+
+  test('holds for what is diverted too', () => {
+    const { gateway } = documents('ambassador', { authorization: { rules: [] }, divert: [{ match: { headers: { 'x-canary': 'always' } }, upstream: 'inventory-v2' }] });
+    assert.deepEqual(gateway.routes!.map((route) => (route as { authorization?: object }).authorization), [{ rules: [] }, { rules: [] }]);
+  });
+
+  const policy = (name: string, placement: Placement, spec: Policy['spec']): Resource => ({ kind: 'Policy', name, placement, target: { services: ['inventory'] }, spec });
+  const problems = (...policies: Resource[]): string[] => Model.of([...services, ...policies]).problems().map(({ path, message }) => `${path}: ${message}`);
+
+  test('by claims needs tokens that are checked in the same place, by whichever policy', () => {
+    const missing = ['Policy/who.spec.authorization.rules[0].claims: nothing is known of claims without jwt in the same place'];
+    assert.deepEqual(problems(policy('who', 'sidecar', { authorization })), missing);
+    assert.deepEqual(problems(policy('who', 'sidecar', { authorization }), policy('tokens', 'ambassador', { jwt })), missing);
+    assert.deepEqual(problems(policy('who', 'both', { authorization }), policy('tokens', 'ambassador', { jwt })), missing);
+    assert.deepEqual(problems(policy('who', 'sidecar', { authorization }), policy('tokens', 'both', { jwt })), []);
+    assert.deepEqual(problems(policy('who', 'none', { authorization })), []);
+  });
+
+  test('is refused where rules cannot be meant', () => {
+    const useless = { default: 'allow' as const, rules: [{ name: 'a', action: 'allow' as const, methods: ['GET'] }] };
+    assert.deepEqual(problems(policy('who', 'none', { authorization: useless })), ['Policy/who.spec.authorization.rules[0].action: an allow rule changes nothing where the default is allow']);
+  });
+});
