@@ -16,6 +16,16 @@ interface Setting {
   readonly process?: Readonly<Record<string, unknown>>;
 }
 
+/** What a service in a mesh has: two things that nobody may do, and who may do the rest. */
+const authorization = {
+  rules: [
+    { name: 'no-internals', action: 'deny', paths: ['/internal', '/admin'] },
+    { name: 'no-deletes', action: 'deny', methods: ['DELETE'] },
+    { name: 'writers', action: 'allow', methods: ['POST', 'PUT'], paths: ['/orders'] },
+    { name: 'readers', action: 'allow', methods: ['GET', 'HEAD'], paths: ['/'] },
+  ],
+};
+
 /** The first is the hop without any. */
 export function features({ jwks, issuer, audience }: FeatureFiles): readonly Contender[] {
   const settings: readonly (readonly [name: string, setting: Setting])[] = [
@@ -23,6 +33,7 @@ export function features({ jwks, issuer, audience }: FeatureFiles): readonly Con
     ['without access log', { process: { accessLog: false } }],
     ['the time left told upstream', { upstream: { propagateDeadline: true } }],
     ['jwt (tokens seen before)', { route: { jwt: { issuer, audience, jwks, algorithms: ['RS256'] } } }],
+    ['authorization (4 rules)', { route: { authorization } }],
     ['rateLimit', { route: { rateLimit: { max: 1_000_000_000, timeWindow: '1m' } } }],
     ['headers', { route: { headers: { request: { set: { 'X-Tier': 'gold' } }, response: { remove: ['server'] } } } }],
     ['rewrite', { route: { rewrite: { prefix: '/v2' } } }],

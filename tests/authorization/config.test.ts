@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
 import { gatewaySchema } from '../../gateway/config.js';
 import { crossCheck as checkGateway } from '../../gateway/cross-check.js';
+import { authorizationSchema, streamAuthorizationSchema } from '../../shared/config/authorization.js';
+import { checkAuthorization } from '../../shared/config/check-authorization.js';
+import { isObject } from '../../shared/config/is-object.js';
 import { ConfigError, parseConfig } from '../../shared/config/load.js';
 import { sidecarSchema } from '../../sidecar/config.js';
 import { crossCheck as checkSidecar } from '../../sidecar/cross-check.js';
@@ -109,3 +114,19 @@ describe('an authorization of connections', () => {
   test('knows nothing of requests', () => assert.deepEqual(of({ rules: [{ name: 'r', action: 'allow', methods: ['GET'], paths: ['/'] }] }), ['tcp[0].authorization.rules[0].methods: unknown key', 'tcp[0].authorization.rules[0].paths: unknown key']));
   test('knows no names where nobody can prove one', () => assert.deepEqual(of({ rules: [{ name: 'r', action: 'allow', from: { services: ['orders'] } }] }), ['tcp[0].authorization.rules[0].from.services: no caller proves an identity here: the listener asks for no certificates']));
 });
+
+test('the examples of the documentation can be meant', () => {
+  const text = readFileSync(new URL('../../../docs/policies/authorization.md', import.meta.url), 'utf8');
+  const blocks = [...text.matchAll(/^```yaml\n(.*?)^```/gms)].flatMap(([, yaml]) => [...parseAllDocuments(yaml!)].map((document) => document.toJS() as unknown));
+  const found = blocks.flatMap((block) => sectionsWithAuthorization(block));
+  assert.ok(found.length >= 6, `found ${found.length}`);
+  for (const { path, own } of found) {
+    (path.startsWith('tcp') ? streamAuthorizationSchema : authorizationSchema).parse(own['authorization']);
+    assert.deepEqual(checkAuthorization({ path, own, hasTokens: true, hasIdentities: true }), []);
+  }
+});
+
+function sectionsWithAuthorization(value: unknown, path = ''): { path: string; own: Readonly<Record<string, unknown>> }[] {
+  const entries = isObject(value) || Array.isArray(value) ? Object.entries(value) : [];
+  return [...(isObject(value) && 'authorization' in value ? [{ path, own: value }] : []), ...entries.flatMap(([key, inner]) => sectionsWithAuthorization(inner, `${path}${key}.`))];
+}
