@@ -28,8 +28,8 @@ export function claimMatcher(name: string, values: readonly (string | number | b
 function at(claims: unknown, way: readonly string[]): unknown {
   let value = claims;
   for (const name of way) {
-    // Own properties only: a token has no say in what objects inherit.
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+    // What objects inherit, and a list's length, is nothing that an issuer said.
+    if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, name)) return undefined;
     value = (value as Record<string, unknown>)[name];
   }
   return value;
