@@ -21,7 +21,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY scenarios/compose/healthcheck.sh scenarios/compose/respawn.sh ./
 COPY scenarios/compose/config config
-RUN mkdir /reports && chown 1000:1000 /reports
+RUN mkdir /reports /kill && chown 1000:1000 /reports /kill
 USER 1000:1000
 ENTRYPOINT []
 CMD ["node", "dist/gateway/main.js", "--help"]

@@ -9,6 +9,9 @@ import { restartDelayMs, units, type Addresses, type Unit } from '../lab/declara
 /** Tokens of the lab's own control plane, which no port is published of. They are no secrets. */
 export const labTokens = { admin: 'lab-only-admin-token', proxy: 'lab-only-proxy-token' };
 
+/** Where the lab leaves a file for a process that is to be killed; no container can reach into another. */
+export const killFolder = '/kill';
+
 const image = 'ambassador-or-sidecar';
 const note = '# Written from scenarios/lab/declaration.ts by `npm run lab -- compose`; change it there.\n';
 
@@ -63,10 +66,10 @@ function composeDocument(): object {
     entrypoint: ['node', 'dist/scenarios/main.js'],
     command: ['run'],
     environment: { LAB_MODE: 'compose' },
-    volumes: ['reports:/reports'],
+    volumes: ['reports:/reports', `kill:${killFolder}`],
     depends_on: Object.fromEntries([...units.map(({ id }) => id), 'report'].map((id) => [id, { condition: 'service_healthy' }])),
   };
-  return { services, volumes: { reports: {} } };
+  return { services, volumes: { reports: {}, kill: {} } };
 }
 
 /** No root, no capability, nothing to write but memory. */
@@ -83,10 +86,11 @@ function serviceOf(unit: Unit): object {
     ...hardened,
     ...imageOf(isPython ? 'inventory' : 'node'),
     command: command(unit),
-    ...(Object.keys(unit.environment(addressesOf(unit))).length > 0 && { environment: environment(unit) }),
+    ...(Object.keys(environment(unit)).length > 0 && { environment: environment(unit) }),
     ...(unit.beside === undefined ? {} : { network_mode: `service:${unit.beside}` }),
     ...(unit.id === 'gateway' && { ports: [`127.0.0.1:8080:${portOf(unit, 'http')}`] }),
     ...(unit.needs.length > 0 && { depends_on: Object.fromEntries(unit.needs.map((id) => [id, { condition: 'service_healthy' }])) }),
+    ...(isKilledByFile(unit) && { volumes: [`kill:${killFolder}`] }),
     healthcheck: healthcheck(portOf(unit, unit.ready.port), unit.ready.path),
   };
 }
@@ -98,7 +102,12 @@ function command({ program, id, config, mayCrash }: Unit): string[] {
 }
 
 function environment(unit: Unit): Record<string, string> {
-  return { ...unit.environment(addressesOf(unit)), ...(unit.mayCrash === true && { RESTART_DELAY: String(restartDelayMs / 1_000) }) };
+  return { ...unit.environment(addressesOf(unit)), ...(unit.mayCrash === true && { RESTART_DELAY: String(restartDelayMs / 1_000) }), ...(isKilledByFile(unit) && { KILL_FILE: `${killFolder}/${unit.id}` }) };
+}
+
+/** Applications crash by themselves when they are told to. */
+function isKilledByFile({ mayCrash, role }: Unit): boolean {
+  return mayCrash === true && role !== 'application';
 }
 
 /** Bash alone, since a process of Node.js for each check would take more CPU than the lab. */

@@ -1,4 +1,6 @@
-import { hostOf, labTokens, portOf } from '../compose/generate.js';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { hostOf, killFolder, labTokens, portOf } from '../compose/generate.js';
 import { units } from './declaration.js';
 import { untilReady, type Lab } from './lab.js';
 
@@ -11,6 +13,8 @@ export async function connectCompose(onProgress: (ready: number, all: number, un
     adminToken: labTokens.admin,
     notes: [],
     url: (id, port) => `http://${hostOf(find(id))}:${portOf(find(id), port)}`,
+    // Its supervisor looks for this file.
+    kill: (id) => writeFile(join(killFolder, id), ''),
     close: async () => {},
   };
   let ready = 0;

@@ -35,7 +35,7 @@ export interface Unit {
   readonly environment: (at: Addresses) => Record<string, string>;
   /** The configuration document of a process of ours. */
   readonly config?: (at: Addresses) => object;
-  /** Crashes on request, and is started again after a while. */
+  /** Crashes on request or is killed, and is started again after a while. */
   readonly mayCrash?: boolean;
 }
 
@@ -161,6 +161,7 @@ export const units: readonly Unit[] = [
     id: 'control-plane',
     role: 'control-plane',
     program: { kind: 'node', entry: 'control-plane/main.js' },
+    mayCrash: true,
     ports: [{ name: 'api', number: 7000 }],
     ready: { port: 'api', path: '/readyz' },
     needs: [],

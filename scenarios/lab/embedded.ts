@@ -37,6 +37,7 @@ export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedO
     adminToken: undefined,
     notes: python === undefined ? ['There is no python3 on this machine: the inventory runs as its Node.js twin.'] : [],
     url: (unit: string, port: string) => `http://127.0.0.1:${ports.get(`${unit}/${port}`)!}`,
+    kill: async (unit: string) => processes.get(unit)!.crash(),
     async close() {
       await Promise.all([...processes.values()].map((child) => child.stop()));
       process.off('exit', killAll);

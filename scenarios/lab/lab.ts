@@ -9,6 +9,8 @@ export interface Lab {
   /** What was left out or replaced, in sentences for the report. */
   readonly notes: readonly string[];
   readonly adminToken: string | undefined;
+  /** Kills a unit's process at once; only those that may crash are started again, after a while. */
+  kill(unit: string): Promise<void>;
   close(): Promise<void>;
 }
 

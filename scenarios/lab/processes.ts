@@ -45,6 +45,11 @@ export class ManagedProcess {
     clearTimeout(timer);
   }
 
+  /** Kills it at once as a crash would: it is started again if it may be. */
+  crash(): void {
+    this.#child?.kill('SIGKILL');
+  }
+
   /** Kills it at once: for when this process itself must go. */
   kill(): void {
     this.#stopping = true;

@@ -60,6 +60,8 @@ export interface Claim {
   readonly policies: (session: LabSession) => readonly ClaimPolicy[];
   /** The zone of each instance, by its id; without it, all are in the zone of the proxies. */
   readonly zones?: Readonly<Record<string, string>>;
+  /** Applications that every variant uses; by default those with sidecars where the placement has sidecars, and the bare ones where not. */
+  readonly group?: 'bare' | 'meshed';
   /** Rounds of every placement, one after the other; the last one's facts are combined with `combine`. */
   readonly rounds?: number;
   readonly run: (session: LabSession, placement: Placement) => Promise<VariantRun>;

@@ -65,7 +65,7 @@ export async function runClaim(claim: Claim, lab: Lab, { seed, onVariant }: RunO
 async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: number): Promise<VariantResult> {
   const session = new LabSession(lab, seed);
   await session.clearFaults();
-  await session.begin(placement, claim.policies(session), claim.zones);
+  await session.begin(placement, claim.policies(session), { zones: claim.zones, group: claim.group });
   const before = await readUsage(lab);
   let run: VariantRun;
   try {

@@ -6,6 +6,13 @@ import { load } from '../load/load.js';
 import type { LoadResult, LoadSpec } from '../load/spec.js';
 import type { ClaimPolicy, Placement } from './claim.js';
 
+interface Begin {
+  /** The zone of each instance, by its id. */
+  readonly zones?: Readonly<Record<string, string>> | undefined;
+  /** Which of the two groups of applications the gateway leads to; by default the one that the placement uses. */
+  readonly group?: 'bare' | 'meshed' | undefined;
+}
+
 /** What claims do with the lab: set policies and faults, send load, count. */
 export class LabSession {
   /** Loads sent and policies used since the last `begin`, for the parity of variants. */
@@ -18,10 +25,10 @@ export class LabSession {
   ) {}
 
   /** Begins a variant: its policies, the zones of instances, and the gateway's routes where the placement wants them. */
-  async begin(placement: Placement, policies: readonly ClaimPolicy[], zones: Readonly<Record<string, string>> = {}): Promise<void> {
+  async begin(placement: Placement, policies: readonly ClaimPolicy[], { zones = {}, group }: Begin = {}): Promise<void> {
     this.sent.length = 0;
     this.used.length = 0;
-    await this.#api('POST', '/v1/apply', [...serviceResources((unit, port) => new URL(this.lab.url(unit, port)).host, zones), ...routes(usesSidecars(placement) ? 'meshed' : 'bare')]);
+    await this.#api('POST', '/v1/apply', [...serviceResources((unit, port) => new URL(this.lab.url(unit, port)).host, zones), ...routes(group ?? (usesSidecars(placement) ? 'meshed' : 'bare'))]);
     await this.use(placement, policies);
   }
 
@@ -112,6 +119,43 @@ export class LabSession {
     await json(`${this.lab.url('issuer', 'app')}/rotate`, 'POST', {});
   }
 
+  /** Kills the control plane; resolves when it is gone. It comes back by itself after a while. */
+  async killControlPlane(): Promise<void> {
+    await this.lab.kill('control-plane');
+    while (await this.isControlPlaneThere()) await pause(50);
+  }
+
+  async isControlPlaneThere(): Promise<boolean> {
+    try {
+      return (await fetch(`${this.lab.url('control-plane', 'api')}/readyz`, { signal: AbortSignal.timeout(1_000) })).ok;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Resolves when the control plane answers and every proxy has its stream again; rejects after a while. */
+  async untilControlPlaneIsBack(): Promise<void> {
+    const proxies = this.lab.units.filter(({ role }) => role === 'gateway' || role === 'sidecar').length;
+    for (const until = Date.now() + 30_000; Date.now() < until; await pause(100)) {
+      if (!(await this.isControlPlaneThere())) continue;
+      const status = (await this.#api('GET', '/v1/status').catch(() => ({ proxies: [] }))) as { proxies: { connected: boolean }[] };
+      if (status.proxies.filter(({ connected }) => connected).length >= proxies) return;
+    }
+    throw new Error('the control plane did not come back with all of its proxies');
+  }
+
+  /** Puts one policy elsewhere, and changes nothing else; resolves when every proxy has accepted. */
+  async place({ name, services: targets, spec }: ClaimPolicy, placement: Placement): Promise<void> {
+    await this.#api('PUT', `/v1/policies/${name}`, { placement, target: { services: targets }, spec });
+    await this.#api('GET', '/v1/status?settled=true&timeout=10s');
+  }
+
+  /** The sum of a metric over units of a role; labels as they are written, in order. */
+  async metric(role: 'gateway' | 'sidecar', series: RegExp): Promise<number> {
+    const texts = await Promise.all(this.lab.units.filter((unit) => unit.role === role).map(async ({ id }) => (await fetch(`${this.lab.url(id, 'admin')}/metrics`)).text()));
+    return texts.flatMap((text) => text.split('\n').filter((line) => series.test(line))).reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+  }
+
   get issuer(): string {
     return this.lab.url('issuer', 'app');
   }
@@ -142,6 +186,8 @@ function asResource({ name, services: targets, spec }: ClaimPolicy, placement: P
 export function usesSidecars(placement: Placement): boolean {
   return placement === 'sidecar' || placement === 'both';
 }
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function json(url: string, method: string, body?: object, token?: string): Promise<unknown> {
   const response = await fetch(url, {
