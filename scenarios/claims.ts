@@ -6,10 +6,12 @@ import { aHopCostsThisMuch } from './a-hop-costs-this-much/claim.js';
 import { aLostZoneIsLeftAndTakenBack } from './a-lost-zone-is-left-and-taken-back/claim.js';
 import { aNoisyTenantIsContained } from './a-noisy-tenant-is-contained/claim.js';
 import { aPolicyMovesWhileTrafficFlows } from './a-policy-moves-while-traffic-flows/claim.js';
+import { anIntruderInTheNetworkGetsNothing } from './an-intruder-in-the-network-gets-nothing/claim.js';
 import { forgedTokensStopAtTheEdge } from './forged-tokens-stop-at-the-edge/claim.js';
 import { nobodyWorksForAClientThatHasLeft } from './nobody-works-for-a-client-that-has-left/claim.js';
 import { nothingStopsWhenTheControlPlaneIsGone } from './nothing-stops-when-the-control-plane-is-gone/claim.js';
 import { retriesOfThreeLayersDoNotMultiply } from './retries-of-three-layers-do-not-multiply/claim.js';
+import { servicesCallOnlyWhomTheyMay } from './services-call-only-whom-they-may/claim.js';
 import type { Claim } from './runner/claim.js';
 
 /** Every claim, in the order in which the comparison runs them. */
@@ -24,6 +26,8 @@ export const claims: readonly Claim[] = [
   aCanaryIsSteeredWhereCallsAreSent,
   aHedgedReadHasNoTail,
   nobodyWorksForAClientThatHasLeft,
+  anIntruderInTheNetworkGetsNothing,
+  servicesCallOnlyWhomTheyMay,
   aPolicyMovesWhileTrafficFlows,
   nothingStopsWhenTheControlPlaneIsGone,
 ];

@@ -68,6 +68,14 @@ export function instancesOf(service: string): string[] {
 /** The shop's services. The gateway leads to all of them but the second version of the inventory, which only policies lead to. */
 export const services = ['users', 'orders', 'inventory', 'inventory-v2', 'payments'] as const;
 
+/** The part of every name that workloads of the lab prove to each other. */
+export const trustDomain = 'shop';
+
+/** The name that a service's sidecars prove, or the gateway. */
+export function labIdentity(service: string): string {
+  return `spiffe://${trustDomain}/ns/default/sa/${service}`;
+}
+
 /** Where every proxy runs. */
 const zone = 'a';
 
@@ -109,7 +117,7 @@ function direct(...names: string[]): Unit['environment'] {
 }
 
 const calls: Readonly<Record<string, { readonly mesh: readonly string[]; readonly outside: readonly string[] }>> = {
-  users: { mesh: ['orders'], outside: ['issuer'] },
+  users: { mesh: ['orders', 'payments'], outside: ['issuer'] },
   orders: { mesh: ['inventory', 'payments'], outside: [] },
   inventory: { mesh: [], outside: [] },
   // The second version was written anew, in another language.
