@@ -41,8 +41,12 @@ export interface EnrolmentOptions {
 
 /** The longest pause between two looks at the clock (ms): a machine that slept must notice. */
 const longestPauseMs = 60_000;
+/** The longest pause between two attempts to get the first certificate (ms): somebody waits for it. */
+const longestFirstPauseMs = 5_000;
 /** The longest pause between two looks at the bundle (ms). */
 const longestBundlePauseMs = 30_000;
+/** And as long as the authority’s hint is not known. */
+const firstBundlePauseMs = 5_000;
 /** A share of the life; with less left, failures are errors, and a root that is not the mesh's is taken. */
 const lastPart = 0.1;
 
@@ -81,7 +85,7 @@ export class Enrolment {
     await this.#startFromDisk();
     while (!this.isHeld) {
       if (await this.#attempt()) break;
-      await this.#pause(untilRetry(this.#failures, Math.max(this.#leftMs(), 100_000), this.options.random));
+      await this.#pause(Math.min(longestFirstPauseMs, untilRetry(this.#failures, Infinity, this.options.random)));
     }
     this.#running = Promise.allSettled([this.#keepCertificate(), this.#keepBundle()]);
   }
@@ -186,7 +190,7 @@ export class Enrolment {
 
   async #keepBundle(): Promise<void> {
     const { client, random, logger } = this.options;
-    let refreshMs = longestBundlePauseMs;
+    let refreshMs = firstBundlePauseMs;
     let isFailing = false;
     // The first look comes soon: what is on disk may be old.
     await this.#pause(random() * 1_000);
