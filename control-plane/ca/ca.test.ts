@@ -3,7 +3,7 @@ import * as x509 from '@peculiar/x509';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { webcrypto, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -144,6 +144,9 @@ describe('a join token', () => {
     const { token } = await first.authority.makeJoinToken({ service: 'orders', namespace: 'default' }, minute);
     const { csr } = await createSigningRequest(undefined);
     await first.authority.issue(csr, { kind: 'joinToken', token }, '127.0.0.1');
+    const record = readFileSync(join(dataDir, 'ca', 'used.log'), 'utf8');
+    assert.match(record, /^[\w-]{43} \d+\n$/);
+    assert.ok(!record.includes(token.split('.')[1]!));
     // A crash in the middle of the next line.
     execFileSync('sh', ['-c', `printf 'half-a-li' >> ${join(dataDir, 'ca', 'used.log')}`]);
     const second = await testMeshAuthority({ clock, document, once: await FileOnceOnly.open(join(dataDir, 'ca'), clock) });

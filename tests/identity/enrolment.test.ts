@@ -65,6 +65,18 @@ describe('enrolment with a join token', () => {
     await Promise.all([first.stop(), second.stop(), billing.stop()]);
   });
 
+  test('of twenty who use a token at a time one gets a certificate, and none after a kill -9', async () => {
+    const token = await mesh.joinToken('orders');
+    const { csr } = await createSigningRequest(undefined);
+    const use = (): Promise<{ status: number; body: Record<string, unknown> }> => mesh.ask('POST', '/v1/certificates', { csr, proof: { kind: 'joinToken', token } });
+    const answers = await Promise.all(Array.from({ length: 20 }, use));
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [201, ...Array.from({ length: 19 }, () => 403)]);
+    await mesh.kill();
+    await mesh.start();
+    const { status, body } = await use();
+    assert.deepEqual([status, body['code']], [403, 'proof_used']);
+  });
+
   test('no key and no token is ever sent where it need not be, logged or shown', async () => {
     const tap = await wiretap(() => Number(new URL(mesh.url).port));
     const token = await mesh.joinToken('orders');
