@@ -1,12 +1,15 @@
 import * as x509 from '@peculiar/x509';
 import { webcrypto } from 'node:crypto';
-import type { Clock, Timer } from '../../shared/clock/clock.js';
+import { delay, type Clock, type Timer } from '../../shared/clock/clock.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { CertificateAuthority } from './certificate-authority.js';
 import { issueServing } from './issue.js';
 
 /** How long it waits before it tries again (ms). */
 const retryMs = 5_000;
+/** At the start: how long, and how often in that time (ms), it waits for a leader to make the first authority. */
+const firstWaitMs = 30_000;
+const firstRetryMs = 250;
 
 /**
  * The certificate that the control plane's own https shows, issued by the mesh's authority. Its key is made anew each time, and is in memory
@@ -26,9 +29,14 @@ export class ServingCertificate {
     private readonly dependencies: { readonly clock: Clock; readonly random: (bytes: number) => Buffer; readonly logger: Logger },
   ) {}
 
-  /** Rejects if no authority signs yet: on a follower whose leader has not begun. */
+  /** Waits for an authority that signs: where several control planes start together, until one leads. Rejects when that takes too long. */
   static async open(authority: CertificateAuthority, names: readonly string[], dependencies: { readonly clock: Clock; readonly random: (bytes: number) => Buffer; readonly logger: Logger }): Promise<ServingCertificate> {
     const serving = new ServingCertificate(authority, names, dependencies);
+    const until = dependencies.clock.now() + firstWaitMs;
+    while (authority.keeper.signing === undefined && dependencies.clock.now() < until) {
+      await delay(dependencies.clock, firstRetryMs);
+      await authority.keeper.step();
+    }
     await serving.#renew();
     serving.#schedule();
     return serving;

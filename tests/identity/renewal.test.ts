@@ -17,7 +17,7 @@ class MeshClient {
   /** Serial numbers of the server's certificates, and ours. */
   readonly seen = { server: new Set<string>(), own: new Set<string>(), issuers: new Set<string>() };
   done = 0;
-  #stopped = false;
+  readonly #stop = new AbortController();
   readonly #running: Promise<unknown>;
 
   constructor(port: number, directory: string, expected: string) {
@@ -25,13 +25,17 @@ class MeshClient {
     this.#running = Promise.all(Array.from({ length: 8 }, (_, index) => this.#loop(port, directory, expected, index % 4 === 0 ? Infinity : 20)));
   }
 
+  #isStopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stop.abort();
     await this.#running;
   }
 
   async #loop(port: number, directory: string, expected: string, perConnection: number): Promise<void> {
-    while (!this.#stopped) {
+    while (!this.#isStopped()) {
       const pem = readFileSync(join(directory, 'identity.pem'));
       this.seen.own.add(new X509Certificate(pem).serialNumber);
       const agent = new Agent({
@@ -42,7 +46,7 @@ class MeshClient {
           return certificate.subjectaltname === `URI:${expected}` ? undefined : new Error(`it is ${certificate.subjectaltname ?? 'nobody'}`);
         },
       });
-      for (let sent = 0; sent < perConnection && !this.#stopped; sent++) {
+      for (let sent = 0; sent < perConnection && !this.#isStopped(); sent++) {
         await this.#once(port, agent).then(() => this.done++, (error: unknown) => this.failures.push(String(error)));
         await sleep(20);
       }
