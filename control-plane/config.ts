@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { listenSchema } from '../shared/config/sections.js';
 import { duration } from '../shared/config/units.js';
+import { caSchema, checkCa } from './ca/config.js';
 import type { Problem } from '../shared/config/load.js';
 import { resourceSchema } from './model/resources.js';
 
@@ -14,6 +15,7 @@ export const controlPlaneProcessSchema = z.strictObject({
     })
     .optional()
     .describe('Who may do what; without it everybody may, on loopback only.'),
+  ca: caSchema.optional().describe('The certificate authority of the mesh; without it this control plane gives no certificates.'),
   resources: z.array(resourceSchema).default([]).describe('Resources that an empty store starts with.'),
   leaseGrace: duration.default(10_000).describe('After a start, how long instances of before keep their place without renewing.'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
@@ -24,8 +26,9 @@ export type ControlPlaneProcessConfig = z.output<typeof controlPlaneProcessSchem
 
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { listen, tokens } = (typeof document === 'object' && document !== null ? document : {}) as { listen?: { host?: unknown }; tokens?: unknown };
+  const { listen, tokens, ca, dataDir } = (typeof document === 'object' && document !== null ? document : {}) as { listen?: { host?: unknown }; tokens?: unknown; ca?: unknown; dataDir?: unknown };
   const host = listen?.host ?? '127.0.0.1';
   const isLoopback = host === 'localhost' || host === '::1' || (typeof host === 'string' && host.startsWith('127.'));
-  return isLoopback || tokens !== undefined ? [] : [{ path: 'tokens', message: `are needed to listen on ${JSON.stringify(host)}: without them only loopback is allowed` }];
+  const access: Problem[] = isLoopback || tokens !== undefined ? [] : [{ path: 'tokens', message: `are needed to listen on ${JSON.stringify(host)}: without them only loopback is allowed` }];
+  return [...access, ...checkCa(ca, dataDir)];
 }

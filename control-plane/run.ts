@@ -1,4 +1,6 @@
+import type { Server as TlsServer } from 'node:tls';
 import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
+import { openCertificates } from './ca/open.js';
 import { createApi } from './api/server.js';
 import { controlPlaneProcessSchema, crossCheck } from './config.js';
 import type { Resource } from './model/resources.js';
@@ -14,7 +16,7 @@ await runProcess({
   description: 'Tells every proxy what to do: registry, policies, snapshots.',
   schema: controlPlaneProcessSchema,
   crossCheck,
-  async start({ dataDir, resources, leaseGrace, listen, tokens }, { clock, logger, lifecycle }) {
+  async start({ dataDir, resources, leaseGrace, listen, tokens, ca }, { clock, logger, lifecycle }) {
     const seed = resources.map((resource) => ('endpoints' in resource && resource.endpoints ? { ...resource, endpoints: resource.endpoints.map(writeEndpoint) } : resource)) as Resource[];
     const store = await ResourceStore.open(dataDir, seed);
     const registry = new Registry(clock);
@@ -31,9 +33,11 @@ await runProcess({
     new Gauge({ name: 'control_plane_proxies_rejecting', help: 'Proxies that rejected their newest snapshot.', registers: [metrics], collect() { this.set(publisher.statuses.filter(({ rejected }) => rejected !== undefined).length); } });
     new Gauge({ name: 'control_plane_instances', help: 'Registered instances.', registers: [metrics], collect() { this.set(registry.instances.length); } });
 
-    const api = createApi({ store, registry, publisher, metrics, clock, logger, tokens, isReady: () => lifecycle.readiness().ready });
+    const certificates = ca && (await openCertificates(ca, { dataDir, clock, logger, metrics, onClose: (close) => lifecycle.onClose(close) }));
+    const api = createApi({ certificates, store, registry, publisher, metrics, clock, logger, tokens, isReady: () => lifecycle.readiness().ready });
     lifecycle.onClose(() => api.close());
     lifecycle.onClose(() => publisher.close());
+    certificates?.serving?.onChange((pair) => (api.server as unknown as TlsServer).setSecureContext(pair));
     await api.listen({ ...listen });
     logger.info({ listen: api.server.address(), version: store.version }, 'ready');
   },

@@ -1,5 +1,6 @@
 import { isObject } from '../shared/config/is-object.js';
 import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
+import { checkIdentity } from '../shared/config/check-identity.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -11,7 +12,7 @@ import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 /** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
   const { listen, routes, upstreams, controlPlane, tcp } = isObject(document) ? document : ({} as Record<string, unknown>);
-  const problems: Problem[] = checkRoutes(routes, upstreams);
+  const problems: Problem[] = [...checkRoutes(routes, upstreams), ...checkIdentity(document)];
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {

@@ -5,6 +5,7 @@ import pc from 'picocolors';
 import { claims } from './claims.js';
 import { composeFiles } from './compose/generate.js';
 import { connectCompose } from './lab/compose.js';
+import { joinTokenCommand } from './join-token.js';
 import { startEmbedded } from './lab/embedded.js';
 import type { Lab } from './lab/lab.js';
 import type { ReportDocument } from './report/document.js';
@@ -110,6 +111,8 @@ program
       writeFileSync(file, text);
     }
   });
+
+program.addCommand(joinTokenCommand());
 
 async function start(progress: Progress, keepFiles: boolean): Promise<Lab> {
   let interrupted = false;

@@ -1,5 +1,6 @@
 import { isObject } from '../shared/config/is-object.js';
 import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
+import { checkIdentity } from '../shared/config/check-identity.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -11,7 +12,7 @@ import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
   const { service, inbound, outbound, routes, upstreams, controlPlane, tcp, identity } = isObject(document) ? document : ({} as Record<string, unknown>);
-  const problems: Problem[] = checkRoutes(routes, upstreams);
+  const problems: Problem[] = [...checkRoutes(routes, upstreams), ...checkIdentity(document)];
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
     const match = isObject(route) ? route['match'] : undefined;
     if (isObject(route) && (!isObject(match) || match['host'] === undefined)) problems.push({ path: `routes[${index}].match.host`, message: 'is missing: calls go by the host that they are for' });

@@ -8,12 +8,14 @@ import { labelsSchema, weightSchema, writeEndpoint, zoneSchema } from '../../sha
 import { address, duration } from '../../shared/config/units.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import { collections, resourceSchema, type Resource } from '../model/resources.js';
+import type { Certificates } from '../ca/open.js';
 import type { Publisher } from '../publish/publisher.js';
 import type { Registry } from '../sources/registry.js';
 import type { ResourceStore } from '../sources/resource-store.js';
 import { streamTo } from './stream.js';
 
 export interface ApiOptions {
+  readonly certificates?: Certificates | undefined;
   readonly store: ResourceStore;
   readonly registry: Registry;
   readonly publisher: Publisher;
@@ -33,12 +35,14 @@ const maxTtlMs = 3_600_000;
 /** The HTTP API of the control plane. */
 export function createApi(options: ApiOptions): FastifyInstance {
   const { store, registry, publisher, logger, clock } = options;
-  const api = Fastify({ bodyLimit: 4_194_304, forceCloseConnections: true, routerOptions: { maxParamLength: 128 } });
+  const api = Fastify({ bodyLimit: 4_194_304, forceCloseConnections: true, routerOptions: { maxParamLength: 128 }, ...(options.certificates?.serving && { https: options.certificates.serving.pair }) }) as FastifyInstance;
   api.setErrorHandler((error, _request, reply) => answerError(error, reply, logger));
   api.setNotFoundHandler((_request, reply) => problem(reply, 404, 'not_found', 'There is nothing at this address.'));
 
   const mayProxy = allow(options.tokens && [...options.tokens.admin, ...options.tokens.proxy]);
   const mayAdminister = allow(options.tokens?.admin);
+
+  if (options.certificates !== undefined) void api.register(options.certificates.routes(mayAdminister));
 
   for (const [collection, kind] of Object.entries(collections)) {
     api.get(`/v1/${collection}`, { onRequest: mayAdminister }, async () => ({ version: store.version, items: store.model.all.filter((resource) => resource.kind === kind) }));

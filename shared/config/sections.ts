@@ -81,6 +81,8 @@ export const upstreamsSchema = z.record(upstreamName, upstreamSchema);
 /** The stream of snapshots that overrides the policies, routes and upstreams of the file. */
 export const controlPlaneSchema = z.strictObject({
   url: z.url({ protocol: /^https?$/ }).describe('Base address of the control plane.'),
+  ca: z.string().min(1).optional().describe('Path of a PEM file: the authorities that the control plane’s certificate must come from; default: those that Node.js comes with.'),
+  allowPlaintext: z.boolean().optional().describe('Whether certificates may be asked for over plain http from another machine. Only where nobody can get in between.'),
   tokenFile: z.string().optional().describe('File with the bearer token that this proxy shows.'),
   node: z.string().regex(/^[A-Za-z0-9._-]{1,128}$/).describe('The name by which the control plane knows this proxy.'),
   snapshotFile: z.string().optional().describe('Where the last good snapshot is kept; the proxy starts from it.'),

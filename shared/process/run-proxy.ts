@@ -7,6 +7,7 @@ import { OneProcess } from './fleet/one-process.js';
 import { runWorker } from './fleet/worker.js';
 import { WorkerFleet } from './fleet/worker-fleet.js';
 import type { ProxyConfig, ProxyDefinition, Shared } from './proxy.js';
+import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { runProcess, type ProcessContext } from './run-process.js';
 
 /**
@@ -31,8 +32,6 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   const fleet = createFleet(definition, config, context);
   const { metrics } = fleet;
   lifecycle.onClose(() => fleet.close());
-  await fleet.create();
-  const beside = await definition.beside?.(config, context);
 
   const admin = createAdminServer({
     ...config.admin,
@@ -47,6 +46,10 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   });
   lifecycle.onClose(() => admin.close());
   const adminAddress = await admin.listen();
+
+  await enrolFront(kind, config, context, metrics);
+  await fleet.create();
+  const beside = await definition.beside?.(config, context);
 
   await followControlPlane(config.controlPlane, {
     kind,
@@ -77,6 +80,14 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   lifecycle.onDrain(() => fleet.drain());
   lifecycle.require('no worker is serving', () => fleet.isServing());
   logger.info({ ...(beside && { service: beside.service }), ...addresses, admin: adminAddress }, 'ready');
+}
+
+/** Has the control plane issue this proxy's certificate, if it is to. Loaded on demand: most of it is of no use to others. */
+async function enrolFront(kind: string, { identity, controlPlane, service = kind }: ProxyConfig, { clock, logger, lifecycle }: Pick<ProcessContext, 'clock' | 'logger' | 'lifecycle'>, { registry }: ProxyMetrics): Promise<void> {
+  if (identity === undefined || !('directory' in identity)) return;
+  const { enrol } = await import('../identity/enrol.js');
+  // eslint-disable-next-line no-restricted-properties -- this is where chance enters
+  await enrol(identity, { service, controlPlane: controlPlane!, clock, random: Math.random, logger, lifecycle, registry, onChanged: () => {} });
 }
 
 function createFleet<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, config: Config, context: ProcessContext<Config>): Fleet<Config, Dynamic> {

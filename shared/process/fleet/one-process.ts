@@ -50,7 +50,8 @@ export class OneProcess<Config extends ProxyConfig, Dynamic extends Shared> impl
   }
 
   async upstreams(): Promise<UpstreamDescription[]> {
-    return this.#proxy!.upstreams();
+    // The admin server is there before the proxy.
+    return this.#proxy?.upstreams() ?? [];
   }
 
   collect(): Promise<string> {
