@@ -13,6 +13,7 @@ const retryMs = 200;
 
 interface Store {
   readonly values: Map<string, string>;
+  readonly clients: Set<Socket>;
   readonly followers: Set<Socket>;
   hits: number;
   set(key: string, value: string): void;
@@ -22,6 +23,7 @@ interface Store {
 export async function startTwin({ HOST = '127.0.0.1', PORT = '0', FILE, REPLICA_OF }: NodeJS.ProcessEnv): Promise<void> {
   const store: Store = {
     values: new Map(),
+    clients: new Set(),
     followers: new Set(),
     hits: 0,
     set(key, value) {
@@ -45,7 +47,11 @@ function apply({ values }: Pick<Store, 'values'>, command: Reply): void {
 function serve(store: Store, socket: Socket, file: string | undefined, isReadOnly: boolean): void {
   const reader = new RespReader();
   socket.on('error', () => socket.destroy());
-  socket.on('close', () => store.followers.delete(socket));
+  store.clients.add(socket);
+  socket.on('close', () => {
+    store.clients.delete(socket);
+    store.followers.delete(socket);
+  });
   socket.on('data', (data) => {
     try {
       for (const command of reader.take(data)) socket.write(answer(store, command as readonly string[], socket, file, isReadOnly));
@@ -74,6 +80,10 @@ function answer(store: Store, [name = '', key = '', value = '']: readonly string
       const text = `keyspace_hits:${store.hits}\r\nused_memory_rss:${process.memoryUsage.rss()}\r\nused_cpu_user:${process.cpuUsage().user / 1e6}\r\nused_cpu_sys:${process.cpuUsage().system / 1e6}\r\n`;
       return `$${text.length}\r\n${text}\r\n`;
     }
+    case 'CLIENT':
+      // CLIENT KILL TYPE normal SKIPME yes, which is the only use of it in the shop.
+      for (const other of store.clients) if (other !== socket && !store.followers.has(other)) other.destroy();
+      return ':0\r\n';
     case 'SHUTDOWN':
       process.exit(0);
     // eslint-disable-next-line no-fallthrough -- the process has ended
