@@ -7,6 +7,8 @@ import { aLostZoneIsLeftAndTakenBack } from './a-lost-zone-is-left-and-taken-bac
 import { aNoisyTenantIsContained } from './a-noisy-tenant-is-contained/claim.js';
 import { aPolicyMovesWhileTrafficFlows } from './a-policy-moves-while-traffic-flows/claim.js';
 import { anIntruderInTheNetworkGetsNothing } from './an-intruder-in-the-network-gets-nothing/claim.js';
+import { aTcpDependencyFailsOverUnseen } from './a-tcp-dependency-fails-over-unseen/claim.js';
+import { callsOnOneConnectionAreSpread } from './calls-on-one-connection-are-spread/claim.js';
 import { forgedTokensStopAtTheEdge } from './forged-tokens-stop-at-the-edge/claim.js';
 import { nobodyWorksForAClientThatHasLeft } from './nobody-works-for-a-client-that-has-left/claim.js';
 import { nothingStopsWhenTheControlPlaneIsGone } from './nothing-stops-when-the-control-plane-is-gone/claim.js';
@@ -26,6 +28,8 @@ export const claims: readonly Claim[] = [
   aCanaryIsSteeredWhereCallsAreSent,
   aHedgedReadHasNoTail,
   nobodyWorksForAClientThatHasLeft,
+  callsOnOneConnectionAreSpread,
+  aTcpDependencyFailsOverUnseen,
   anIntruderInTheNetworkGetsNothing,
   servicesCallOnlyWhomTheyMay,
   aPolicyMovesWhileTrafficFlows,
