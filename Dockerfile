@@ -22,7 +22,7 @@ COPY --from=build /app/dist dist
 COPY scenarios/compose/healthcheck.sh scenarios/compose/respawn.sh ./
 COPY scenarios/compose/config config
 COPY scenarios/services/pricing/pricing.proto scenarios/services/pricing/
-RUN mkdir /reports /kill && chown 1000:1000 /reports /kill
+RUN mkdir /reports /kill /join-tokens && chown 1000:1000 /reports /kill /join-tokens
 USER 1000:1000
 ENTRYPOINT []
 CMD ["node", "dist/gateway/main.js", "--help"]

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import pc from 'picocolors';
 import { claims } from './claims.js';
 import { composeFiles } from './compose/generate.js';
+import { joinTokensCommand } from './compose/join-tokens.js';
 import { connectCompose } from './lab/compose.js';
 import { joinTokenCommand } from './join-token.js';
 import { startEmbedded } from './lab/embedded.js';
@@ -113,6 +114,7 @@ program
   });
 
 program.addCommand(joinTokenCommand());
+program.addCommand(joinTokensCommand(), { hidden: true });
 
 async function start(progress: Progress, keepFiles: boolean): Promise<Lab> {
   let interrupted = false;

@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { restartDelayMs, units, type Addresses, type Unit } from '../lab/declaration.js';
+import { identityOf, restartDelayMs, units, type Addresses, type Unit } from '../lab/declaration.js';
 import { redisArguments } from '../lab/outside.js';
 import { interceptedConfig, interceptedServices } from './interception.js';
 
@@ -10,6 +10,9 @@ import { interceptedConfig, interceptedServices } from './interception.js';
 
 /** Tokens of the lab's own control plane, which no port is published of. They are no secrets. */
 export const labTokens = { admin: 'lab-only-admin-token', proxy: 'lab-only-proxy-token' };
+
+/** Where the lab leaves the tokens with which proxies join the mesh. */
+export const joinTokenFile = (unit: string): string => `/join-tokens/${unit}`;
 
 /** Where the lab leaves a file for a process that is to be killed; no container can reach into another. */
 export const killFolder = '/kill';
@@ -50,6 +53,7 @@ function addressesOf(unit: Unit): Addresses {
     listen: (name) => ({ host: unit.ports.find((port) => port.name === name)!.private === true ? '127.0.0.1' : '0.0.0.0', port: portOf(unit, name) }),
     discovery: (alias, port) => ({ dns: { name: alias, port: portOf(units.find((other) => other.alias === alias)!, port), family: 'ipv4', refreshMin: '1s' } }),
     file: (name) => `/tmp/${name}`,
+    joinToken: joinTokenFile,
     tokens: { ...labTokens, proxyFile: '/app/config/proxy.token' },
   };
 }
@@ -58,6 +62,16 @@ function composeDocument(): object {
   const services: Record<string, object> = {};
   for (const unit of units) services[unit.id] = serviceOf(unit);
   Object.assign(services, interceptedServices({ hardened, node: imageOf('node'), healthcheck }));
+  services['join-tokens'] = {
+    ...hardened,
+    ...imageOf('node'),
+    // Again and again: a proxy that starts anew has nothing but its token.
+    command: ['node', 'dist/scenarios/main.js', 'join-tokens', '--every', '30s'],
+    environment: { LAB_MODE: 'compose' },
+    volumes: ['join-tokens:/join-tokens'],
+    depends_on: { 'control-plane': { condition: 'service_healthy' } },
+    healthcheck: { test: ['CMD', 'test', '-e', joinTokenFile('gateway')], interval: '2s', timeout: '5s', retries: 30 },
+  };
   services['report'] = {
     ...hardened,
     ...imageOf('node'),
@@ -75,7 +89,7 @@ function composeDocument(): object {
     volumes: ['reports:/reports', `kill:${killFolder}`],
     depends_on: Object.fromEntries([...units.map(({ id }) => id), 'report'].map((id) => [id, { condition: 'service_healthy' }])),
   };
-  return { services, volumes: { reports: {}, kill: {} } };
+  return { services, volumes: { reports: {}, kill: {}, 'join-tokens': {} } };
 }
 
 /** No root, no capability, nothing to write but memory. */
@@ -96,10 +110,16 @@ function serviceOf(unit: Unit): object {
     ...(unit.beside === undefined ? {} : { network_mode: `service:${unit.beside}` }),
     ...(unit.alias !== undefined && { networks: { default: { aliases: [unit.alias] } } }),
     ...(unit.id === 'gateway' && { ports: [`127.0.0.1:8080:${portOf(unit, 'http')}`] }),
-    ...(unit.needs.length > 0 && { depends_on: Object.fromEntries(unit.needs.map((id) => [id, { condition: 'service_healthy' }])) }),
+    ...(needsOf(unit).length > 0 && { depends_on: Object.fromEntries(needsOf(unit).map((id) => [id, { condition: 'service_healthy' }])) }),
     ...(isKilledByFile(unit) && { volumes: [`kill:${killFolder}`] }),
+    ...(identityOf(unit) !== undefined && { volumes: ['join-tokens:/join-tokens:ro'] }),
     healthcheck: healthcheck(portOf(unit, unit.ready.port), unit.ready.path),
   };
+}
+
+/** Proxies have nothing to join with before there are tokens. */
+function needsOf(unit: Unit): readonly string[] {
+  return identityOf(unit) === undefined ? unit.needs : [...unit.needs, 'join-tokens'];
 }
 
 function command(unit: Unit): string[] {

@@ -57,6 +57,8 @@ export interface Addresses {
   discovery(alias: string, port: string): object;
   /** A path for a file that the unit keeps. */
   file(name: string): string;
+  /** Where a proxy finds the token with which it joins the mesh. */
+  joinToken(unit: string): string;
   /** Tokens of the control plane; undefined where it is on loopback. */
   readonly tokens: { readonly admin: string; readonly proxyFile: string; readonly proxy: string } | undefined;
 }
@@ -86,6 +88,17 @@ export const trustDomain = 'shop';
 /** The name that a service's sidecars prove, or the gateway. */
 export function labIdentity(service: string): string {
   return `spiffe://${trustDomain}/ns/default/sa/${service}`;
+}
+
+/** The service whose name a proxy proves; undefined for what is no proxy. */
+export function identityOf({ id, role }: Unit): string | undefined {
+  if (role === 'gateway') return 'gateway';
+  return role === 'sidecar' ? serviceOf(id.replace(/-sidecar$/, '')) : undefined;
+}
+
+/** Who a proxy is to the others. */
+export function identityConfig(at: Addresses, unit: string): object {
+  return { directory: at.file(`${unit}.identity`), joinTokenFile: at.joinToken(unit) };
 }
 
 /** Where every proxy runs. */
@@ -168,6 +181,7 @@ function meshed(id: ApplicationId): Unit[] {
     config: (at) => ({
       service: serviceOf(id),
       zone,
+      identity: identityConfig(at, sidecarId),
       inbound: { listen: { ...at.listen('inbound'), ...(speaksGrpc && { http2: true }) }, app: at.of(id, 'app'), ...(speaksGrpc && { protocol: 'h2' }) },
       outbound: { listen: { ...at.listen('outbound'), ...(grpcCallers.includes(id) && { http2: true }) } },
       ...(keepsSessions && sessionStore(at)),
@@ -180,7 +194,8 @@ function meshed(id: ApplicationId): Unit[] {
 }
 
 export function controlPlaneOf(at: Addresses, node: string): object {
-  return { url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`), ...(at.tokens && { tokenFile: at.tokens.proxyFile }) };
+  return { url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`), // In containers the lab’s network is its own, and the intruder only calls services.
+    ...(at.tokens && { tokenFile: at.tokens.proxyFile, allowPlaintext: true }) };
 }
 
 export const units: readonly Unit[] = [
@@ -198,6 +213,7 @@ export const units: readonly Unit[] = [
     config: (at) => ({
       listen: at.listen('api'),
       dataDir: at.file('control-plane'),
+      ca: { trustDomain },
       ...(at.tokens && { tokens: { admin: [at.tokens.admin], proxy: [at.tokens.proxy] } }),
       resources: [
         ...serviceResources((unit, port) => at.of(unit, port)),
@@ -214,7 +230,7 @@ export const units: readonly Unit[] = [
     ready: { port: 'admin', path: '/readyz' },
     needs: ['control-plane'],
     environment: () => ({}),
-    config: (at) => ({ zone, listen: { ...at.listen('http'), http2: true }, ...sessionStore(at), admin: at.listen('admin'), controlPlane: controlPlaneOf(at, 'gateway'), drainTimeout: '5s' }),
+    config: (at) => ({ zone, identity: identityConfig(at, 'gateway'), listen: { ...at.listen('http'), http2: true }, ...sessionStore(at), admin: at.listen('admin'), controlPlane: controlPlaneOf(at, 'gateway'), drainTimeout: '5s' }),
   },
   ...applications.map(bare),
   ...applications.flatMap(meshed),

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { restartDelayMs, units, type Addresses, type Unit } from './declaration.js';
 import { untilReady, type Lab } from './lab.js';
 import { redisArguments } from './outside.js';
+import { writeJoinTokens } from './join-tokens.js';
 import { ManagedProcess } from './processes.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -48,6 +49,10 @@ export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedO
   };
   try {
     for (const unit of units) processes.set(unit.id, start(unit, ports, directory, installed));
+    // The control plane first: nobody joins without a token that it gave.
+    const controlPlane = units.filter(({ id }) => id === 'control-plane');
+    await untilReady({ ...lab, units: controlPlane }, 60_000, () => {}, (unit) => processes.get(unit.id)?.ended);
+    await writeJoinTokens({ units, controlPlane: lab.url('control-plane', 'api'), token: undefined, fileOf: (id) => joinTokenFile(directory, id) });
     let ready = 0;
     await untilReady(lab, 60_000, (unit) => onProgress?.(++ready, units.length, unit.id), (unit) => processes.get(unit.id)?.ended);
     return lab;
@@ -65,6 +70,7 @@ function start(unit: Unit, ports: ReadonlyMap<string, number>, directory: string
     listen: (port) => ({ host: '127.0.0.1', port: ports.get(`${unit.id}/${port}`)! }),
     discovery: (alias) => ({ file: discoveryFile(directory, alias) }),
     file: (name) => join(directory, name),
+    joinToken: (id) => joinTokenFile(directory, id),
     tokens: undefined,
   };
   const { command, args, environment } = commandFor(unit, at, installed);
@@ -74,6 +80,10 @@ function start(unit: Unit, ports: ReadonlyMap<string, number>, directory: string
     args.push('--config', file);
   }
   return new ManagedProcess({ id: unit.id, command, args, environment: { ...unit.environment(at), ...environment }, logFile: join(directory, `${unit.id}.log`), restartDelayMs: unit.mayCrash === true ? restartDelayMs : undefined });
+}
+
+function joinTokenFile(directory: string, unit: string): string {
+  return join(directory, `${unit}.join-token`);
 }
 
 /** What the machine has that the lab would use. */

@@ -36,7 +36,7 @@ export class LabSession {
   async use(placement: Placement, policies: readonly ClaimPolicy[]): Promise<void> {
     this.used.push(policies);
     await this.#clearPolicies();
-    await this.#api('POST', '/v1/apply', policies.flatMap((policy) => [asResource(policy, placement, ''), asResource(policy, placement, '-bare')]));
+    await this.#api('POST', '/v1/apply', [identityNotAskedFor(policies), ...policies.flatMap((policy) => [...asResource(policy, placement, ''), ...asResource(policy, placement, '-bare')])]);
     const status = (await this.#api('GET', '/v1/status?settled=true&timeout=10s')) as { proxies: { node: string; rejected?: { reason: string } }[] };
     const rejected = status.proxies.filter((proxy) => proxy.rejected !== undefined);
     if (rejected.length > 0) throw new Error(`snapshots were rejected: ${rejected.map(({ node, rejected: why }) => `${node}: ${why!.reason}`).join('; ')}`);
@@ -173,14 +173,26 @@ export class LabSession {
   }
 }
 
+/**
+ * Sidecars ask nobody who he is, unless a claim is about that: placements are compared with the same on the wire, and loads are sent straight
+ * to sidecars.
+ */
+function identityNotAskedFor(policies: readonly ClaimPolicy[]): object {
+  const asked = new Set(policies.filter(({ spec }) => spec.mtls !== undefined).flatMap((policy) => policy.services));
+  return { kind: 'Policy', name: 'identity-not-asked-for', placement: 'sidecar', target: { services: services.filter((service) => !asked.has(service)) }, spec: { mtls: { mode: 'off' } } };
+}
+
 /** A policy for one of the two groups of applications: the services that it names are the group's too. */
-function asResource({ name, services: targets, spec }: ClaimPolicy, placement: Placement, group: '' | '-bare'): object {
+function asResource({ name, services: targets, spec: { mtls, ...spec } }: ClaimPolicy, placement: Placement, group: '' | '-bare'): object[] {
   const inGroup = <T extends { readonly upstream: string }>(to: T): T => ({ ...to, upstream: to.upstream + group });
   const { split, divert, mirror } = spec;
-  return {
+  // The bare applications have nobody who could ask who calls.
+  const identity = group === '' && mtls !== undefined ? { mtls } : {};
+  if (Object.keys({ ...identity, ...spec }).length === 0) return [];
+  return [{
     kind: 'Policy', name: name + group, placement, target: { services: targets.map((service) => service + group) },
-    spec: { ...spec, ...(split && { split: split.map(inGroup) }), ...(divert && { divert: divert.map(inGroup) }), ...(mirror && { mirror: inGroup(mirror) }) },
-  };
+    spec: { ...identity, ...spec, ...(split && { split: split.map(inGroup) }), ...(divert && { divert: divert.map(inGroup) }), ...(mirror && { mirror: inGroup(mirror) }) },
+  }];
 }
 
 export function usesSidecars(placement: Placement): boolean {
