@@ -21,6 +21,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY scenarios/compose/healthcheck.sh scenarios/compose/respawn.sh ./
 COPY scenarios/compose/config config
+COPY scenarios/services/pricing/pricing.proto scenarios/services/pricing/
 RUN mkdir /reports && chown 1000:1000 /reports
 USER 1000:1000
 ENTRYPOINT []
@@ -32,3 +33,11 @@ WORKDIR /app
 COPY scenarios/services/inventory/inventory.py scenarios/compose/healthcheck.sh scenarios/compose/respawn.sh ./
 USER 1000:1000
 CMD ["python", "/app/inventory.py"]
+
+# The store of sessions.
+FROM redis:8 AS redis
+WORKDIR /app
+COPY scenarios/compose/healthcheck.sh scenarios/compose/respawn.sh ./
+USER 1000:1000
+ENTRYPOINT []
+CMD ["redis-server"]

@@ -136,3 +136,21 @@ describe('who may do what', () => {
     assert.deepEqual(problems(policy('who', 'none', { authorization: useless })), ['Policy/who.spec.authorization.rules[0].action: an allow rule changes nothing where the default is allow']);
   });
 });
+
+describe('a service', () => {
+  test('says what is spoken and where it is found, to whoever sends to it', () => {
+    const discovery = { dns: { name: 'pricing.test', port: 80 } };
+    const model = Model.of([{ kind: 'Service', name: 'pricing', protocol: 'h2', discovery }, { kind: 'Service', name: 'orders' }, { kind: 'Route', name: 'all', service: 'pricing' }]);
+    for (const proxy of [{ node: 'g', kind: 'gateway' }, { node: 's', kind: 'sidecar', service: 'orders' }] as const) {
+      const document = compile(model, () => ['127.0.0.1:1'], proxy) as { upstreams: Record<string, unknown> };
+      if (proxy.kind === 'gateway') parseConfig(document, gatewayDynamicSchema, checkGateway);
+      else parseConfig(document, sidecarDynamicSchema, checkSidecar);
+      assert.deepEqual(document.upstreams['pricing'], { endpoints: [], discovery, protocol: 'h2' }, 'no instances of the registry beside it');
+    }
+  });
+
+  test('whose discovery is wrong is refused', () => {
+    const { success } = resourceSchema.safeParse({ kind: 'Service', name: 'pricing', discovery: { dns: { name: 'pricing.test' } } });
+    assert.equal(success, false);
+  });
+});

@@ -1,6 +1,6 @@
 import type { WrittenEndpoint } from '../../shared/config/endpoints.js';
 import { servicesIn, type Model } from '../model/model.js';
-import type { Placement, Policy, Route } from '../model/resources.js';
+import type { Placement, Policy, Route, Service } from '../model/resources.js';
 
 /** A proxy, as far as its configuration depends on it. */
 export interface Proxy {
@@ -44,10 +44,15 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
       model.services
         .filter(({ name }) => referenced.has(name))
         .map((service) => {
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), ...sending(specFor(model, service.name, 'ambassador')) })];
+          return [service.name, defined({ ...found(service, endpoints), ...sending(specFor(model, service.name, 'ambassador')) })];
         }),
     ),
   };
+}
+
+/** Where a service is, and what is spoken there. */
+function found({ name, endpoints: listed, discovery, protocol }: Service, endpoints: Endpoints): object {
+  return { endpoints: listed ?? (discovery === undefined ? endpoints(name) : []), discovery, protocol };
 }
 
 /** What governs how requests are sent to a service, wherever they are sent from. */
@@ -74,7 +79,7 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
         .filter(({ name }) => name !== own || referenced.has(name))
         .map((service) => {
           const spec = specFor(model, service.name, 'sidecar');
-          return [service.name, defined({ endpoints: service.endpoints ?? endpoints(service.name), timeout: spec.timeout, ...sending(spec) })];
+          return [service.name, defined({ ...found(service, endpoints), timeout: spec.timeout, ...sending(spec) })];
         }),
     ),
   };

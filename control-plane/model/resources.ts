@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { balanceSchema, subsetSchema } from '../../shared/config/balance.js';
+import { discoverySchema } from '../../shared/config/discovery.js';
 import { endpointSchema } from '../../shared/config/endpoints.js';
+import { protocolSchema } from '../../shared/config/http2.js';
 import { admissionPolicies, upstreamPolicies } from '../../shared/config/policies.js';
 import { matchSchema } from '../../shared/config/routes.js';
 import { servicePolicies } from '../../shared/config/shaping.js';
@@ -21,6 +23,8 @@ export const serviceSchema = z.strictObject({
   kind: z.literal('Service'),
   name,
   endpoints: z.array(endpointSchema).optional().describe('Fixed addresses, or objects that say more about them; without them the registry says.'),
+  discovery: discoverySchema.optional().describe('Where every proxy finds the instances by itself: for a service that is no part of the mesh.'),
+  protocol: protocolSchema.optional().describe('What its instances speak; h1 without it.'),
 });
 
 export const routeResourceSchema = z.strictObject({

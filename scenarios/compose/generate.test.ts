@@ -9,7 +9,10 @@ interface ComposeService {
   readonly network_mode?: string;
   readonly ports?: readonly string[];
   readonly cap_drop?: readonly string[];
+  readonly cap_add?: readonly string[];
   readonly read_only?: boolean;
+  readonly profiles?: readonly string[];
+  readonly user?: string;
   readonly healthcheck?: object;
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -24,12 +27,12 @@ describe('the lab in compose', () => {
   const { services } = parse(read('docker-compose.yml')) as { services: Record<string, ComposeService> };
 
   test('has every unit of the declaration, the lab and the report, and nothing else', () => {
-    assert.deepEqual(Object.keys(services).sort(), [...units.map(({ id }) => id), 'lab', 'report'].sort());
+    assert.deepEqual(Object.keys(services).sort(), [...units.map(({ id }) => id), 'intercepted', 'intercepted-app', 'intercepted-rules', 'intercepted-sidecar', 'lab', 'report'].sort());
   });
 
   test('puts each sidecar into its application’s network namespace, and the application on loopback', () => {
     const sidecars = units.filter(({ role }) => role === 'sidecar');
-    assert.equal(sidecars.length, 7);
+    assert.equal(sidecars.length, 9);
     for (const { id, beside } of sidecars) {
       assert.equal(services[id]!.network_mode, `service:${beside!}`);
       assert.equal(services[beside!]!.environment!['HOST'], '127.0.0.1');
@@ -41,10 +44,19 @@ describe('the lab in compose', () => {
     assert.deepEqual(published.sort(), ['127.0.0.1:8080:8080', '127.0.0.1:8088:8088']);
   });
 
+  test('has one application that knows no proxy, in a profile, with an init container alone that may set rules', () => {
+    for (const [name, { profiles, cap_add: added }] of Object.entries(services)) {
+      assert.deepEqual([profiles, added], [/^intercepted/.test(name) ? ['interception'] : undefined, name === 'intercepted-rules' ? ['NET_ADMIN', 'NET_RAW'] : undefined], name);
+    }
+    assert.equal(services['intercepted-sidecar']!.user!.split(':')[0], services['intercepted-rules']!.environment!['PROXY_UID']);
+    assert.equal(services['intercepted-app']!.environment!['HTTP_PROXY'], undefined);
+  });
+
   test('gives no container a capability or a root file system to write to', () => {
     for (const [name, service] of Object.entries(services)) {
       assert.deepEqual([service.cap_drop, service.read_only], [['ALL'], true], name);
-      if (name !== 'lab') assert.ok(service.healthcheck !== undefined, `${name} has a health check`);
+      // The one that sets rules is over when it is done, and the one that holds the namespace does nothing.
+      if (!['lab', 'intercepted', 'intercepted-rules'].includes(name)) assert.ok(service.healthcheck !== undefined, `${name} has a health check`);
     }
   });
 });

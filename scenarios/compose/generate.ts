@@ -1,5 +1,7 @@
 import { stringify } from 'yaml';
 import { restartDelayMs, units, type Addresses, type Unit } from '../lab/declaration.js';
+import { redisArguments } from '../lab/outside.js';
+import { interceptedConfig, interceptedServices } from './interception.js';
 
 /*
  * Writes the lab's declaration down as docker-compose.yml and the configuration files of its processes. Both are
@@ -15,10 +17,12 @@ const note = '# Written from scenarios/lab/declaration.ts by `npm run lab -- com
 /** The files of the compose lab by path, relative to the repository. */
 export function composeFiles(): Map<string, string> {
   const files = new Map<string, string>();
-  files.set('docker-compose.yml', note + stringify(composeDocument(), { lineWidth: 0, aliasDuplicateObjects: false }));
+  // docker-compose 1.29 reads YAML 1.1, to which a plain `no` is no string.
+  files.set('docker-compose.yml', note + stringify(composeDocument(), { version: '1.1', lineWidth: 0, aliasDuplicateObjects: false }));
   for (const unit of units) {
     if (unit.config !== undefined) files.set(`scenarios/compose/config/${unit.id}.yaml`, note + stringify(unit.config(addressesOf(unit)), { lineWidth: 0, aliasDuplicateObjects: false }));
   }
+  files.set('scenarios/compose/config/intercepted-sidecar.yaml', note + stringify(interceptedConfig(addressesOf(find('users-sidecar'))), { lineWidth: 0, aliasDuplicateObjects: false }));
   files.set('scenarios/compose/config/proxy.token', `${labTokens.proxy}\n`);
   return files;
 }
@@ -41,6 +45,7 @@ function addressesOf(unit: Unit): Addresses {
     of: (id, port) => `${hostOf(find(id)) === hostOf(unit) ? '127.0.0.1' : hostOf(find(id))}:${portOf(find(id), port)}`,
     public: (id, port) => `${hostOf(find(id))}:${portOf(find(id), port)}`,
     listen: (name) => ({ host: unit.ports.find((port) => port.name === name)!.private === true ? '127.0.0.1' : '0.0.0.0', port: portOf(unit, name) }),
+    discovery: (alias, port) => ({ dns: { name: alias, port: portOf(units.find((other) => other.alias === alias)!, port), family: 'ipv4', refreshMin: '1s' } }),
     file: (name) => `/tmp/${name}`,
     tokens: { ...labTokens, proxyFile: '/app/config/proxy.token' },
   };
@@ -49,6 +54,7 @@ function addressesOf(unit: Unit): Addresses {
 function composeDocument(): object {
   const services: Record<string, object> = {};
   for (const unit of units) services[unit.id] = serviceOf(unit);
+  Object.assign(services, interceptedServices({ hardened, node: imageOf('node'), healthcheck }));
   services['report'] = {
     ...hardened,
     ...imageOf('node'),
@@ -73,28 +79,41 @@ function composeDocument(): object {
 const hardened = { init: true, read_only: true, tmpfs: ['/tmp'], cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] };
 
 /** Each service builds its image, the same for all after the first: compose then has it whichever is started. */
-function imageOf(target: 'node' | 'inventory'): object {
+function imageOf(target: 'node' | 'inventory' | 'redis'): object {
   return { build: { context: '.', target }, image: `${image}-${target}:local` };
 }
 
 function serviceOf(unit: Unit): object {
-  const isPython = unit.program.kind === 'python';
+  const targets = { node: 'node', python: 'inventory', redis: 'redis' } as const;
   return {
     ...hardened,
-    ...imageOf(isPython ? 'inventory' : 'node'),
+    ...imageOf(targets[unit.program.kind]),
     command: command(unit),
-    ...(Object.keys(unit.environment(addressesOf(unit))).length > 0 && { environment: environment(unit) }),
+    ...(Object.keys(environment(unit)).length > 0 && { environment: environment(unit) }),
     ...(unit.beside === undefined ? {} : { network_mode: `service:${unit.beside}` }),
+    ...(unit.alias !== undefined && { networks: { default: { aliases: [unit.alias] } } }),
     ...(unit.id === 'gateway' && { ports: [`127.0.0.1:8080:${portOf(unit, 'http')}`] }),
     ...(unit.needs.length > 0 && { depends_on: Object.fromEntries(unit.needs.map((id) => [id, { condition: 'service_healthy' }])) }),
     healthcheck: healthcheck(portOf(unit, unit.ready.port), unit.ready.path),
   };
 }
 
-function command({ program, id, config, mayCrash }: Unit): string[] {
-  const own = program.kind === 'python' ? ['python', '/app/inventory.py'] : ['node', `dist/${program.entry}`, ...(program.args ?? []), ...(config ? ['--config', `/app/config/${id}.yaml`] : [])];
+function command(unit: Unit): string[] {
+  const own = ownCommand(unit);
   // The container lives on while its application is down, and so does the network namespace that the sidecar is in.
-  return mayCrash === true ? ['/app/respawn.sh', ...own] : own;
+  return unit.mayCrash === true ? ['/app/respawn.sh', ...own] : own;
+}
+
+function ownCommand(unit: Unit): string[] {
+  const { program, id, config } = unit;
+  switch (program.kind) {
+    case 'python':
+      return ['python', '/app/inventory.py'];
+    case 'redis':
+      return ['redis-server', ...redisArguments(program, addressesOf(unit), '/tmp')];
+    case 'node':
+      return ['node', `dist/${program.entry}`, ...(program.args ?? []), ...(config ? ['--config', `/app/config/${id}.yaml`] : [])];
+  }
 }
 
 function environment(unit: Unit): Record<string, string> {
@@ -102,6 +121,6 @@ function environment(unit: Unit): Record<string, string> {
 }
 
 /** Bash alone, since a process of Node.js for each check would take more CPU than the lab. */
-function healthcheck(port: number, path: string): object {
-  return { test: ['CMD', '/app/healthcheck.sh', String(port), path], interval: '10s', timeout: '5s', retries: 12 };
+function healthcheck(port: number, path?: string): object {
+  return { test: ['CMD', '/app/healthcheck.sh', String(port), ...(path === undefined ? [] : [path])], interval: '10s', timeout: '5s', retries: 12 };
 }

@@ -9,9 +9,13 @@
  * All proxies run in one zone. Which instance of a service is in which zone, a claim says that is about zones.
  */
 
+import { externalServices, externalUnits, providers, sessionStore, sessionStores } from './outside.js';
+
 export type Program =
   | { readonly kind: 'node'; readonly entry: string; readonly args?: readonly string[] }
-  | { readonly kind: 'python'; readonly file: string; /** Runs instead where there is no Python. */ readonly twin: { readonly entry: string; readonly args: readonly string[] } };
+  | { readonly kind: 'python'; readonly file: string; /** Runs instead where there is no Python. */ readonly twin: { readonly entry: string; readonly args: readonly string[] } }
+  /** Redis itself, or where there is none its twin. `primary`: the unit that it is a replica of. */
+  | { readonly kind: 'redis'; readonly primary?: string; readonly twin: { readonly entry: string; readonly args: readonly string[] } };
 
 export interface Port {
   readonly name: string;
@@ -24,13 +28,15 @@ export interface Port {
 export interface Unit {
   readonly id: string;
   /** What it is to the comparison: only proxies are what a placement costs. */
-  readonly role: 'application' | 'gateway' | 'sidecar' | 'control-plane' | 'issuer' | 'provider';
+  readonly role: 'application' | 'gateway' | 'sidecar' | 'control-plane' | 'issuer' | 'provider' | 'store';
   readonly program: Program;
   readonly ports: readonly Port[];
   /** The unit whose network namespace it shares. */
   readonly beside?: string;
-  /** Where it answers 200 once it is up. */
-  readonly ready: { readonly port: string; readonly path: string };
+  /** A name that it shares with others of its kind, in the DNS of compose. */
+  readonly alias?: string;
+  /** Where it answers 200 once it is up; without a path, where it answers PING as Redis does. */
+  readonly ready: { readonly port: string; readonly path?: string };
   readonly needs: readonly string[];
   readonly environment: (at: Addresses) => Record<string, string>;
   /** The configuration document of a process of ours. */
@@ -47,13 +53,15 @@ export interface Addresses {
   public(unit: string, port: string): string;
   /** Host to bind for one of the unit's own ports, and its number. */
   listen(port: string): { readonly host: string; readonly port: number };
+  /** Where a proxy finds the instances of a service that is no part of the mesh, by itself: in the DNS, or in a file that is watched. */
+  discovery(alias: string, port: string): object;
   /** A path for a file that the unit keeps. */
   file(name: string): string;
   /** Tokens of the control plane; undefined where it is on loopback. */
   readonly tokens: { readonly admin: string; readonly proxyFile: string; readonly proxy: string } | undefined;
 }
 
-export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'inventory-v2', 'payments'] as const;
+export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'inventory-v2', 'payments', 'pricing-1', 'pricing-2'] as const;
 export type ApplicationId = (typeof applications)[number];
 
 /** The service that an instance belongs to. */
@@ -66,10 +74,14 @@ export function instancesOf(service: string): string[] {
 }
 
 /** The shop's services. The gateway leads to all of them but the second version of the inventory, which only policies lead to. */
-export const services = ['users', 'orders', 'inventory', 'inventory-v2', 'payments'] as const;
+export const services = ['users', 'orders', 'inventory', 'inventory-v2', 'payments', 'pricing'] as const;
+
+/** Services that speak gRPC, and those that call them. */
+const grpcServices: readonly string[] = ['pricing'];
+const grpcCallers: readonly string[] = ['orders'];
 
 /** Where every proxy runs. */
-const zone = 'a';
+export const zone = 'a';
 
 /** How long a crashed application stays down (ms). */
 export const restartDelayMs = 3_000;
@@ -77,7 +89,7 @@ export const restartDelayMs = 3_000;
 const appPort: Port = { name: 'app', number: 3000 };
 const controlPort: Port = { name: 'control', number: 3100 };
 
-function demo(id: string, service: string, environment: Unit['environment'], rest: Pick<Unit, 'role' | 'needs'> & Partial<Unit>): Unit {
+export function demo(id: string, service: string, environment: Unit['environment'], rest: Pick<Unit, 'role' | 'needs'> & Partial<Unit>): Unit {
   const program: Program =
     service === 'inventory'
       ? { kind: 'python', file: 'scenarios/services/inventory/inventory.py', twin: { entry: 'scenarios/services/main.js', args: ['inventory'] } }
@@ -103,45 +115,54 @@ function direct(...names: string[]): Unit['environment'] {
     Object.fromEntries(
       names.map((name) => [
         `${name.toUpperCase()}_URLS`,
-        (instancesOf(name).length === 0 ? [name] : instancesOf(name).map((id) => `${id}-bare`)).map((id) => `http://${at.of(id, 'app')}`).join(','),
+        (name === 'provider' ? providers : instancesOf(name).length === 0 ? [name] : instancesOf(name).map((id) => `${id}-bare`)).map((id) => `http://${at.of(id, 'app')}`).join(','),
       ]),
     );
 }
 
 const calls: Readonly<Record<string, { readonly mesh: readonly string[]; readonly outside: readonly string[] }>> = {
   users: { mesh: ['orders'], outside: ['issuer'] },
-  orders: { mesh: ['inventory', 'payments'], outside: [] },
+  orders: { mesh: ['inventory', 'payments', 'pricing'], outside: [] },
   inventory: { mesh: [], outside: [] },
   // The second version was written anew, in another language.
   'inventory-v2': { mesh: [], outside: [] },
-  payments: { mesh: [], outside: ['provider'] },
+  // The provider is no part of the mesh; a sidecar leads there all the same.
+  payments: { mesh: ['provider'], outside: [] },
+  pricing: { mesh: [], outside: [] },
 };
 
 function bare(id: ApplicationId): Unit {
   const { mesh, outside } = calls[serviceOf(id)]!;
-  return demo(`${id}-bare`, serviceOf(id), direct(...mesh, ...outside), { role: 'application', needs: [], mayCrash: true });
+  return demo(`${id}-bare`, serviceOf(id), (at) => ({ ...direct(...mesh, ...outside)(at), ...(id === 'users' && { SESSIONS_ADDRESS: at.of(sessionStores[0], 'redis') }) }), { role: 'application', needs: [], mayCrash: true });
 }
 
 function meshed(id: ApplicationId): Unit[] {
   const { mesh, outside } = calls[serviceOf(id)]!;
   const sidecarId = `${id}-sidecar`;
-  const app = demo(id, serviceOf(id), (at) => ({ ...(mesh.length > 0 && { HTTP_PROXY: `http://${at.of(sidecarId, 'outbound')}` }), ...direct(...outside)(at) }), {
-    role: 'application', needs: [], mayCrash: true, ports: [{ ...appPort, private: true }, controlPort],
+  const keepsSessions = id === 'users';
+  const speaksGrpc = grpcServices.includes(serviceOf(id));
+  const app = demo(id, serviceOf(id), (at) => ({
+    ...(mesh.length > 0 && { HTTP_PROXY: `http://${at.of(sidecarId, 'outbound')}` }),
+    ...direct(...outside)(at),
+    ...(keepsSessions && { SESSIONS_ADDRESS: at.of(sidecarId, 'sessions') }),
+  }), {
+    role: 'application', needs: [], mayCrash: true, ports: [{ ...appPort, private: true }, controlPort], ...(serviceOf(id) !== id && { alias: serviceOf(id) }),
   });
   const sidecar: Unit = {
     id: sidecarId,
     role: 'sidecar',
     program: { kind: 'node', entry: 'sidecar/main.js' },
     beside: id,
-    ports: [{ name: 'inbound', number: 15006 }, { name: 'outbound', number: 15001, private: true }, { name: 'admin', number: 15000 }],
+    ports: [{ name: 'inbound', number: 15006 }, { name: 'outbound', number: 15001, private: true }, { name: 'admin', number: 15000 }, ...(keepsSessions ? [{ name: 'sessions', number: 16379, private: true }] : [])],
     ready: { port: 'admin', path: '/readyz' },
     needs: [id, 'control-plane'],
     environment: () => ({}),
     config: (at) => ({
       service: serviceOf(id),
       zone,
-      inbound: { listen: at.listen('inbound'), app: at.of(id, 'app') },
-      outbound: { listen: at.listen('outbound') },
+      inbound: { listen: { ...at.listen('inbound'), ...(speaksGrpc && { http2: true }) }, app: at.of(id, 'app'), ...(speaksGrpc && { protocol: 'h2' }) },
+      outbound: { listen: { ...at.listen('outbound'), ...(grpcCallers.includes(id) && { http2: true }) } },
+      ...(keepsSessions && sessionStore(at)),
       admin: at.listen('admin'),
       controlPlane: { ...controlPlaneOf(at, sidecarId), advertise: at.public(sidecarId, 'inbound'), leaseTtl: '3s' },
       drainTimeout: '5s',
@@ -150,13 +171,13 @@ function meshed(id: ApplicationId): Unit[] {
   return [app, sidecar];
 }
 
-function controlPlaneOf(at: Addresses, node: string): object {
+export function controlPlaneOf(at: Addresses, node: string): object {
   return { url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`), ...(at.tokens && { tokenFile: at.tokens.proxyFile }) };
 }
 
 export const units: readonly Unit[] = [
   demo('issuer', 'issuer', (at) => ({ ISSUER: `http://${at.public('issuer', 'app')}` }), { role: 'issuer', needs: [] }),
-  demo('provider', 'provider', () => ({}), { role: 'provider', needs: [] }),
+  ...externalUnits(demo),
   {
     id: 'control-plane',
     role: 'control-plane',
@@ -172,6 +193,7 @@ export const units: readonly Unit[] = [
       resources: [
         ...serviceResources((unit, port) => at.of(unit, port)),
         ...routes('bare'),
+        ...externalServices(at),
       ],
     }),
   },
@@ -179,11 +201,11 @@ export const units: readonly Unit[] = [
     id: 'gateway',
     role: 'gateway',
     program: { kind: 'node', entry: 'gateway/main.js' },
-    ports: [{ name: 'http', number: 8080 }, { name: 'admin', number: 9901 }],
+    ports: [{ name: 'http', number: 8080 }, { name: 'admin', number: 9901 }, { name: 'sessions', number: 16379 }],
     ready: { port: 'admin', path: '/readyz' },
     needs: ['control-plane'],
     environment: () => ({}),
-    config: (at) => ({ zone, listen: at.listen('http'), admin: at.listen('admin'), controlPlane: controlPlaneOf(at, 'gateway'), drainTimeout: '5s' }),
+    config: (at) => ({ zone, listen: { ...at.listen('http'), http2: true }, ...sessionStore(at), admin: at.listen('admin'), controlPlane: controlPlaneOf(at, 'gateway'), drainTimeout: '5s' }),
   },
   ...applications.map(bare),
   ...applications.flatMap(meshed),
@@ -197,9 +219,10 @@ export function serviceResources(addressOf: (unit: string, port: string) => stri
   return services.flatMap((name) => {
     const instances = instancesOf(name);
     const endpoint = (id: string, unit: string, port: string): unknown => (zones[id] === undefined ? addressOf(unit, port) : { address: addressOf(unit, port), zone: zones[id] });
+    const protocol = grpcServices.includes(name) && { protocol: 'h2' };
     return [
-      { kind: 'Service', name, ...(instances.some((id) => zones[id] !== undefined) && { endpoints: instances.map((id) => endpoint(id, `${id}-sidecar`, 'inbound')) }) },
-      { kind: 'Service', name: `${name}-bare`, endpoints: instances.map((id) => endpoint(id, `${id}-bare`, 'app')) },
+      { kind: 'Service', name, ...protocol, ...(instances.some((id) => zones[id] !== undefined) && { endpoints: instances.map((id) => endpoint(id, `${id}-sidecar`, 'inbound')) }) },
+      { kind: 'Service', name: `${name}-bare`, ...protocol, endpoints: instances.map((id) => endpoint(id, `${id}-bare`, 'app')) },
     ];
   });
 }
@@ -213,5 +236,6 @@ export function routes(group: 'bare' | 'meshed'): object[] {
     { kind: 'Route', name: 'login', match: { path: '/login', method: 'POST' }, service: to('users') },
     { kind: 'Route', name: 'stock', match: { path: '/stock' }, service: to('inventory') },
     { kind: 'Route', name: 'payments', match: { path: '/payments' }, service: to('payments') },
+    { kind: 'Route', name: 'pricing', match: { path: '/shop.Pricing' }, service: to('pricing') },
   ];
 }

@@ -61,6 +61,21 @@ describe('the embedded lab', () => {
     assert.deepEqual(hops().sort(), ['gateway edge', 'inventory-sidecar inbound', 'orders-sidecar inbound', 'orders-sidecar outbound']);
   });
 
+  test('prices come over gRPC, sessions over TCP, and payments by way of what discovery finds', async () => {
+    const post = (body: object): RequestInit => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+    for (const placement of ['ambassador', 'both'] as const) {
+      await new LabSession(lab, 1).begin(placement, []);
+      const base = lab.url('gateway', 'http');
+      const json = async (path: string, init?: RequestInit): Promise<Record<string, unknown>> => (await (await fetch(base + path, init)).json()) as Record<string, unknown>;
+      const { prices } = await json('/orders/7/prices');
+      assert.deepEqual((prices as { cents: number }[]).map(({ cents }) => cents), [2_400, 4_800, 7_200, 9_600, 12_000], placement);
+      const { session } = await json('/login', post({ user: 'alice', password: 'wonderland' }));
+      assert.deepEqual(await json(`/users/sessions/${String(session)}`), { user: 'alice' }, placement);
+      const receipts = await Promise.all(Array.from({ length: 20 }, () => json('/payments', post({ amount: 3 }))));
+      assert.deepEqual([...new Set(receipts.map(({ receipt }) => (receipt as { by: string }).by))].sort(), ['provider-1', 'provider-2'], placement);
+    }
+  });
+
   test('an application that crashes is started again', async () => {
     const session = new LabSession(lab, 1);
     await session.setFault('payments', { crash: true }).catch(() => {});

@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { restartDelayMs, units, type Addresses, type Unit } from './declaration.js';
 import { untilReady, type Lab } from './lab.js';
+import { redisArguments } from './outside.js';
 import { ManagedProcess } from './processes.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -21,7 +22,8 @@ export interface EmbeddedOptions {
 export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedOptions = {}): Promise<Lab & { readonly directory: string }> {
   const directory = mkdtempSync(join(tmpdir(), 'shop-lab-'));
   const ports = await freePorts(units.flatMap((unit) => unit.ports.map((port) => `${unit.id}/${port.name}`)));
-  const python = findPython();
+  const installed = { python: findPython(), redis: findRedis() };
+  writeDiscoveryFiles(directory, ports);
   const processes = new Map<string, ManagedProcess>();
   const killAll = (): void => {
     for (const child of processes.values()) child.kill();
@@ -35,7 +37,7 @@ export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedO
     units,
     directory,
     adminToken: undefined,
-    notes: python === undefined ? ['There is no python3 on this machine: the inventory runs as its Node.js twin.'] : [],
+    notes: notesOn(installed),
     url: (unit: string, port: string) => `http://127.0.0.1:${ports.get(`${unit}/${port}`)!}`,
     async close() {
       await Promise.all([...processes.values()].map((child) => child.stop()));
@@ -44,7 +46,7 @@ export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedO
     },
   };
   try {
-    for (const unit of units) processes.set(unit.id, start(unit, ports, directory, python));
+    for (const unit of units) processes.set(unit.id, start(unit, ports, directory, installed));
     let ready = 0;
     await untilReady(lab, 60_000, (unit) => onProgress?.(++ready, units.length, unit.id), (unit) => processes.get(unit.id)?.ended);
     return lab;
@@ -54,28 +56,71 @@ export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedO
   }
 }
 
-function start(unit: Unit, ports: ReadonlyMap<string, number>, directory: string, python: string | undefined): ManagedProcess {
+function start(unit: Unit, ports: ReadonlyMap<string, number>, directory: string, installed: Installed): ManagedProcess {
   const address = (other: string, port: string): string => `127.0.0.1:${ports.get(`${other}/${port}`)!}`;
   const at: Addresses = {
     of: address,
     public: address,
     listen: (port) => ({ host: '127.0.0.1', port: ports.get(`${unit.id}/${port}`)! }),
+    discovery: (alias) => ({ file: discoveryFile(directory, alias) }),
     file: (name) => join(directory, name),
     tokens: undefined,
   };
-  const { command, args } = commandFor(unit, python);
+  const { command, args, environment } = commandFor(unit, at, installed);
   if (unit.config !== undefined) {
     const file = join(directory, `${unit.id}.config.json`);
     writeFileSync(file, JSON.stringify(unit.config(at), null, 2));
     args.push('--config', file);
   }
-  return new ManagedProcess({ id: unit.id, command, args, environment: unit.environment(at), logFile: join(directory, `${unit.id}.log`), restartDelayMs: unit.mayCrash === true ? restartDelayMs : undefined });
+  return new ManagedProcess({ id: unit.id, command, args, environment: { ...unit.environment(at), ...environment }, logFile: join(directory, `${unit.id}.log`), restartDelayMs: unit.mayCrash === true ? restartDelayMs : undefined });
 }
 
-function commandFor({ program }: Unit, python: string | undefined): { command: string; args: string[] } {
+/** What the machine has that the lab would use. */
+interface Installed {
+  readonly python: string | undefined;
+  readonly redis: string | undefined;
+}
+
+function notesOn({ python, redis }: Installed): string[] {
+  return [
+    ...(python === undefined ? ['There is no python3 on this machine: the inventory runs as its Node.js twin.'] : []),
+    ...(redis === undefined ? ['There is no redis-server on this machine: the store of sessions runs as its Node.js twin.'] : []),
+    'Interception needs network namespaces, and so root: it runs in containers alone (profile interception). The provider is found in a watched file here, in containers in the DNS.',
+  ];
+}
+
+function commandFor(unit: Unit, at: Addresses, { python, redis }: Installed): { command: string; args: string[]; environment?: Record<string, string> } {
+  const { program } = unit;
   if (program.kind === 'python' && python !== undefined) return { command: python, args: [join(root, program.file)] };
+  if (program.kind === 'redis') {
+    const folder = at.file(unit.id);
+    mkdirSync(folder);
+    if (redis !== undefined) return { command: redis, args: redisArguments(program, at, folder) };
+    const { host, port } = at.listen('redis');
+    const environment = { HOST: host, PORT: String(port), FILE: join(folder, 'values'), ...(program.primary !== undefined && { REPLICA_OF: at.of(program.primary, 'redis') }) };
+    return { command: process.execPath, args: [join(dist, program.twin.entry), ...program.twin.args], environment };
+  }
   const { entry, args = [] } = program.kind === 'python' ? program.twin : program;
   return { command: process.execPath, args: [join(dist, entry), ...args] };
+}
+
+/** What `redis-server` must be to be used: version 6 brought what the lab asks of it. */
+function findRedis(): string | undefined {
+  const found = spawnSync('redis-server', ['--version'], { encoding: 'utf8', timeout: 10_000, env: { ...process.env, LC_ALL: 'C' } });
+  const version = found.status === 0 ? /v=(\d+)\./.exec(found.stdout)?.[1] : undefined;
+  return Number(version ?? 0) >= 6 ? 'redis-server' : undefined;
+}
+
+function discoveryFile(directory: string, alias: string): string {
+  return join(directory, `${alias}.endpoints.json`);
+}
+
+/** Lists the units of each alias, for proxies that watch the file. */
+function writeDiscoveryFiles(directory: string, ports: ReadonlyMap<string, number>): void {
+  for (const alias of new Set(units.flatMap((unit) => (unit.role === 'provider' && unit.alias !== undefined ? [unit.alias] : [])))) {
+    const addresses = units.filter((unit) => unit.alias === alias).map(({ id }) => `127.0.0.1:${ports.get(`${id}/app`)!}`);
+    writeFileSync(discoveryFile(directory, alias), JSON.stringify(addresses));
+  }
 }
 
 function findPython(): string | undefined {

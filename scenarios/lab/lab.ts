@@ -1,3 +1,4 @@
+import { RedisClient } from '../services/sessions/redis-client.js';
 import type { Unit } from './declaration.js';
 
 /** A lab that runs: whoever holds it does not care whether in child processes or containers. */
@@ -17,7 +18,8 @@ export async function untilReady(lab: Pick<Lab, 'units' | 'url'>, timeoutMs: num
   const until = Date.now() + timeoutMs;
   await Promise.all(
     lab.units.map(async (unit) => {
-      while (!(await answers(lab.url(unit.id, unit.ready.port) + unit.ready.path))) {
+      const { port, path } = unit.ready;
+      while (!(await (path === undefined ? answersPing(lab.url(unit.id, port)) : answers(lab.url(unit.id, port) + path)))) {
         const end = ended(unit);
         if (end !== undefined) throw new Error(`${unit.id} ended while it was starting (${end})`);
         if (Date.now() > until) throw new Error(`${unit.id} was not ready after ${timeoutMs / 1_000} s`);
@@ -35,5 +37,16 @@ async function answers(url: string): Promise<boolean> {
     return response.ok;
   } catch {
     return false;
+  }
+}
+
+async function answersPing(url: string): Promise<boolean> {
+  const client = new RedisClient(new URL(url).host, 2_000);
+  try {
+    return (await client.send('PING')) === 'PONG';
+  } catch {
+    return false;
+  } finally {
+    client.close();
   }
 }

@@ -2,6 +2,7 @@ import { build as buildHistogram, type Histogram } from 'hdr-histogram-js';
 import { performance } from 'node:perf_hooks';
 import { Pool } from 'undici';
 import { seededRandom } from '../services/fault.js';
+import { clientFor, type LoadClient } from './clients.js';
 import { sliceMs, type ClassResult, type Latency, type LoadResult, type LoadSpec, type Slice, type TrafficClass } from './spec.js';
 
 const defaultMaxInFlight = 2_000;
@@ -39,6 +40,7 @@ interface Counters {
 class Run {
   readonly #spec: LoadSpec;
   readonly #pools = new Map<string, Pool>();
+  readonly #clients = new Map<TrafficClass, LoadClient>();
   readonly #counters: Counters[];
   readonly #slices: Slice[];
   readonly #random: () => number;
@@ -56,7 +58,11 @@ class Run {
     }));
     this.#slices = Array.from({ length: Math.ceil(spec.durationMs / sliceMs) }, (_, index) => ({ atMs: index * sliceMs, offered: 0, succeeded: 0, failed: 0, maxMs: 0 }));
     const timeout = spec.timeoutMs ?? defaultTimeoutMs;
-    for (const target of spec.classes.flatMap(({ targets }) => targets)) {
+    for (const traffic of spec.classes) {
+      const client = clientFor(traffic, timeout);
+      if (client !== undefined) this.#clients.set(traffic, client);
+    }
+    for (const target of spec.classes.flatMap((traffic) => (this.#clients.has(traffic) ? [] : traffic.targets))) {
       if (!this.#pools.has(target)) this.#pools.set(target, new Pool(target, { connections: connectionsPerTarget, headersTimeout: timeout, bodyTimeout: timeout, connect: { timeout } }));
     }
     this.#startedAt = performance.now();
@@ -68,6 +74,7 @@ class Run {
   }
 
   async close(): Promise<void> {
+    for (const client of this.#clients.values()) client.close();
     await Promise.all([...this.#pools.values()].map((pool) => pool.destroy()));
   }
 
@@ -113,6 +120,8 @@ class Run {
       this.#inFlight--;
       if (this.#isOver && this.#inFlight === 0) this.#resolve(this.#summary());
     };
+    const client = this.#clients.get(traffic);
+    if (client !== undefined) return void client.send(headers).then((error) => finish(error === undefined ? 200 : 0, error));
     const leaving = traffic.leaveAfterMs === undefined ? undefined : AbortSignal.timeout(traffic.leaveAfterMs);
     this.#pools.get(target)!.request({ method: traffic.method ?? 'GET', path: traffic.path, headers, ...(leaving && { signal: leaving }), ...(traffic.body !== undefined && { body: traffic.body }) }).then(
       ({ statusCode, body }) => body.dump().then(() => finish(statusCode, undefined), () => finish(0, 'truncated')),

@@ -7,6 +7,8 @@ export interface TrafficClass {
   /** Base addresses, taken in turn: a client that knows every instance. */
   readonly targets: readonly string[];
   readonly path: string;
+  /** HTTP without it. `grpc`: the price of `path`, by one client that is told every target. `redis`: the value of the key `path`, at the first target. */
+  readonly protocol?: 'grpc' | 'redis';
   /** One of these sets of fields is chosen for each request. */
   readonly headers?: readonly Readonly<Record<string, string>>[];
   readonly body?: string;

@@ -1,3 +1,4 @@
+import { RedisClient } from '../services/sessions/redis-client.js';
 import type { Lab } from '../lab/lab.js';
 import type { Unit } from '../lab/declaration.js';
 
@@ -30,6 +31,7 @@ export function costBetween(lab: Lab, before: ReadonlyMap<string, Usage>, after:
 }
 
 async function readUnit(lab: Lab, unit: Unit): Promise<Usage> {
+  if (unit.role === 'store') return readStore(new URL(lab.url(unit.id, 'redis')).host);
   const port = unit.ports.find(({ name }) => name === 'admin' || name === 'control' || name === 'api')!.name;
   try {
     const text = await (await fetch(`${lab.url(unit.id, port)}/metrics`, { signal: AbortSignal.timeout(3_000) })).text();
@@ -37,6 +39,20 @@ async function readUnit(lab: Lab, unit: Unit): Promise<Usage> {
   } catch {
     // A process that is down on purpose uses nothing.
     return { cpuSeconds: 0, residentBytes: 0 };
+  }
+}
+
+/** The same of a Redis, by its INFO. */
+async function readStore(address: string): Promise<Usage> {
+  const client = new RedisClient(address, 3_000);
+  try {
+    const text = String(await client.send('INFO', 'everything'));
+    const field = (name: string): number => Number(new RegExp(`^${name}:(\\S+)`, 'm').exec(text)?.[1] ?? 0);
+    return { cpuSeconds: field('used_cpu_user') + field('used_cpu_sys'), residentBytes: field('used_memory_rss') };
+  } catch {
+    return { cpuSeconds: 0, residentBytes: 0 };
+  } finally {
+    client.close();
   }
 }
 

@@ -10,10 +10,20 @@ export class PeerFailure extends Error {
 }
 
 /** How long an application waits for another: it protects itself, with a proxy or without. */
-const timeoutMs = 1_000;
+export const timeoutMs = 1_000;
 
 /** Fields that tie calls to the request that caused them; a proxy cannot know which that was. */
 const propagated = ['traceparent', 'tracestate', 'x-request-id', 'authorization', 'x-canary', 'x-envoy-attempt-count', 'x-lab-tag', 'x-lab-client'] as const;
+
+/** The fields of a call that it takes over from the request which caused it. */
+export function propagatedFields({ headers }: Caller): Record<string, string> {
+  const fields: Record<string, string> = {};
+  for (const name of propagated) {
+    const value = headers[name];
+    if (typeof value === 'string') fields[name] = value;
+  }
+  return fields;
+}
 
 /**
  * Another service, as an application sees it: addresses to take in turn, or, with `HTTP_PROXY`, its name, asked of
@@ -33,13 +43,10 @@ export class Peer {
   }
 
   /** Rejects with a `PeerFailure` unless the answer is below 400. */
-  async call(method: 'GET' | 'POST', path: string, { headers: incoming, gone }: Caller, body?: object): Promise<unknown> {
+  async call(method: 'GET' | 'POST', path: string, caller: Caller, body?: object): Promise<unknown> {
     const pool = this.#pools[this.#next++ % this.#pools.length]!;
-    const headers: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' };
-    for (const name of propagated) {
-      const value = incoming[name];
-      if (typeof value === 'string') headers[name] = value;
-    }
+    const { gone } = caller;
+    const headers = { ...propagatedFields(caller), ...(body && { 'content-type': 'application/json' }) };
     let answer;
     try {
       answer = await pool.request({ method, path: this.#prefix + path, headers, ...(gone && { signal: gone }), ...(body && { body: JSON.stringify(body) }) });

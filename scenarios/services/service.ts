@@ -1,16 +1,13 @@
 import Fastify, { type FastifyInstance } from 'fastify';
-import { collectDefaultMetrics, Registry } from 'prom-client';
 import { goneBefore } from './caller.js';
-import { FaultSwitch, faultSchema, noFault } from './fault.js';
+import { controlServer } from './control.js';
+import { FaultSwitch } from './fault.js';
 import { Stats } from './stats.js';
 
 export interface DemoService {
   readonly app: FastifyInstance;
   readonly control: FastifyInstance;
 }
-
-/** Exit code of the crash fault. */
-const crashed = 75;
 
 /**
  * A service of the demo shop: the application on one port, and on another the switch with which the lab makes it
@@ -31,30 +28,7 @@ export function demoService(name: string, routes: (app: FastifyInstance) => void
   });
   routes(app);
 
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  const control = Fastify({ keepAliveTimeout: 75_000 });
-  control.get('/healthz', async () => ({ status: 'ok', service: name }));
-  control.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()));
-  control.get('/_stats', async () => stats);
-  control.delete('/_stats', async (_request, reply) => {
-    stats.reset();
-    return reply.code(204).send();
-  });
-  control.get('/_fault', async () => faults.fault);
-  control.delete('/_fault', async (_request, reply) => {
-    faults.set(noFault);
-    return reply.code(204).send();
-  });
-  control.put('/_fault', async (request, reply) => {
-    const parsed = faultSchema.safeParse(request.body);
-    if (!parsed.success) return reply.code(422).send({ problems: parsed.error.issues.map(({ path, message }) => ({ path: path.join('.'), message })) });
-    // A crash leaves what is in flight as it is: requests that hang are not answered first.
-    if (parsed.data.crash) setImmediate(() => process.exit(crashed));
-    else faults.set(parsed.data);
-    return parsed.data;
-  });
-  return { app, control };
+  return { app, control: controlServer(name, faults, stats) };
 }
 
 /** Listens on both ports and stops on SIGTERM. */

@@ -4,7 +4,7 @@ import { Peer, PeerFailure } from '../peer.js';
 
 /** Takes payments by asking the third-party provider. */
 export function payments(environment: NodeJS.ProcessEnv): (app: FastifyInstance) => void {
-  const provider = new Peer('provider', { PROVIDER_URLS: environment['PROVIDER_URLS'] });
+  const provider = new Peer('provider', environment);
   return (app) => {
     app.post<{ Body: { amount?: unknown } | null }>('/payments', async (request, reply) => {
       try {

@@ -1,0 +1,101 @@
+import { percent, seconds } from '../runner/format.js';
+import type { Claim, Facts } from '../runner/claim.js';
+import { sliceMs, type Slice } from '../load/spec.js';
+
+const rate = 30;
+const hangAtMs = 1_500;
+const healAtMs = 4_750;
+const durationMs = 5_500;
+const attemptTimeoutMs = 400;
+/** A caller's own deadline, as orders has it too. */
+const timeoutMs = 1_000;
+/** A load begins this much later than it is asked for, at most, on a machine that is busy. */
+const slackMs = 400;
+const ways = ['outside', 'inside'] as const;
+type Way = (typeof ways)[number];
+
+const measured = (facts: Facts): string => ways.map((way) => `${way}: the busier instance had ${percent(facts[`${way}Share`]!)}, ${percent(facts[`${way}Failed`]!)} failed while it hung`).join('; ');
+/** Two instances in turn have half of the calls each, unless one was spared for a moment on a busy machine; one that hangs costs each of its calls one attempt. */
+const isSpread = (facts: Facts, way: Way): boolean => facts[`${way}Share`]! < 0.9 && facts[`${way}Failed`]! < 0.2;
+const isPinned = (facts: Facts, way: Way): boolean => facts[`${way}Share`] === 1 && facts[`${way}Failed`]! > 0.6;
+
+/** HTTP/2 puts many calls on one connection, and a connection is what clients and balancers of the fourth layer choose once. */
+export const callsOnOneConnectionAreSpread: Claim = {
+  name: 'calls-on-one-connection-are-spread',
+  title: 'Calls on one connection are spread',
+  statement: `Pricing has two instances and speaks gRPC. A client is told both, connects to the first, and puts every call on that connection for as long as it lives: gRPC’s default. The instance that has the calls hangs for ${seconds(healAtMs - hangAtMs)} with its connections open. A proxy that takes HTTP/2 apart chooses for each call: the policy is to take turns, an attempt timeout of ${attemptTimeoutMs} ms, two attempts, and a breaker for each endpoint. Clients call through the front door, orders from inside: whose proxy sends is who has the choice. A sidecar beside the instance that was chosen is too late.`,
+  reading: 'Both: the gateway is the gatekeeper, and the sidecar is what orders sends its outgoing calls through.',
+  policies: () => [
+    {
+      name: 'calls',
+      services: ['pricing'],
+      spec: {
+        balance: { algorithm: 'round-robin' },
+        attemptTimeout: `${attemptTimeoutMs}ms`,
+        // To HTTP every call of gRPC is a POST; asking for a price may be repeated.
+        retry: { attempts: 2, on: ['timeout', 'unavailable', 'refused', 'connect-failure', 'reset'], methods: ['POST'], backoff: { base: '5ms', max: '20ms' }, budget: { ratio: 1, minPerSecond: 100 } },
+        breaker: { errorThreshold: 50, volumeThreshold: 5, window: '3s', resetTimeout: '1s' },
+      },
+    },
+  ],
+  async run(session, placement) {
+    const units = session.instances('pricing', placement);
+    const inside = { name: 'inside', rate, targets: session.entry('orders', placement), path: '/orders/7/price', headers: [{ 'x-lab-tag': 'inside' }] };
+    await session.load({ warmupMs: 0, durationMs: 1_000, classes: [inside] });
+    // Orders has its connection already; clients come with a new one each time, and get the same instance first.
+    const counts = await Promise.all(units.map(async (unit) => (await session.stats(unit))?.byTag['inside'] ?? 0));
+    const victim = counts.indexOf(Math.max(...counts));
+    const entry = session.entry('pricing', placement);
+    const targets = entry.length === 1 ? entry : [entry[victim]!, ...entry.filter((_, index) => index !== victim)];
+    const outside = { name: 'outside', rate, protocol: 'grpc' as const, targets, path: 'teapot', headers: [{ 'x-lab-tag': 'outside' }] };
+    await session.resetStats();
+    const running = Promise.all([outside, inside].map((traffic) => session.load({ warmupMs: 0, durationMs, timeoutMs, classes: [traffic] })));
+    await pause(hangAtMs);
+    const [victims, all] = await Promise.all([session.received([units[victim]!]), session.received(units)]);
+    await session.setFault(units[victim]!, { hang: true });
+    await pause(healAtMs - hangAtMs);
+    await session.heal(units[victim]!);
+    const [fromOutside, fromInside] = await running;
+    const loads = { outside: fromOutside!, inside: fromInside! };
+    return {
+      facts: Object.fromEntries(
+        ways.flatMap((way) => {
+          const share = (victims.byTag[way] ?? 0) / Math.max(1, all.byTag[way] ?? 0);
+          const slices = loads[way].slices.filter(({ atMs }) => atMs >= hangAtMs && atMs < healAtMs - timeoutMs - slackMs - sliceMs);
+          return [[`${way}Share`, Math.max(share, 1 - share)], [`${way}Failed`, failedShare(slices)]];
+        }),
+      ),
+      loads,
+    };
+  },
+  expectations: [
+    { placement: 'none', text: 'one instance has all calls, and when it hangs over three fifths fail', holds: (facts) => isPinned(facts, 'outside') && isPinned(facts, 'inside'), measured },
+    { placement: 'ambassador', text: 'clients’ calls are spread, and under a fifth fails; orders’ calls are all with one instance, and over three fifths fail', holds: (facts) => isSpread(facts, 'outside') && isPinned(facts, 'inside'), measured },
+    { placement: 'sidecar', text: 'orders’ calls are spread, and under a fifth fails; clients’ calls are all with one instance, and over three fifths fail', holds: (facts) => isPinned(facts, 'outside') && isSpread(facts, 'inside'), measured },
+    { placement: 'both', text: 'both are spread, and under a fifth fails', holds: (facts) => isSpread(facts, 'outside') && isSpread(facts, 'inside'), measured },
+  ],
+  columns: [
+    { title: 'clients: busier instance', value: ({ outsideShare }) => percent(outsideShare!) },
+    { title: 'failed', value: ({ outsideFailed }) => percent(outsideFailed!) },
+    { title: 'orders: busier instance', value: ({ insideShare }) => percent(insideShare!) },
+    { title: 'failed', value: ({ insideFailed }) => percent(insideFailed!) },
+  ],
+  sentences: ({ none, ambassador, sidecar, both }) => [
+    `Without a proxy one of two instances had ${percent(none['outsideShare']!)} of clients’ calls and ${percent(none['insideShare']!)} of orders’; the other had the rest.`,
+    `The ambassador gave the busier one ${percent(ambassador['outsideShare']!)} of clients’ calls, and could do nothing for orders: ${percent(ambassador['insideShare']!)}. The sidecars gave it ${percent(sidecar['insideShare']!)} of orders’ calls, and clients stayed where they had connected: ${percent(sidecar['outsideShare']!)}.`,
+    `While it hung, of clients’ calls ${percent(none['outsideFailed']!)}, ${percent(ambassador['outsideFailed']!)}, ${percent(sidecar['outsideFailed']!)} and ${percent(both['outsideFailed']!)} failed, of orders’ ${percent(none['insideFailed']!)}, ${percent(ambassador['insideFailed']!)}, ${percent(sidecar['insideFailed']!)} and ${percent(both['insideFailed']!)}.`,
+  ],
+  charts: [
+    { kind: 'timeline', title: 'Share of clients’ calls that failed, over time', load: 'outside' },
+    { kind: 'timeline', title: 'Share of orders’ calls that failed, over time', load: 'inside' },
+  ],
+};
+
+function failedShare(slices: readonly Slice[]): number {
+  const offered = slices.reduce((sum, slice) => sum + slice.offered, 0);
+  return offered === 0 ? 0 : slices.reduce((sum, slice) => sum + slice.failed, 0) / offered;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
