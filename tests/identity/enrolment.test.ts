@@ -77,8 +77,9 @@ describe('enrolment with a join token', () => {
     assert.deepEqual([status, body['code']], [403, 'proof_used']);
   });
 
-  test('no key and no token is ever sent where it need not be, logged or shown', async () => {
+  test('no key and no token is ever sent where it need not be, logged or shown', async (t) => {
     const tap = await wiretap(() => Number(new URL(mesh.url).port));
+    t.after(() => tap.close());
     const token = await mesh.joinToken('orders');
     const directory = mesh.newDirectory();
     const sidecar = mesh.sidecar('orders', { directory, joinTokenFile: mesh.file(token) }, {}, { url: tap.url });
@@ -96,7 +97,6 @@ describe('enrolment with a join token', () => {
       assert.equal(text.includes(token), where === 'sent', `the join token in ${where}`);
     }
     assert.match(tap.sent(), /POST \/v1\/certificates/, 'it was looked at at all');
-    await tap.close();
   });
 
   test('requests that make no sense are refused, and never with a 500', async () => {
@@ -192,8 +192,9 @@ describe('a workload’s token of the platform', () => {
 });
 
 describe('without a control plane', () => {
-  test('a first start waits, says why it is not ready, and is ended at once', async () => {
+  test('a first start waits, says why it is not ready, and is ended at once', async (t) => {
     const mesh = new TestMesh();
+    t.after(() => mesh.close());
     await mesh.start();
     const token = await mesh.joinToken('orders');
     await mesh.kill();
@@ -212,11 +213,11 @@ describe('without a control plane', () => {
     await second.logged('there is no certificate yet; trying on');
     await mesh.start();
     await second.logged('ready');
-    await mesh.close();
   });
 
-  test('a start from the files on disk needs nobody', async () => {
+  test('a start from the files on disk needs nobody', async (t) => {
     const mesh = new TestMesh();
+    t.after(() => mesh.close());
     await mesh.start();
     const directory = mesh.newDirectory();
     const identity = { directory, joinTokenFile: mesh.file(await mesh.joinToken('orders')) };
@@ -237,11 +238,11 @@ describe('without a control plane', () => {
     await damaged.logged('the identity on disk cannot be used');
     await mesh.start();
     await until(() => damaged.stderr.includes('was used before'));
-    await mesh.close();
   });
 
-  test('a control plane that was set up anew tears nobody out of the mesh', async () => {
+  test('a control plane that was set up anew tears nobody out of the mesh', async (t) => {
     const mesh = new TestMesh({ bundleRefresh: '1s' });
+    t.after(() => mesh.close());
     await mesh.start();
     const directory = mesh.newDirectory();
     const sidecar = mesh.sidecar('orders', { directory, joinTokenFile: mesh.file(await mesh.joinToken('orders')) });
@@ -252,7 +253,6 @@ describe('without a control plane', () => {
     await mesh.start();
     await sidecar.logged('a trust bundle without the root of our own certificate is refused; was the control plane set up anew?');
     assert.deepEqual(['identity.pem', 'bundle.pem'].map((name) => readFileSync(join(directory, name), 'utf8')), before);
-    await mesh.close();
   });
 });
 

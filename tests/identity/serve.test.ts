@@ -23,6 +23,7 @@ describe('a control plane that serves https with a certificate of its own author
     writeFileSync(join(directory, 'admin-token'), `${adminToken}\n`);
   });
   after(async () => {
+    for (const { child } of sidecars) child.kill('SIGKILL');
     await controlPlane.stop();
     rmSync(directory, { recursive: true });
   });
@@ -36,8 +37,12 @@ describe('a control plane that serves https with a certificate of its own author
     return { code, ...out };
   }
 
-  const sidecar = (identity: object, more: object = {}): TestProcess =>
-    new TestProcess('sidecar/main.js', { service: 'orders', inbound: { listen, app: '127.0.0.1:1' }, admin: listen, identity: { directory: join(directory, 'identity'), ...identity }, controlPlane: { url: `https://127.0.0.1:${port}`, node: 'orders-1', ca: roots, ...more } });
+  const sidecars: TestProcess[] = [];
+  const sidecar = (identity: object, more: object = {}): TestProcess => {
+    const started = new TestProcess('sidecar/main.js', { service: 'orders', inbound: { listen, app: '127.0.0.1:1' }, admin: listen, identity: { directory: join(directory, 'identity'), ...identity }, controlPlane: { url: `https://127.0.0.1:${port}`, node: 'orders-1', ca: roots, ...more } });
+    sidecars.push(started);
+    return started;
+  };
 
   test('enrols a proxy that has its root, by a token that was made on the command line', async () => {
     const made = await lab('join-token', 'orders', '--control-plane', `https://localhost:${port}`, '--ca', roots, '--token-file', join(directory, 'admin-token'), '--ttl', '5m');
