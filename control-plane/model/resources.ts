@@ -21,6 +21,7 @@ export const serviceSchema = z.strictObject({
   kind: z.literal('Service'),
   name,
   endpoints: z.array(endpointSchema).optional().describe('Fixed addresses, or objects that say more about them; without them the registry says.'),
+  calls: z.array(name).max(1_000).optional().describe('The services that its sidecars are to know, beside those that these send requests to; default: all.'),
 });
 
 export const routeResourceSchema = z.strictObject({
@@ -31,8 +32,13 @@ export const routeResourceSchema = z.strictObject({
   subset: subsetSchema.optional(),
 });
 
+/** What connections to a service must be. */
+const mtlsSchema = z.strictObject({
+  mode: z.enum(['strict', 'permissive', 'off']).describe('strict: mutual TLS only; permissive: plaintext too; off: plaintext, and callers speak it.'),
+});
+
 /** All that a policy may say. */
-const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, divert: divertSchema.optional(), balance: balanceSchema.optional() };
+const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, divert: divertSchema.optional(), balance: balanceSchema.optional(), mtls: mtlsSchema.optional() };
 const settings = Object.keys(policies);
 
 export const policySchema = z.strictObject({
