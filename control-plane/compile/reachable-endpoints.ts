@@ -20,6 +20,6 @@ function hasName(endpoint: WrittenEndpoint): boolean {
 /** Written the shortest way, as an endpoint that never had one. */
 function withoutName(endpoint: WrittenEndpoint): WrittenEndpoint {
   if (typeof endpoint === 'string' || endpoint.identity === undefined) return endpoint;
-  const { identity: _, ...rest } = endpoint;
+  const rest = Object.fromEntries(Object.entries(endpoint).filter(([key]) => key !== 'identity')) as typeof endpoint;
   return Object.keys(rest).length === 1 ? rest.address : rest;
 }

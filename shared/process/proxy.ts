@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import type { z } from 'zod';
 import type { CrossCheck } from '../config/load.js';
+import type { IdentityConfig } from '../config/identity.js';
 import type { ControlPlaneConfig, LimitsConfig, UpstreamConfig } from '../config/sections.js';
 import type { TcpListenerConfig } from '../config/tcp.js';
 import type { DrainOptions } from '../listener/listener.js';
@@ -27,6 +28,7 @@ export interface ProxyConfig extends ProcessConfig, Shared {
   readonly zone?: string | undefined;
   readonly admin: { readonly host: string; readonly port: number };
   readonly controlPlane?: ControlPlaneConfig | undefined;
+  readonly identity?: IdentityConfig | undefined;
   readonly accessLog: boolean;
   readonly limits: LimitsConfig;
 }
