@@ -19,9 +19,10 @@ export function sourcesOf(model: Model, proxy: Proxy, { routes = [], inbound = {
   const place: Place = proxy.kind === 'gateway' ? 'ambassador' : 'sidecar';
   const sources: Record<string, string> = {};
   const settings = (path: string, part: object, service: string | undefined): void => {
+    // What only stays for a moment has a name with more behind it (publish/bridge.ts).
     for (const { name, placement, target, spec } of model.policies) {
       if (service === undefined || !holds(placement, place) || !target.services.includes(service)) continue;
-      for (const setting of Object.keys(spec)) if (setting in part) sources[`${path}.${setting}`] = `Policy/${name}`;
+      for (const setting of Object.keys(spec)) if (setting in part) sources[`${path}.${setting}`] = `Policy/${name.split(' ', 1)[0]!}`;
     }
   };
   const routeOf = new Map(model.routes.map((route) => [route.name, route]));

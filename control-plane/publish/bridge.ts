@@ -41,8 +41,8 @@ export function movesBetween(before: Model, after: Model): Move[] {
 export function bridge(before: Model, after: Model, moves: readonly Move[]): Model {
   return after.with(
     moves.map(({ setting, service, from }): Policy => {
-      const { placement, target, spec } = before.policies.find((policy) => holds(policy.placement, from) && policy.target.services.includes(service) && policy.spec[setting] !== undefined)!;
-      return { kind: 'Policy', name: `${placement}:${target.services.join()}:${setting}:${service}`, placement: from, target: { services: [service] }, spec: { [setting]: spec[setting] } };
+      const { name, spec } = before.policies.find((policy) => holds(policy.placement, from) && policy.target.services.includes(service) && policy.spec[setting] !== undefined)!;
+      return { kind: 'Policy', name: `${name} leaves with ${setting} of ${service}`, placement: from, target: { services: [service] }, spec: { [setting]: spec[setting] } };
     }),
   );
 }
