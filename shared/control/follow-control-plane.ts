@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { Clock } from '../clock/clock.js';
+import { delay, type Clock } from '../clock/clock.js';
 import type { IdentityConfig } from '../config/identity.js';
 import type { ControlPlaneConfig } from '../config/sections.js';
 import { identityFiles } from '../identity/identity-files.js';
@@ -28,6 +28,9 @@ export interface FollowOptions {
   readonly lifecycle: Lifecycle;
   readonly metrics: ProxyMetrics;
 }
+
+/** Time in which callers hear that an instance has left (ms): two rounds of the control plane, and what a proxy takes to apply a snapshot. */
+const heardMs = 300;
 
 /** Connects a proxy to its control plane, if it has one. Never rejects because the control plane is away. */
 export async function followControlPlane(config: ControlPlaneConfig | undefined, options: FollowOptions): Promise<void> {
@@ -58,7 +61,9 @@ export async function followControlPlane(config: ControlPlaneConfig | undefined,
   await client.start();
   if (registration === undefined) return;
   // Out of the registry first: callers must stop choosing this instance before it stops accepting.
-  lifecycle.onDrain(() => registration.close());
+  lifecycle.onLeave(async () => {
+    if (await registration.close()) await delay(clock, heardMs);
+  });
   void registration.start();
 }
 

@@ -53,13 +53,17 @@ export class Registration {
     if (this.#timer !== undefined) void this.#enqueue(() => this.#look());
   }
 
-  /** Takes the instance out of the registry. */
-  close(): Promise<void> {
+  /** Takes the instance out of the registry. Resolves with whether it was taken out now. */
+  async close(): Promise<boolean> {
     this.#closed = true;
     this.#timer?.cancel();
-    return this.#enqueue(async () => {
-      if (this.#registered) await this.#deregister();
+    let isTakenOut = false;
+    await this.#enqueue(async () => {
+      if (!this.#registered) return;
+      await this.#deregister();
+      isTakenOut = !this.#isRegistered();
     });
+    return isTakenOut;
   }
 
   #enqueue(step: () => Promise<void>): Promise<void> {
@@ -82,6 +86,10 @@ export class Registration {
   /** It may have been closed meanwhile. */
   #isClosed(): boolean {
     return this.#closed;
+  }
+
+  #isRegistered(): boolean {
+    return this.#registered;
   }
 
   async #register(): Promise<void> {
