@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { Relay } from '../tests/support/relay.js';
 import { Load, Mesh, Plane, end, tally, until } from '../tests/support/mesh.js';
 
 test('one line moves a token check from the gateway to the sidecars and back, under load: no request is lost, and none gets in unchecked', async (context) => {
@@ -12,9 +13,11 @@ test('one line moves a token check from the gateway to the sidecars and back, un
     resources: [{ kind: 'Service', name: 'orders' }, { kind: 'Route', name: 'shop', service: 'orders' }, { kind: 'Policy', name: 'tokens', ...policy('ambassador') }],
   });
   context.after(() => end(plane.process));
-  const mesh = new Mesh(context, plane.url);
+  // What the new place is told comes late: long enough for many requests, had the old one dropped it by then.
+  const [toGateway, toSidecars] = [await Relay.start(context, plane.port), await Relay.start(context, plane.port)];
+  const mesh = new Mesh(context, toSidecars.url);
   const sidecars = await Promise.all([mesh.sidecar('orders', 'orders-1'), mesh.sidecar('orders', 'orders-2')]);
-  const gateway = await mesh.gateway();
+  const gateway = await mesh.gateway({}, { url: toGateway.url });
   await until(async () => (await plane.instances()).length === 2);
   await plane.settled();
 
@@ -26,6 +29,7 @@ test('one line moves a token check from the gateway to the sidecars and back, un
   const took: number[] = [];
   for (const placement of ['sidecar', 'ambassador', 'sidecar', 'ambassador']) {
     const isInside = placement === 'sidecar';
+    [toGateway.delayMs, toSidecars.delayMs] = isInside ? [0, 100] : [100, 0];
     const { status } = await plane.api('PUT', '/v1/policies/tokens', policy(placement));
     const answeredAt = performance.now();
     assert.equal(status, 200);
