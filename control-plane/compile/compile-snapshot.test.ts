@@ -29,9 +29,9 @@ describe('snapshots', () => {
       policy('patience', 'both', 'orders', { retry: { attempts: 3 } }),
     ];
     assert.deepEqual(snapshot(resources, gateway).sources, {
-      'routes[0]': 'Route/shop', 'routes[0].rateLimit': 'Policy/quota', 'upstreams.orders': 'Service/orders', 'upstreams.orders.retry': 'Policy/patience',
+      'routes[0]': 'Route/shop', 'routes[0].rateLimit': 'Policy/quota', 'upstreams.orders.retry': 'Policy/patience',
     });
-    assert.deepEqual(snapshot(resources, sidecar('orders')).sources, { 'inbound.rateLimit': 'Policy/quota', 'upstreams.users': 'Service/users' });
+    assert.deepEqual(snapshot(resources, sidecar('orders')).sources, { 'inbound.rateLimit': 'Policy/quota' });
   });
 
   test('name the resource of a diversion, and of what a sidecar does with calls', () => {

@@ -30,15 +30,25 @@ export type Place = Exclude<Placement, 'both' | 'none'>;
  *
  * A sidecar is told of the services that its own `calls`, and of those that these send requests to.
  */
-export function compile(model: Model, endpoints: Endpoints, proxy: Proxy): object {
+export function compile(model: Model, endpoints: Endpoints, proxy: Proxy, made: MadeUpstreams = new Map()): object {
   const addresses: Addresses = ({ name, endpoints: fixed }) => reachableEndpoints(fixed ?? endpoints(name), specFor(model, name, 'sidecar').mtls?.mode, proxy.hasIdentity === true);
-  return proxy.kind === 'gateway' ? compileGateway(model, addresses) : compileSidecar(model, addresses, proxy.service);
+  const once = (name: string, make: () => object): object => {
+    const key = `${proxy.kind} ${proxy.hasIdentity === true} ${name}`;
+    let upstream = made.get(key);
+    if (upstream === undefined) made.set(key, (upstream = make()));
+    return upstream;
+  };
+  return proxy.kind === 'gateway' ? compileGateway(model, addresses, once) : compileSidecar(model, addresses, proxy.service, once);
 }
+
+/** Upstreams that were made of the same model and registry for other proxies: most of a document is the same for all of a kind. */
+export type MadeUpstreams = Map<string, object>;
+type Once = (name: string, make: () => object) => object;
 
 /** The endpoints of a service for the proxy that is compiled for. */
 type Addresses = (service: Service) => readonly WrittenEndpoint[];
 
-function compileGateway(model: Model, addresses: Addresses): object {
+function compileGateway(model: Model, addresses: Addresses, once: Once): object {
   const referenced = new Set(model.routes.map((route) => route.service));
   for (const service of sentToBeside(model, 'ambassador', (target) => referenced.has(target))) referenced.add(service);
   return {
@@ -53,9 +63,7 @@ function compileGateway(model: Model, addresses: Addresses): object {
     upstreams: Object.fromEntries(
       model.services
         .filter(({ name }) => referenced.has(name))
-        .map((service) => {
-          return [service.name, defined({ endpoints: addresses(service), ...sending(specFor(model, service.name, 'ambassador')) })];
-        }),
+        .map((service) => [service.name, once(service.name, () => defined({ endpoints: addresses(service), ...sending(specFor(model, service.name, 'ambassador')) }))]),
     ),
   };
 }
@@ -65,7 +73,7 @@ function sending({ attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, p
   return { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits, balance };
 }
 
-function compileSidecar(model: Model, addresses: Addresses, own: string | undefined): object {
+function compileSidecar(model: Model, addresses: Addresses, own: string | undefined, once: Once): object {
   const { jwt, rateLimit, adaptiveConcurrency, fault, mtls } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
   const calls = model.services.find(({ name }) => name === own)?.calls;
   const called = model.services.filter(({ name }) => name !== own && (calls?.includes(name) ?? true));
@@ -84,10 +92,13 @@ function compileSidecar(model: Model, addresses: Addresses, own: string | undefi
     upstreams: Object.fromEntries(
       model.services
         .filter(({ name }) => targets.has(name) || referenced.has(name))
-        .map((service) => {
-          const spec = specFor(model, service.name, 'sidecar');
-          return [service.name, defined({ endpoints: addresses(service), timeout: spec.timeout, ...sending(spec) })];
-        }),
+        .map((service) => [
+          service.name,
+          once(service.name, () => {
+            const spec = specFor(model, service.name, 'sidecar');
+            return defined({ endpoints: addresses(service), timeout: spec.timeout, ...sending(spec) });
+          }),
+        ]),
     ),
   };
 }

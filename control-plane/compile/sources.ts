@@ -13,7 +13,8 @@ export type Sources = Readonly<Record<string, string>>;
 
 /**
  * Says which resource each part of a compiled document comes from, so that what a proxy rejects can be told in the words of whoever
- * wrote it: `upstreams.orders.retry` is `Policy/patience`. Parts that nothing is said about come from what is around them.
+ * wrote it: `upstreams.orders.retry` is `Policy/patience`. Parts that nothing is said about come from what is around them, and an
+ * upstream from the service of its name.
  */
 export function sourcesOf(model: Model, proxy: Proxy, { routes = [], inbound = {}, upstreams = {} }: Document): Sources {
   const place: Place = proxy.kind === 'gateway' ? 'ambassador' : 'sidecar';
@@ -35,7 +36,6 @@ export function sourcesOf(model: Model, proxy: Proxy, { routes = [], inbound = {
   });
   settings('inbound', inbound, proxy.service);
   for (const [name, upstream] of Object.entries(upstreams)) {
-    sources[`upstreams.${name}`] = `Service/${name}`;
     settings(`upstreams.${name}`, upstream, name);
   }
   return sources;

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../../shared/clock/clock.js';
 import type { Rejection } from '../../shared/control/snapshot.js';
-import { compileSnapshot, type CompiledSnapshot } from '../compile/compile-snapshot.js';
+import { compileSnapshot, Round, type CompiledSnapshot } from '../compile/compile-snapshot.js';
 import type { Proxy } from '../compile/compile.js';
 import type { Model } from '../model/model.js';
 import type { InstanceSource } from '../sources/instances.js';
@@ -44,6 +44,7 @@ export class Publisher {
   readonly #relocation: Relocation;
   /** Snapshots of this round, by the key of who gets them. */
   #compiled = new Map<string, CompiledSnapshot>();
+  #common = new Round();
   #connected = 0;
   #changedAt: number | undefined;
   #roundAt = -Infinity;
@@ -145,6 +146,7 @@ export class Publisher {
     this.#changedAt = undefined;
     this.#relocation.next(store.model);
     this.#compiled = new Map();
+    this.#common = new Round();
     for (const subscriber of this.#subscribers.values()) if (subscriber.isConnected) subscriber.update(this.#snapshotFor(subscriber), changedAt);
     this.#relocation.sent();
     // A round that takes long leaves as much time for everything else.
@@ -157,7 +159,7 @@ export class Publisher {
     if (snapshot === undefined) {
       const { clock, store, instances, metrics } = this.options;
       const startedAt = clock.now();
-      snapshot = compileSnapshot({ model: this.#relocation.model, isBlank: store.version === 0 }, instances, proxy);
+      snapshot = compileSnapshot({ model: this.#relocation.model, isBlank: store.version === 0 }, instances, proxy, this.#common);
       // Only somebody who connects again and again, each time as another service, makes so many.
       if (this.#compiled.size >= maxCompiled) this.#compiled.clear();
       this.#compiled.set(key, snapshot);

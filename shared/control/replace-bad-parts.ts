@@ -77,10 +77,12 @@ export function partOf(path: string, upstreams: Section, lastGood: Document | un
   return { kind: 'upstream', name, path: isSettled ? upstream[0] : upstream[0].slice(0, upstream[3] === undefined ? undefined : -upstream[3].length - 1), setting: isSettled ? upstream[3] : undefined };
 }
 
-/** The resource behind a path: that of the longest part of it that has one. */
+/** The resource behind a path: that of the longest part of it that has one; an upstream is the service of its name. */
 export function resourceOf(path: string, sources: Snapshot['sources']): string | undefined {
   for (let part = path; part !== ''; part = part.replace(/(?:\.?[\w-]+|\[[^\]]*\])$/, '')) {
     if (Object.hasOwn(sources, part)) return sources[part];
+    const upstream = /^upstreams\.([\w-]+)$/.exec(part);
+    if (upstream !== null) return `Service/${upstream[1]!}`;
     if (!/(?:\.?[\w-]+|\[[^\]]*\])$/.test(part)) return undefined;
   }
   return undefined;
