@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { describeMachine } from '../scenarios/report/machine.js';
 import { writeCharts } from './charts.js';
 import { makeCredentials } from './credentials.js';
+import { distribution, printDistribution } from './distribution.js';
 import { addedByHop, curves, edge, featureCosts, idleMemory, pair, plainHop, quickHop, standardTest, workers, type Curve, type Effort, type OtherNode, type Table } from './jobs.js';
 import { canPin } from './measure.js';
 import { printCosts, printIdle, printTable, printVerdicts } from './print.js';
@@ -12,7 +13,7 @@ import { judge, type Results } from './targets.js';
 
 /* What a hop costs, ours beside every peer that is installed, in one run. */
 
-const jobs = ['plain', 'edge', 'pair', 'latency', 'standard', 'memory', 'workers', 'features', 'curves'] as const;
+const jobs = ['plain', 'edge', 'pair', 'latency', 'standard', 'memory', 'workers', 'features', 'curves', 'distribution'] as const;
 type Job = (typeof jobs)[number];
 /** The advantage over the stock plugin below which the quick mode fails. */
 const leastAdvantage = 3.5;
@@ -88,6 +89,11 @@ async function whole(): Promise<void> {
       const costs = await featureCosts(effort, credentials, say);
       measured['features'] = costs;
       show(printCosts(costs));
+    }
+    if (wants('distribution')) {
+      const result = await distribution(say);
+      measured['distribution'] = result;
+      show(printDistribution(result));
     }
     const memory = wants('memory') ? await idleMemory(10_000, say) : undefined;
     if (memory !== undefined) show(printIdle(memory));

@@ -1,3 +1,4 @@
+import type { Distribution } from './distribution.js';
 import type { IdleMemory, Table } from './jobs.js';
 import type { Row } from './measure.js';
 
@@ -27,6 +28,7 @@ export interface Results {
   readonly addedByHop?: Table;
   readonly standardTest?: Table;
   readonly idleMemory?: IdleMemory;
+  readonly distribution?: Distribution;
 }
 
 const row = (table: Table, name: string): Row | undefined => table.rows.find((candidate) => candidate.name === name);
@@ -66,7 +68,7 @@ function addedLatency(job: string, table: Table | undefined, our: string, percen
 
 /** The measured figures beside those that the design asks for. */
 export function judge(results: Results): Verdict[] {
-  const { plainHop, edge, pair, workers, addedByHop, standardTest, idleMemory } = results;
+  const { plainHop, edge, pair, workers, addedByHop, standardTest, idleMemory, distribution } = results;
   const inTest = standardTest && row(standardTest, 'sidecar pair');
   const idle = idleMemory?.rows.find(({ name }) => name === 'gateway');
   return [
@@ -84,5 +86,6 @@ export function judge(results: Results): Verdict[] {
       { job: 'memory of one sidecar in it', peer: '', measured: inTest.residentBytes / 1e6, unit: 'MB', reach: 80, aim: 60 },
     ]),
     ...(idle === undefined ? [] : [{ job: 'memory of an idle connection', peer: '', measured: idle.bytesEach / 1_024, unit: 'KiB', reach: 15, aim: 8 }]),
+    ...(distribution === undefined ? [] : [{ job: `a change reaches ${distribution.proxies} proxies, p99`, peer: '', measured: distribution.reach.p99, unit: 'ms', reach: 1_000, aim: 250 }]),
   ];
 }

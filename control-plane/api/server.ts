@@ -4,20 +4,22 @@ import type { Registry as MetricsRegistry } from 'prom-client';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock/clock.js';
 import { ConfigError, parseConfig, type Problem } from '../../shared/config/load.js';
-import { labelsSchema, weightSchema, writeEndpoint, zoneSchema } from '../../shared/config/endpoints.js';
-import { address, duration } from '../../shared/config/units.js';
+import { writeEndpoint } from '../../shared/config/endpoints.js';
+import { duration } from '../../shared/config/units.js';
+import { answerSchema } from '../../shared/control/snapshot.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import { collections, resourceSchema, type Resource } from '../model/resources.js';
 import type { Certificates } from '../ca/open.js';
 import type { Publisher } from '../publish/publisher.js';
-import type { Registry } from '../sources/registry.js';
+import type { InstanceSource } from '../sources/instances.js';
 import type { ResourceStore } from '../sources/resource-store.js';
+import { registrationSchema, streamQuerySchema } from './proxy-messages.js';
 import { streamTo } from './stream.js';
 
 export interface ApiOptions {
   readonly certificates?: Certificates | undefined;
   readonly store: ResourceStore;
-  readonly registry: Registry;
+  readonly registry: InstanceSource;
   readonly publisher: Publisher;
   readonly metrics: MetricsRegistry;
   readonly clock: Clock;
@@ -26,9 +28,6 @@ export interface ApiOptions {
   readonly isReady: () => boolean;
 }
 
-const registrationSchema = z.strictObject({ address, zone: zoneSchema.optional(), weight: weightSchema.default(1), labels: labelsSchema.default({}), ttl: duration });
-const answerSchema = z.strictObject({ version: z.string().max(64), accepted: z.boolean(), reason: z.string().max(16_384).optional() });
-const streamQuerySchema = z.strictObject({ kind: z.enum(['gateway', 'sidecar']), service: z.string().optional() });
 const documentsSchema = z.array(resourceSchema).max(10_000);
 const maxTtlMs = 3_600_000;
 
@@ -69,35 +68,37 @@ export function createApi(options: ApiOptions): FastifyInstance {
     const { settled, timeout } = request.query;
     if (settled === 'true') await untilSettled(publisher, clock, duration.parse(timeout ?? '5s'));
     reply.code(settled === 'true' && !publisher.isSettled ? 504 : 200);
-    return { version: store.version, settled: publisher.isSettled, proxies: publisher.statuses };
+    return { version: store.version, settled: publisher.isSettled, held: publisher.held, proxies: publisher.statuses };
   });
 
   type InstancePath = { Params: { service: string; instance: string } };
   api.get('/v1/registry', { onRequest: mayProxy }, async () => ({
-    instances: registry.instances.map(({ expiresAt, endpoint, ...instance }) => ({ ...instance, ...(typeof endpoint === 'string' ? { address: endpoint } : endpoint), leaseMs: Math.max(0, Math.round(expiresAt - clock.now())) })),
+    instances: registry.instances.map(({ endpoint, leaseMs, ...instance }) => ({ ...instance, ...(typeof endpoint === 'string' ? { address: endpoint } : endpoint), leaseMs })),
   }));
   api.put<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request) => {
-    const { ttl, address, zone, weight, labels } = parseConfig(request.body, registrationSchema);
+    const { ttl, address, zone, weight, labels, identity } = parseConfig(request.body, registrationSchema);
     if (ttl < 100 || ttl > maxTtlMs) throw new ConfigError([{ path: 'ttl', message: 'expected 100ms to 1h' }]);
-    registry.register(request.params.service, request.params.instance, writeEndpoint({ address, zone, weight, labels, priority: 0 }), ttl);
+    const { service, instance } = request.params;
+    await registry.register({ service, instance, endpoint: writeEndpoint({ address, zone, weight, labels, priority: 0, identity }) }, ttl);
     return { ttl };
   });
   api.delete<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request, reply) => {
-    registry.deregister(request.params.service, request.params.instance);
+    await registry.deregister(request.params.service, request.params.instance);
     return reply.code(204).send();
   });
 
   type NodePath = { Params: { node: string } };
   api.get<NodePath>('/v1/proxies/:node/stream', { onRequest: mayProxy }, async (request, reply) => {
-    const { kind, service } = parseConfig(request.query, streamQuerySchema);
+    const { kind, service, identity } = parseConfig(request.query, streamQuerySchema);
     reply.hijack();
-    streamTo(reply.raw, { node: request.params.node, kind, service }, publisher, clock);
+    streamTo(reply.raw, { node: request.params.node, kind, service, hasIdentity: identity === 'true' }, publisher, clock);
   });
   api.post<NodePath>('/v1/proxies/:node/status', { onRequest: mayProxy }, async (request, reply) => {
-    const { version, accepted, reason } = parseConfig(request.body, answerSchema);
+    const { version, accepted, reason, rejections } = parseConfig(request.body, answerSchema);
     const { node } = request.params;
     if (!accepted) logger.warn({ node, version, reason }, 'a proxy rejected its snapshot');
-    if (!publisher.answer(node, version, accepted ? undefined : (reason ?? 'no reason was given'))) return problem(reply, 404, 'not_found', 'No proxy of that name is connected.');
+    else if (rejections !== undefined) logger.warn({ node, version, rejections }, 'a proxy rejected parts of its snapshot');
+    if (!publisher.answer(node, version, accepted ? undefined : (reason ?? 'no reason was given'), rejections)) return problem(reply, 404, 'not_found', 'No proxy of that name is connected.');
     return reply.code(204).send();
   });
 

@@ -6,33 +6,48 @@ import type { Publisher, Stream } from '../publish/publisher.js';
 const heartbeatMs = 10_000;
 /** A reader that takes nothing for this long is cut off; it may come back. */
 const stalledMs = 60_000;
+/** A connection that is silent for so long is asked by TCP whether anybody is there. */
+const keepAliveMs = 30_000;
+const heartbeatText = ':\n\n';
 
-/** Sends a proxy its snapshots as server-sent events (WHATWG HTML, section 9.2) until it leaves. */
+/**
+ * Sends a proxy its snapshots as server-sent events (WHATWG HTML, section 9.2) until it leaves.
+ *
+ * A proxy that says in `Last-Event-ID` that it has the newest one is sent none. What a slow reader can hold is one snapshot, which it shares with all
+ * that got the same: the rest stays with the publisher until it has drained, and heartbeats are left out meanwhile.
+ */
 export function streamTo(response: ServerResponse, proxy: Proxy, publisher: Publisher, clock: Clock): void {
+  if (publisher.isFull) {
+    response.writeHead(503, { 'retry-after': '5' }).end();
+    return;
+  }
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
+  response.flushHeaders();
   response.socket?.setNoDelay(true);
-  let lastDrained = clock.now();
+  response.socket?.setKeepAlive(true, keepAliveMs);
+  let takenAt = clock.now();
   let heartbeat: Timer;
   const beat = (): void => {
-    if (response.writableNeedDrain && clock.now() - lastDrained > stalledMs) {
+    if (response.writableNeedDrain && clock.now() - takenAt > stalledMs) {
       response.destroy();
       return;
     }
-    if (!response.writableNeedDrain) response.write(':\n\n');
+    if (!response.writableNeedDrain) response.write(heartbeatText);
     heartbeat = clock.after(heartbeatMs, beat);
   };
   heartbeat = clock.after(heartbeatMs, beat);
   const stream: Stream = {
-    send: (version, data) => {
-      const taken = response.write(`event: snapshot\nid: ${version}\ndata: ${data}\n\n`);
-      if (taken) lastDrained = clock.now();
-      return taken;
+    send(event) {
+      const isTaken = response.write(event);
+      if (isTaken) takenAt = clock.now();
+      return isTaken;
     },
     close: () => response.end(),
   };
-  const disconnect = publisher.connect(proxy, stream);
+  const has = response.req.headers['last-event-id'];
+  const disconnect = publisher.connect(proxy, stream, typeof has === 'string' ? has : undefined);
   response.on('drain', () => {
-    lastDrained = clock.now();
+    takenAt = clock.now();
     publisher.drained(proxy.node, stream);
   });
   response.on('error', () => {});

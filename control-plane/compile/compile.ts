@@ -1,6 +1,7 @@
 import type { WrittenEndpoint } from '../../shared/config/endpoints.js';
 import { servicesIn, type Model } from '../model/model.js';
 import type { Placement, Policy, Route, Service } from '../model/resources.js';
+import { reachableEndpoints } from './reachable-endpoints.js';
 
 /** A proxy, as far as its configuration depends on it. */
 export interface Proxy {
@@ -8,13 +9,15 @@ export interface Proxy {
   readonly kind: 'gateway' | 'sidecar';
   /** The service that a sidecar stands beside. */
   readonly service?: string | undefined;
+  /** Whether it can prove who it is: without, it cannot speak mutual TLS to endpoints. */
+  readonly hasIdentity?: boolean | undefined;
 }
 
 /** A service's live instances, in a stable order. */
 export type Endpoints = (service: string) => readonly WrittenEndpoint[];
 
 type Spec = Policy['spec'];
-type Place = Exclude<Placement, 'both' | 'none'>;
+export type Place = Exclude<Placement, 'both' | 'none'>;
 
 /**
  * The configuration document of one proxy: a pure function of the resources, the registry and who asks. Equal
@@ -22,13 +25,30 @@ type Place = Exclude<Placement, 'both' | 'none'>;
  *
  * This is where `placement` takes effect. A policy for a service runs either at the gateway, on the routes and the
  * upstream that lead to it, or in the mesh: what admits requests, and faults, in the service's own sidecars, what governs how
- * and where they are sent in the sidecars of those who call.
+ * and where they are sent in the sidecars of those who call. `mtls` alone always acts in the service's own sidecars, and
+ * whoever calls follows, gateways too.
+ *
+ * A sidecar is told of the services that its own `calls`, and of those that these send requests to.
  */
-export function compile(model: Model, endpoints: Endpoints, proxy: Proxy): object {
-  return proxy.kind === 'gateway' ? compileGateway(model, endpoints) : compileSidecar(model, endpoints, proxy.service);
+export function compile(model: Model, endpoints: Endpoints, proxy: Proxy, made: MadeUpstreams = new Map()): object {
+  const addresses: Addresses = ({ name, endpoints: fixed }) => reachableEndpoints(fixed ?? endpoints(name), specFor(model, name, 'sidecar').mtls?.mode, proxy.hasIdentity === true);
+  const once = (name: string, make: () => object): object => {
+    const key = `${proxy.kind} ${proxy.hasIdentity === true} ${name}`;
+    let upstream = made.get(key);
+    if (upstream === undefined) made.set(key, (upstream = make()));
+    return upstream;
+  };
+  return proxy.kind === 'gateway' ? compileGateway(model, addresses, once) : compileSidecar(model, addresses, proxy.service, once);
 }
 
-function compileGateway(model: Model, endpoints: Endpoints): object {
+/** Upstreams that were made of the same model and registry for other proxies: most of a document is the same for all of a kind. */
+export type MadeUpstreams = Map<string, object>;
+type Once = (name: string, make: () => object) => object;
+
+/** The endpoints of a service for the proxy that is compiled for. */
+type Addresses = (service: Service) => readonly WrittenEndpoint[];
+
+function compileGateway(model: Model, addresses: Addresses, once: Once): object {
   const referenced = new Set(model.routes.map((route) => route.service));
   for (const service of sentToBeside(model, 'ambassador', (target) => referenced.has(target))) referenced.add(service);
   return {
@@ -43,16 +63,15 @@ function compileGateway(model: Model, endpoints: Endpoints): object {
     upstreams: Object.fromEntries(
       model.services
         .filter(({ name }) => referenced.has(name))
-        .map((service) => {
-          return [service.name, defined({ ...found(service, endpoints), ...sending(specFor(model, service.name, 'ambassador')) })];
-        }),
+        .map((service) => [service.name, once(service.name, () => defined({ ...found(service, addresses), ...sending(specFor(model, service.name, 'ambassador')) }))]),
     ),
   };
 }
 
 /** Where a service is, and what is spoken there. */
-function found({ name, endpoints: listed, discovery, protocol }: Service, endpoints: Endpoints): object {
-  return { endpoints: listed ?? (discovery === undefined ? endpoints(name) : []), discovery, protocol };
+function found(service: Service, addresses: Addresses): object {
+  const { endpoints: listed, discovery, protocol } = service;
+  return { endpoints: listed === undefined && discovery !== undefined ? [] : addresses(service), discovery, protocol };
 }
 
 /** What governs how requests are sent to a service, wherever they are sent from. */
@@ -60,9 +79,10 @@ function sending({ attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, p
   return { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits, balance };
 }
 
-function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefined): object {
-  const { jwt, authorization, rateLimit, adaptiveConcurrency, fault } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
-  const called = model.services.filter(({ name }) => name !== own);
+function compileSidecar(model: Model, addresses: Addresses, own: string | undefined, once: Once): object {
+  const { jwt, authorization, rateLimit, adaptiveConcurrency, fault, mtls } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
+  const calls = model.services.find(({ name }) => name === own)?.calls;
+  const called = model.services.filter(({ name }) => name !== own && (calls?.includes(name) ?? true));
   const routes = called.flatMap(({ name }) => {
     const { headers, mirror, ...spec } = specFor(model, name, 'sidecar');
     const match = { host: name };
@@ -70,17 +90,21 @@ function compileSidecar(model: Model, endpoints: Endpoints, own: string | undefi
     if (headers === undefined && mirror === undefined && spec.split === undefined) return ways;
     return [...ways, defined({ name, match, ...destination(name, spec), headers, mirror })];
   });
-  const referenced = sentToBeside(model, 'sidecar', (target) => target !== own);
+  const targets = new Set(called.map(({ name }) => name));
+  const referenced = sentToBeside(model, 'sidecar', (target) => targets.has(target));
   return {
-    inbound: defined({ jwt, authorization, rateLimit, adaptiveConcurrency, fault }),
+    inbound: defined({ jwt, authorization, rateLimit, adaptiveConcurrency, fault, mtls: mtls?.mode }),
     ...(routes.length > 0 && { routes }),
     upstreams: Object.fromEntries(
       model.services
-        .filter(({ name }) => name !== own || referenced.has(name))
-        .map((service) => {
-          const spec = specFor(model, service.name, 'sidecar');
-          return [service.name, defined({ ...found(service, endpoints), timeout: spec.timeout, ...sending(spec) })];
-        }),
+        .filter(({ name }) => targets.has(name) || referenced.has(name))
+        .map((service) => [
+          service.name,
+          once(service.name, () => {
+            const spec = specFor(model, service.name, 'sidecar');
+            return defined({ ...found(service, addresses), timeout: spec.timeout, ...sending(spec) });
+          }),
+        ]),
     ),
   };
 }
@@ -112,11 +136,11 @@ function sentToBeside(model: Model, place: Place, isSentTo: (service: string) =>
 }
 
 /** What the policies placed here say about a service. No two of them say the same: the model was checked. */
-function specFor(model: Model, service: string, place: Place): Spec {
+export function specFor(model: Model, service: string, place: Place): Spec {
   return Object.assign({}, ...model.policies.filter(({ placement, target }) => holds(placement, place) && target.services.includes(service)).map(({ spec }) => spec)) as Spec;
 }
 
-function holds(placement: Placement, place: Place): boolean {
+export function holds(placement: Placement, place: Place): boolean {
   return placement === place || placement === 'both';
 }
 

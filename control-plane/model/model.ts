@@ -43,8 +43,15 @@ export class Model {
     for (const route of this.routes) {
       if (!names.has(route.service)) problems.push({ path: `Route/${route.name}.service`, message: `there is no service "${route.service}"` });
     }
+    for (const service of this.services) {
+      for (const called of service.calls ?? []) if (!names.has(called)) problems.push({ path: `Service/${service.name}.calls`, message: `there is no service "${called}"` });
+    }
     const claimed = new Map<string, string>();
     for (const policy of this.policies) {
+      // It says what the service's own sidecars take; a gateway can neither do that for them nor do without it.
+      if (policy.spec.mtls !== undefined && policy.placement === 'ambassador') {
+        problems.push({ path: `Policy/${policy.name}.placement`, message: 'mtls acts in the sidecars of the service: expected sidecar, both or none, or a policy of its own for mtls' });
+      }
       for (const [setting, service] of servicesIn(policy)) {
         if (!names.has(service)) problems.push({ path: `Policy/${policy.name}.spec.${setting}.upstream`, message: `there is no service "${service}"` });
       }

@@ -25,6 +25,7 @@ export const serviceSchema = z.strictObject({
   endpoints: z.array(endpointSchema).optional().describe('Fixed addresses, or objects that say more about them; without them the registry says.'),
   discovery: discoverySchema.optional().describe('Where every proxy finds the instances by itself: for a service that is no part of the mesh.'),
   protocol: protocolSchema.optional().describe('What its instances speak; h1 without it.'),
+  calls: z.array(name).max(1_000).optional().describe('The services that its sidecars are to know, beside those that these send requests to; default: all.'),
 });
 
 export const routeResourceSchema = z.strictObject({
@@ -35,8 +36,13 @@ export const routeResourceSchema = z.strictObject({
   subset: subsetSchema.optional(),
 });
 
+/** What connections to a service must be. */
+const mtlsSchema = z.strictObject({
+  mode: z.enum(['strict', 'permissive', 'off']).describe('strict: mutual TLS only; permissive: plaintext too; off: plaintext, and callers speak it.'),
+});
+
 /** All that a policy may say. */
-const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, divert: divertSchema.optional(), balance: balanceSchema.optional() };
+const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, divert: divertSchema.optional(), balance: balanceSchema.optional(), mtls: mtlsSchema.optional() };
 const settings = Object.keys(policies);
 
 export const policySchema = z.strictObject({

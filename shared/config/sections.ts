@@ -78,10 +78,15 @@ export type UpstreamConfig = z.output<typeof upstreamSchema>;
 const upstreamName = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, 'expected a lower-case DNS name');
 export const upstreamsSchema = z.record(upstreamName, upstreamSchema);
 
+const controlPlaneUrl = z.url({ protocol: /^https?$/ });
+
 /** The stream of snapshots that overrides the policies, routes and upstreams of the file. */
 export const controlPlaneSchema = z.strictObject({
-  url: z.url({ protocol: /^https?$/ }).describe('Base address of the control plane.'),
-  ca: z.string().min(1).optional().describe('Path of a PEM file: the authorities that the control plane’s certificate must come from; default: those that Node.js comes with.'),
+  url: z
+    .union([controlPlaneUrl, z.array(controlPlaneUrl).min(1).max(16)])
+    .transform((urls): readonly string[] => (typeof urls === 'string' ? [urls] : urls))
+    .describe('Base address of the control plane, or of several that are interchangeable: the proxy stays with one while it answers.'),
+  ca: z.string().min(1).optional().describe('Path of a PEM file: the authorities that the control plane’s certificate is from; default: the system’s. Read again when it changes.'),
   allowPlaintext: z.boolean().optional().describe('Whether certificates may be asked for over plain http from another machine. Only where nobody can get in between.'),
   tokenFile: z.string().optional().describe('File with the bearer token that this proxy shows.'),
   node: z.string().regex(/^[A-Za-z0-9._-]{1,128}$/).describe('The name by which the control plane knows this proxy.'),

@@ -1,17 +1,24 @@
 import { readFile } from 'node:fs/promises';
-import type { Clock } from '../clock/clock.js';
+import { delay, type Clock } from '../clock/clock.js';
+import type { IdentityConfig } from '../config/identity.js';
 import type { ControlPlaneConfig } from '../config/sections.js';
+import { identityFiles } from '../identity/identity-files.js';
 import type { Lifecycle } from '../process/lifecycle.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { PemStore } from '../tls/pem-store.js';
+import { ControlPlaneLink } from './control-plane-link.js';
 import { Registration } from './registration.js';
 import { SnapshotClient } from './snapshot-client.js';
+import { workloadName } from './workload-name.js';
 
 export interface FollowOptions {
   readonly kind: 'gateway' | 'sidecar';
   readonly service?: string | undefined;
   /** Where this proxy runs; registered with its address. */
   readonly zone?: string | undefined;
+  /** Who this proxy is: shown to the control plane, and registered with its address. */
+  readonly identity?: IdentityConfig | undefined;
   /** Sidecar: keeps the service's instance in the registry. */
   readonly register?: { readonly address: string; readonly isHealthy: () => boolean } | undefined;
   readonly apply: (config: unknown) => Promise<void>;
@@ -22,22 +29,49 @@ export interface FollowOptions {
   readonly metrics: ProxyMetrics;
 }
 
+/** Time in which callers hear that an instance has left (ms): two rounds of the control plane, and what a proxy takes to apply a snapshot. */
+const heardMs = 300;
+
 /** Connects a proxy to its control plane, if it has one. Never rejects because the control plane is away. */
 export async function followControlPlane(config: ControlPlaneConfig | undefined, options: FollowOptions): Promise<void> {
   if (config === undefined) return;
-  const { url, node } = config;
-  const { kind, service, zone, register, apply, clock, random, logger, lifecycle, metrics } = options;
+  const { node } = config;
+  const { kind, service, zone, identity, register, apply, clock, random, logger, lifecycle, metrics } = options;
   const token = config.tokenFile === undefined ? undefined : (await readFile(config.tokenFile, 'utf8')).trim();
-  const client = new SnapshotClient({
-    url, token, node, kind, service, snapshotFile: config.snapshotFile, apply, clock, random, logger,
-    onConnected: (isConnected) => metrics.controlPlaneConnected(isConnected),
-  });
-  lifecycle.onClose(() => client.close());
-  await client.start();
-  if (register === undefined || service === undefined) return;
+  const files = identity === undefined ? undefined : identityFiles(identity);
+  const pems = new PemStore(clock);
+  const link = new ControlPlaneLink({ urls: config.url, token, ca: config.ca, client: files, pems, random, logger });
   const { weight, labels } = config;
-  const registration = new Registration({ url, token, service, instance: node, place: { zone, weight, labels }, ttlMs: config.leaseTtl, clock, logger, ...register });
+  const registration =
+    register === undefined || service === undefined
+      ? undefined
+      : new Registration({ link, service, instance: node, place: { zone, weight, labels }, identity: () => files && nameIn(pems, files.cert), ttlMs: config.leaseTtl, clock, logger, ...register });
+  const client = new SnapshotClient({
+    link, node, kind, service, hasIdentity: identity !== undefined, snapshotFile: config.snapshotFile, apply, clock, random, logger,
+    onConnected(isConnected) {
+      metrics.controlPlaneConnected(isConnected);
+      if (isConnected) registration?.renew();
+    },
+  });
+  lifecycle.onClose(async () => {
+    await client.close();
+    pems.close();
+    await link.close();
+  });
+  await client.start();
+  if (registration === undefined) return;
   // Out of the registry first: callers must stop choosing this instance before it stops accepting.
-  lifecycle.onDrain(() => registration.close());
+  lifecycle.onLeave(async () => {
+    if (await registration.close()) await delay(clock, heardMs);
+  });
   void registration.start();
+}
+
+/** The name in a certificate; undefined while there is none. */
+function nameIn(pems: PemStore, cert: string): string | undefined {
+  try {
+    return workloadName(pems.read(cert));
+  } catch {
+    return undefined;
+  }
 }

@@ -1,11 +1,10 @@
 import type { Clock, Timer } from '../clock/clock.js';
 import type { WrittenEndpoint } from '../config/endpoints.js';
 import type { Logger } from '../telemetry/logger.js';
+import type { ControlPlaneLink } from './control-plane-link.js';
 
 export interface RegistrationOptions {
-  /** Base address of the control plane. */
-  readonly url: string;
-  readonly token?: string | undefined;
+  readonly link: ControlPlaneLink;
   readonly service: string;
   /** Tells this instance from the service's others. */
   readonly instance: string;
@@ -13,53 +12,97 @@ export interface RegistrationOptions {
   readonly address: string;
   /** What callers may balance by, beside the address. */
   readonly place?: Omit<Exclude<WrittenEndpoint, string>, 'address'> | undefined;
+  /** The SPIFFE name that it proves, when it has one by now. */
+  readonly identity: () => string | undefined;
   readonly ttlMs: number;
   readonly isHealthy: () => boolean;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
+/** How often the application's health is looked at (ms), so that it is out at once when it fails, and back when it returns. */
+const lookMs = 500;
+const requestTimeoutMs = 2_000;
+
 /**
  * Keeps an instance in the registry while it is healthy. The lease is renewed after a third of its time, so
- * that two renewals may fail; an instance that turns unhealthy is taken out at once, one that dies when its
- * lease ends.
+ * that two renewals may fail, and at once when the control plane is back: it may have forgotten. An instance that turns unhealthy is taken
+ * out at once, one that dies when its lease ends.
+ *
+ * One request at a time, so that none that is late undoes a later one.
  */
 export class Registration {
   #timer: Timer | undefined;
   #registered = false;
   #failing = false;
   #closed = false;
+  /** Clock reading (ms) at which the lease is to be renewed. */
+  #renewAt = -Infinity;
+  #running: Promise<void> = Promise.resolve();
 
   constructor(private readonly options: RegistrationOptions) {}
 
   /** Registers now if healthy, then goes on in the background. */
-  async start(): Promise<void> {
-    if (this.#closed) return;
-    const { isHealthy, ttlMs, clock } = this.options;
-    if (isHealthy()) await this.#register();
-    else if (this.#registered) await this.#deregister();
-    // While unhealthy the application may return any moment.
-    const pause = this.#registered && !this.#failing ? ttlMs / 3 : Math.min(ttlMs / 3, 500);
-    if (!this.#isClosed()) this.#timer = clock.after(pause, () => void this.start());
+  start(): Promise<void> {
+    return this.#enqueue(() => this.#look());
   }
 
-  /** Takes the instance out of the registry. */
-  async close(): Promise<void> {
+  /** The control plane may not know this instance any more. */
+  renew(): void {
+    this.#renewAt = -Infinity;
+    if (this.#timer !== undefined) void this.#enqueue(() => this.#look());
+  }
+
+  /** Takes the instance out of the registry. Resolves with whether it was taken out now. */
+  async close(): Promise<boolean> {
     this.#closed = true;
     this.#timer?.cancel();
-    if (this.#registered) await this.#deregister();
+    let isTakenOut = false;
+    await this.#enqueue(async () => {
+      if (!this.#registered) return;
+      await this.#deregister();
+      isTakenOut = !this.#isRegistered();
+    });
+    return isTakenOut;
   }
 
+  #enqueue(step: () => Promise<void>): Promise<void> {
+    return (this.#running = this.#running.then(step));
+  }
+
+  async #look(): Promise<void> {
+    if (this.#closed) return;
+    const { isHealthy, clock, ttlMs } = this.options;
+    if (!isHealthy()) {
+      if (this.#registered) await this.#deregister();
+    } else if (!this.#registered || clock.now() >= this.#renewAt) {
+      await this.#register();
+    }
+    if (this.#isClosed()) return;
+    this.#timer?.cancel();
+    this.#timer = clock.after(Math.min(lookMs, ttlMs / 3), () => void this.start());
+  }
+
+  /** It may have been closed meanwhile. */
   #isClosed(): boolean {
     return this.#closed;
   }
 
+  #isRegistered(): boolean {
+    return this.#registered;
+  }
+
   async #register(): Promise<void> {
-    const { address, place, ttlMs, logger } = this.options;
-    const succeeded = await this.#request('PUT', { address, ttl: ttlMs, ...place });
-    if (succeeded && !this.#registered) logger.info({ address }, 'registered');
+    const { address, place, ttlMs, identity, logger, clock } = this.options;
+    const name = identity();
+    const succeeded = await this.#request('PUT', { address, ttl: ttlMs, ...place, ...(name !== undefined && { identity: name }) });
+    if (succeeded && !this.#registered) logger.info({ address, ...(name !== undefined && { identity: name }) }, 'registered');
     if (!succeeded && !this.#failing) logger.warn('the registration could not be renewed; trying on');
-    this.#registered ||= succeeded;
+    if (succeeded) {
+      this.#registered = true;
+      // Looked at every so often: a look before a third has passed is the last that is in time.
+      this.#renewAt = clock.now() + ttlMs / 3 - Math.min(lookMs, ttlMs / 6);
+    }
     this.#failing = !succeeded;
   }
 
@@ -70,18 +113,18 @@ export class Registration {
   }
 
   async #request(method: string, body?: object): Promise<boolean> {
-    const { url, token, service, instance } = this.options;
+    const { link, service, instance } = this.options;
+    const { url } = link;
     try {
-      const response = await fetch(`${url.replace(/\/$/, '')}/v1/registry/${encodeURIComponent(service)}/${encodeURIComponent(instance)}`, {
+      const response = await link.fetch(url, `/v1/registry/${encodeURIComponent(service)}/${encodeURIComponent(instance)}`, {
         method,
-        redirect: 'error',
-        signal: AbortSignal.timeout(2_000),
-        headers: { ...(body && { 'content-type': 'application/json' }), ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
-        ...(body && { body: JSON.stringify(body) }),
+        signal: AbortSignal.timeout(requestTimeoutMs),
+        ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
       });
       await response.body?.cancel();
       return response.ok;
     } catch {
+      link.failed(url);
       return false;
     }
   }

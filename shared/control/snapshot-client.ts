@@ -1,69 +1,71 @@
-import { readFile } from 'node:fs/promises';
 import { createParser } from 'eventsource-parser';
-import writeFileAtomic from 'write-file-atomic';
 import { delay, type Clock } from '../clock/clock.js';
 import { Cancellation } from '../http/cancellation.js';
 import type { Logger } from '../telemetry/logger.js';
+import type { ControlPlaneLink } from './control-plane-link.js';
+import type { Document } from './document.js';
+import { keepEndpoints } from './keep-endpoints.js';
+import { putInForce, type Apply } from './put-in-force.js';
+import { SnapshotFile, type Owner } from './snapshot-file.js';
+import { snapshotSchema, type Answer } from './snapshot.js';
 
-/** A version of configuration as a proxy receives it. */
-export interface Snapshot {
-  readonly version: string;
-  readonly config: unknown;
-}
-
-export interface SnapshotClientOptions {
-  /** Base address of the control plane. */
-  readonly url: string;
-  readonly token?: string | undefined;
-  /** The name by which the control plane knows this proxy. */
-  readonly node: string;
-  readonly kind: 'gateway' | 'sidecar';
-  readonly service?: string | undefined;
+export interface SnapshotClientOptions extends Owner {
+  readonly link: ControlPlaneLink;
+  /** Whether this proxy can speak mutual TLS. */
+  readonly hasIdentity: boolean;
   /** Where the last good snapshot is kept. */
   readonly snapshotFile?: string | undefined;
-  /** Puts a configuration in force, or rejects and leaves the one before in force. */
-  readonly apply: (config: unknown) => Promise<void>;
+  readonly apply: Apply;
   readonly onConnected: (isConnected: boolean) => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
 }
 
-const minBackoffMs = 100;
+/** The first wait is long enough for a thousand proxies, cut off at once, not to come back at once. */
+const minBackoffMs = 500;
 const maxBackoffMs = 5_000;
 /** The control plane sends a comment every 10 s: a stream that is silent for longer is dead. */
 const silenceMs = 30_000;
+/** A control plane that hangs keeps no proxy from starting that has a snapshot. */
+const patienceMs = 1_000;
 const maxEventBytes = 16 * 1_024 * 1_024;
 
 /**
  * Follows the control plane's stream of snapshots.
  *
- * A snapshot is applied, kept on disk and accepted, or rejected with the reason while the one before stays in
- * force. The stream may break at any time: the configuration stays, and the client comes back with full-jitter
- * backoff. At the start the snapshot on disk is applied first, so that a proxy can start while the control
- * plane is away.
+ * A snapshot is applied, but for parts of it that are bad (put-in-force.ts); kept on disk; and accepted, or rejected with the reason while the
+ * one before stays in force. The stream may break at any time: the configuration stays, and the client comes back with full-jitter
+ * backoff, to the next control plane if there are several. A control plane that has lost its memory takes nothing away (keep-endpoints.ts). At the
+ * start the snapshot on disk is applied first, so that a proxy can start while the control plane is away.
  */
 export class SnapshotClient {
   readonly #options: SnapshotClientOptions;
+  readonly #file: SnapshotFile | undefined;
   readonly #stop = new Cancellation();
+  /** Version in force whole; undefined also when parts of it are not, so that it is sent again after a break. */
   #version: string | undefined;
+  /** What is in force of the control plane's. */
+  #inForce: Document | undefined;
   #failures = 0;
   #running: Promise<void> | undefined;
 
   constructor(options: SnapshotClientOptions) {
+    const { node, kind, service, snapshotFile, logger } = options;
     this.#options = options;
+    this.#file = snapshotFile === undefined ? undefined : new SnapshotFile(snapshotFile, { node, kind, service }, logger);
   }
 
-  /** Version in force, if any came from the control plane. */
-  get version(): string | undefined {
-    return this.#version;
-  }
-
-  /** Resolves when a snapshot is in force, or when the first attempt to get one has failed. */
+  /** Resolves when a snapshot is in force, or when the first attempt to get one has failed. With one from disk it waits a second for a newer one. */
   async start(): Promise<void> {
     await this.#applyFromDisk();
+    const { clock } = this.#options;
     await new Promise<void>((resolve) => {
-      this.#running = this.#follow(resolve);
+      const timer = this.#inForce === undefined ? undefined : clock.after(patienceMs, resolve);
+      this.#running = this.#follow(() => {
+        timer?.cancel();
+        resolve();
+      });
     });
   }
 
@@ -73,30 +75,32 @@ export class SnapshotClient {
   }
 
   async #applyFromDisk(): Promise<void> {
-    const { snapshotFile, apply, logger } = this.#options;
-    if (snapshotFile === undefined) return;
+    const { apply, logger, snapshotFile } = this.#options;
+    const kept = await this.#file?.read();
+    if (kept === undefined) return;
     try {
-      const snapshot = JSON.parse(await readFile(snapshotFile, 'utf8')) as Snapshot;
-      await apply(snapshot.config);
-      this.#version = snapshot.version;
-      logger.info({ version: snapshot.version }, 'the last good snapshot is in force');
+      const { document, rejections } = await putInForce(kept.config, { sources: {} }, undefined, apply);
+      this.#inForce = document;
+      if (rejections.length === 0 && kept.version !== '') this.#version = kept.version;
+      logger.info({ version: kept.version, ...(rejections.length > 0 && { rejections }) }, 'the last good snapshot is in force');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       logger.warn({ err: error, snapshotFile }, 'the snapshot on disk cannot be used');
     }
   }
 
   async #follow(firstOutcome: () => void): Promise<void> {
-    const { clock, random, logger, onConnected } = this.#options;
+    const { clock, random, logger, onConnected, link } = this.#options;
     const isStopped = (): boolean => this.#stop.isCancelled;
     while (!isStopped()) {
+      const { url } = link;
       try {
-        await this.#stream(firstOutcome);
+        await this.#stream(url, firstOutcome);
       } catch (error) {
         if (isStopped()) break;
-        if (this.#failures === 0) logger.warn({ err: error }, 'the control plane cannot be reached; the configuration stays as it is');
+        if (this.#failures === 0) logger.warn({ err: error, url }, 'the control plane cannot be reached; the configuration stays as it is');
       }
       onConnected(false);
+      link.failed(url);
       firstOutcome();
       const wait = random() * Math.min(maxBackoffMs, minBackoffMs * 2 ** Math.min(this.#failures++, 10));
       await delay(clock, Math.max(10, wait), this.#stop).catch(() => {});
@@ -104,69 +108,85 @@ export class SnapshotClient {
     firstOutcome();
   }
 
-  async #stream(firstOutcome: () => void): Promise<void> {
-    const { clock, kind, service, logger, onConnected } = this.#options;
+  async #stream(url: string, firstOutcome: () => void): Promise<void> {
+    const { clock, kind, service, hasIdentity, logger, onConnected, link, node } = this.#options;
     const abort = new AbortController();
     const unsubscribe = this.#stop.onCancel((reason) => abort.abort(reason));
     const watchdog = (): { cancel: () => void } => clock.after(silenceMs, () => abort.abort(new Error('the stream went silent')));
     let timer = watchdog();
     try {
-      const query = new URLSearchParams({ kind, ...(service === undefined ? {} : { service }) });
-      const response = await this.#fetch(`/stream?${query.toString()}`, { signal: abort.signal, headers: { accept: 'text/event-stream' } });
-      if (!response.ok || response.body === null) throw new Error(`the control plane answered ${response.status}`);
+      const query = new URLSearchParams({ kind, ...(service === undefined ? {} : { service }), identity: String(hasIdentity) });
+      const response = await link.fetch(url, `/v1/proxies/${encodeURIComponent(node)}/stream?${query.toString()}`, {
+        signal: abort.signal,
+        headers: { accept: 'text/event-stream', ...(this.#version !== undefined && { 'last-event-id': this.#version }) },
+      });
+      if (!response.ok || response.body === null) {
+        await response.body?.cancel();
+        throw new Error(`the control plane answered ${response.status}`);
+      }
       this.#failures = 0;
       onConnected(true);
-      logger.info('connected to the control plane');
+      logger.info({ url }, 'connected to the control plane');
+      // With a snapshot in force it may be that none comes.
+      if (this.#inForce !== undefined) firstOutcome();
       const events: string[] = [];
       const parser = createParser({ onEvent: ({ event, data }) => event === 'snapshot' && events.push(data), maxBufferSize: maxEventBytes });
       const decoder = new TextDecoder();
-      for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
         timer.cancel();
         timer = watchdog();
         parser.feed(decoder.decode(chunk, { stream: true }));
         // Whole snapshots: only the newest of those that arrived together matters.
         const newest = events.splice(0).at(-1);
         if (newest === undefined) continue;
-        await this.#receive(JSON.parse(newest) as Snapshot);
+        await this.#receive(url, newest);
         firstOutcome();
       }
       logger.warn('the control plane ended the stream');
     } finally {
       timer.cancel();
       unsubscribe();
+      abort.abort();
     }
   }
 
-  async #receive({ version, config }: Snapshot): Promise<void> {
-    const { apply, logger, snapshotFile } = this.#options;
-    try {
-      await apply(config);
-    } catch (error) {
-      logger.error({ version, err: error }, 'a snapshot was rejected; the configuration stays as it is');
-      await this.#report({ version, accepted: false, reason: (error as Error).message });
+  async #receive(url: string, event: string): Promise<void> {
+    const { apply, logger } = this.#options;
+    const snapshot = snapshotSchema.parse(JSON.parse(event));
+    const { version } = snapshot;
+    if (snapshot.blank && this.#inForce !== undefined) {
+      logger.warn({ version }, 'the control plane has no resources at all; the configuration stays as it is');
+      await this.#report(url, { version, accepted: true });
       return;
     }
-    this.#version = version;
-    logger.info({ version }, 'a snapshot is in force');
-    if (snapshotFile !== undefined) {
-      await writeFileAtomic(snapshotFile, JSON.stringify({ version, config }), { mode: 0o600 }).catch((error: unknown) => logger.warn({ err: error }, 'the snapshot could not be kept on disk'));
+    const { document, kept } = keepEndpoints(snapshot, this.#inForce);
+    if (kept.length > 0) logger.info({ version, upstreams: kept.slice(0, 100) }, 'endpoints that the control plane does not know of (yet) are kept');
+    let rejections;
+    try {
+      const outcome = await putInForce(document, snapshot, this.#inForce, apply);
+      this.#inForce = outcome.document;
+      ({ rejections } = outcome);
+    } catch (error) {
+      logger.error({ version, err: error }, 'a snapshot was rejected; the configuration stays as it is');
+      await this.#report(url, { version, accepted: false, reason: (error as Error).message.slice(0, 16_384) });
+      return;
     }
-    await this.#report({ version, accepted: true });
+    const isWhole = rejections.length === 0;
+    this.#version = isWhole ? version : undefined;
+    if (isWhole) logger.info({ version }, 'a snapshot is in force');
+    else logger.error({ version, rejections }, 'a snapshot is in force but for what was rejected of it, which stays as it was');
+    await this.#file?.write({ version: this.#version ?? '', config: this.#inForce });
+    await this.#report(url, { version, accepted: true, ...(!isWhole && { rejections: [...rejections] }) });
   }
 
   /** Best effort: the stream that just delivered tells soon enough whether the control plane is there. */
-  async #report(answer: { version: string; accepted: boolean; reason?: string }): Promise<void> {
+  async #report(url: string, answer: Answer): Promise<void> {
+    const { link, node, logger } = this.#options;
     try {
-      const response = await this.#fetch('/status', { method: 'POST', body: JSON.stringify(answer), headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(5_000) });
+      const response = await link.fetch(url, `/v1/proxies/${encodeURIComponent(node)}/status`, { method: 'POST', body: JSON.stringify(answer), headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(5_000) });
       await response.body?.cancel();
     } catch (error) {
-      this.#options.logger.warn({ err: error }, 'an answer did not reach the control plane');
+      logger.warn({ err: error }, 'an answer did not reach the control plane');
     }
-  }
-
-  #fetch(path: string, init: RequestInit): Promise<Response> {
-    const { url, node, token } = this.#options;
-    const headers = { ...(init.headers as Record<string, string>), ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-    return fetch(`${url.replace(/\/$/, '')}/v1/proxies/${encodeURIComponent(node)}${path}`, { ...init, headers, redirect: 'error' });
   }
 }

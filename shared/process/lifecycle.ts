@@ -13,12 +13,13 @@ export interface LifecycleOptions {
 /**
  * From start to exit: `starting`, `ready`, `draining`, `stopped`.
  *
- * Draining makes the process not ready at once, gives balancers `drainDelay` to notice, then lets what is in flight
+ * Draining makes the process not ready at once, takes leave of whoever sends requests here, gives balancers `drainDelay` to notice, then lets what is in flight
  * finish for `drainTimeout`, and breaks off what is left.
  */
 export class Lifecycle {
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
   #draining: Promise<void> | undefined;
+  readonly #leaveSteps: (() => Promise<void>)[] = [];
   readonly #drainSteps: (() => Promise<void>)[] = [];
   readonly #closeSteps: (() => Promise<void> | void)[] = [];
   readonly #conditions: { readonly name: string; readonly holds: () => boolean }[] = [];
@@ -32,6 +33,11 @@ export class Lifecycle {
   /** Something that must hold for the process to be ready. */
   require(name: string, holds: () => boolean): void {
     this.#conditions.push({ name, holds });
+  }
+
+  /** Something that tells others to send nothing more here; over before anything stops accepting. Must take a short time only, whoever is away. */
+  onLeave(step: () => Promise<void>): void {
+    this.#leaveSteps.push(step);
   }
 
   /** Something that finishes by itself when it is told to take no more. All are told at once. */
@@ -64,7 +70,9 @@ export class Lifecycle {
     const { clock, logger, drainDelayMs, drainTimeoutMs } = this.options;
     this.#state = 'draining';
     logger.info({ drainDelayMs, drainTimeoutMs }, 'draining');
+    const left = Promise.all(this.#leaveSteps.map((step) => step()));
     if (drainDelayMs > 0) await delay(clock, drainDelayMs);
+    await left;
     const finished = Promise.all(this.#drainSteps.map((step) => step())).then(() => true);
     const timedOut = new Promise<false>((resolve) => {
       const timer = clock.after(drainTimeoutMs, () => resolve(false));

@@ -55,6 +55,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     kind,
     service: beside?.service,
     zone: config.zone,
+    identity: config.identity,
     register: beside?.registrant,
     async apply(document) {
       const dynamic = parseSnapshot(document);

@@ -1,0 +1,42 @@
+import type { Model } from '../model/model.js';
+import { holds, type Place, type Proxy } from './compile.js';
+
+/** The parts of a document that a proxy may say something about. */
+interface Document {
+  readonly routes?: readonly { readonly name?: string; readonly match?: { readonly host?: unknown } }[];
+  readonly inbound?: object;
+  readonly upstreams?: Readonly<Record<string, object>>;
+}
+
+/** Where a part of a proxy's document comes from: path there, resource here. */
+export type Sources = Readonly<Record<string, string>>;
+
+/**
+ * Says which resource each part of a compiled document comes from, so that what a proxy rejects can be told in the words of whoever
+ * wrote it: `upstreams.orders.retry` is `Policy/patience`. Parts that nothing is said about come from what is around them, and an
+ * upstream from the service of its name.
+ */
+export function sourcesOf(model: Model, proxy: Proxy, { routes = [], inbound = {}, upstreams = {} }: Document): Sources {
+  const place: Place = proxy.kind === 'gateway' ? 'ambassador' : 'sidecar';
+  const sources: Record<string, string> = {};
+  const settings = (path: string, part: object, service: string | undefined): void => {
+    // What only stays for a moment has a name with more behind it (publish/bridge.ts).
+    for (const { name, placement, target, spec } of model.policies) {
+      if (service === undefined || !holds(placement, place) || !target.services.includes(service)) continue;
+      for (const setting of Object.keys(spec)) if (setting in part) sources[`${path}.${setting}`] = `Policy/${name.split(' ', 1)[0]!}`;
+    }
+  };
+  const routeOf = new Map(model.routes.map((route) => [route.name, route]));
+  routes.forEach((route, index) => {
+    const path = `routes[${index}]`;
+    const written = routeOf.get(route.name ?? '') ?? routeOf.get((route.name ?? '').replace(/-divert-\d+$/, ''));
+    const service = proxy.kind === 'gateway' ? written?.service : String(route.match?.host);
+    sources[path] = proxy.kind === 'gateway' ? `Route/${written?.name ?? route.name ?? ''}` : `Service/${service ?? ''}`;
+    settings(path, route, service);
+  });
+  settings('inbound', inbound, proxy.service);
+  for (const [name, upstream] of Object.entries(upstreams)) {
+    settings(`upstreams.${name}`, upstream, name);
+  }
+  return sources;
+}

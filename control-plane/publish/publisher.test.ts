@@ -1,0 +1,274 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { FakeClock } from '../../shared/clock/fake-clock.js';
+import type { Rejection } from '../../shared/control/snapshot.js';
+import { Model } from '../model/model.js';
+import type { Placement, Policy, Resource } from '../model/resources.js';
+import type { Proxy } from '../compile/compile.js';
+import { Publisher, roundGapMs, type Stream } from './publisher.js';
+
+const gateway: Proxy = { node: 'gateway', kind: 'gateway' };
+const sidecar: Proxy = { node: 'orders-1', kind: 'sidecar', service: 'orders' };
+const base: readonly Resource[] = [{ kind: 'Service', name: 'orders' }, { kind: 'Service', name: 'users' }, { kind: 'Route', name: 'shop', service: 'orders' }];
+const jwt = { issuer: 'https://issuer.example', audience: 'shop', jwks: { keys: [] } };
+const policy = (placement: Placement, spec: Policy['spec'] = { jwt }): Resource => ({ kind: 'Policy', name: 'tokens', placement, target: { services: ['orders'] }, spec });
+
+/** What a proxy was sent, as it reads it. */
+interface Received {
+  readonly version: string;
+  readonly config: { readonly routes?: readonly { readonly jwt?: object; readonly rateLimit?: object }[]; readonly inbound?: { readonly jwt?: object; readonly rateLimit?: object }; readonly upstreams: Record<string, { endpoints: unknown[] }> };
+}
+
+class TestProxy implements Stream {
+  readonly received: Received[] = [];
+  readonly events: Buffer[] = [];
+  isSlow = false;
+  isClosed = false;
+
+  send(event: Buffer): boolean {
+    this.events.push(event);
+    this.received.push(JSON.parse(event.toString().split('\n')[2]!.slice('data: '.length)) as Received);
+    return !this.isSlow;
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+
+  get newest(): Received {
+    return this.received.at(-1)!;
+  }
+
+  /** Whether the newest has the admission policy. */
+  get isGuarded(): boolean {
+    const { routes = [], inbound } = this.newest.config;
+    return routes.some(({ jwt, rateLimit }) => jwt !== undefined || rateLimit !== undefined) || inbound?.jwt !== undefined || inbound?.rateLimit !== undefined;
+  }
+}
+
+function start(resources: readonly Resource[] = base) {
+  const clock = new FakeClock();
+  const store = { model: Model.of(resources), version: 1 };
+  const instances = new Map<string, string[]>();
+  const durations = { compiled: 0, pushed: [] as number[], bytes: 0 };
+  const publisher = new Publisher({
+    store, clock,
+    instances: { endpoints: (service) => instances.get(service) ?? [] },
+    metrics: { compiled: () => durations.compiled++, pushed: (ms) => durations.pushed.push(ms), sent: (bytes) => (durations.bytes += bytes) },
+  });
+  return {
+    clock, publisher, instances, durations,
+    connect(proxy: Proxy, has?: string) {
+      const stream = new TestProxy();
+      return { stream, proxy, disconnect: publisher.connect(proxy, stream, has), accept: (rejections?: Rejection[]) => publisher.answer(proxy.node, stream.newest.version, undefined, rejections), reject: () => publisher.answer(proxy.node, stream.newest.version, 'no such file') };
+    },
+    change(...changed: Resource[]) {
+      store.model = store.model.with(changed);
+      store.version++;
+      publisher.publish();
+    },
+  };
+}
+
+describe('rounds', () => {
+  test('a change that nothing came before goes out at once, and a burst after it goes out together', async () => {
+    const { clock, publisher, instances, connect } = start();
+    const { stream } = connect(sidecar);
+    await clock.advance(1_000);
+    for (let index = 0; index < 100; index++) {
+      instances.set('users', Array.from({ length: index + 1 }, (_, port) => `127.0.0.1:${port + 1}`));
+      publisher.publish();
+      await clock.advance(0.5);
+      if (index === 0) assert.equal(stream.received.length, 2, 'the first waits for nobody');
+    }
+    await clock.advance(roundGapMs);
+    assert.equal(stream.newest.config.upstreams['users']!.endpoints.length, 100);
+    assert.equal(stream.received.length, 3, 'at the connection, the first, and all the others');
+    assert.equal(clock.pending, 0);
+  });
+
+  test('a snapshot is compiled once for all that get the same', async () => {
+    const { clock, instances, publisher, connect, durations } = start();
+    const all = Array.from({ length: 50 }, (_, index) => connect({ ...sidecar, node: `orders-${index}`, service: index % 2 === 0 ? 'orders' : 'users' }));
+    assert.equal(durations.compiled, 2);
+    instances.set('users', ['127.0.0.1:1']);
+    publisher.publish();
+    await clock.advance(1);
+    assert.equal(durations.compiled, 4);
+    assert.equal(all[0]!.stream.events[1], all[2]!.stream.events[1], 'the very same bytes');
+  });
+
+  test('what does not concern a proxy is not sent to it', async () => {
+    const { clock, connect, change } = start();
+    const { stream } = connect(gateway);
+    change({ kind: 'Service', name: 'inventory' });
+    await clock.advance(1);
+    assert.equal(stream.received.length, 1);
+  });
+
+  test('a reader that is behind gets the newest when it has drained, and none of those in between', async () => {
+    const { clock, publisher, instances, connect } = start();
+    const { stream, proxy } = connect(sidecar);
+    stream.isSlow = true;
+    for (let port = 1; port <= 1_000; port++) {
+      instances.set('users', [`127.0.0.1:${port}`]);
+      publisher.publish();
+      await clock.advance(roundGapMs);
+    }
+    assert.equal(stream.received.length, 2);
+    publisher.drained(proxy.node, stream);
+    assert.deepEqual([stream.received.length, stream.newest.config.upstreams['users']!.endpoints], [3, ['127.0.0.1:1000']]);
+    stream.isSlow = false;
+    publisher.drained(proxy.node, stream);
+    assert.equal(stream.received.length, 3, 'the same is not sent again');
+  });
+
+  test('a proxy that has the newest already is sent nothing, and counts as having accepted it', async () => {
+    const { connect, publisher } = start();
+    const first = connect(gateway);
+    const { version } = first.stream.newest;
+    const again = connect(gateway, version);
+    assert.equal(first.stream.isClosed, true);
+    assert.equal(again.stream.received.length, 0);
+    assert.deepEqual([publisher.isSettled, publisher.statuses[0]!.accepted], [true, version]);
+    assert.equal(connect(gateway, 'another').stream.received.length, 1);
+  });
+
+  test('who is gone is remembered without its snapshot, and counted no more', () => {
+    const { connect, publisher } = start();
+    const { disconnect, accept } = connect(gateway);
+    accept();
+    disconnect();
+    assert.deepEqual(publisher.counts, { connected: 0, rejecting: 0 });
+    assert.equal(publisher.statuses[0]!.connected, false);
+    assert.equal(publisher.answer('nobody', 'x', undefined), false);
+  });
+
+  test('the time from a change to its acceptance is measured, once', async () => {
+    const { clock, connect, change, durations } = start();
+    const { accept } = connect(gateway);
+    accept();
+    change(policy('ambassador'));
+    await clock.advance(30);
+    accept();
+    accept();
+    assert.deepEqual(durations.pushed, [30]);
+    assert.ok(durations.bytes > 100);
+  });
+
+  test('parts that a proxy rejects are in its status, until it accepts the whole', () => {
+    const { connect, publisher } = start();
+    const { accept } = connect(gateway);
+    accept([{ path: 'routes[0]', resource: 'Policy/tokens', reason: 'no such file' }]);
+    assert.deepEqual(publisher.statuses[0]!.rejections, [{ path: 'routes[0]', resource: 'Policy/tokens', reason: 'no such file' }]);
+    assert.equal(publisher.counts.rejecting, 1);
+    accept();
+    assert.deepEqual([publisher.statuses[0]!.rejections, publisher.counts.rejecting], [undefined, 0]);
+  });
+});
+
+describe('what admits requests changes its place', () => {
+  for (const [from, to, first, last] of [['ambassador', 'sidecar', sidecar, gateway], ['sidecar', 'ambassador', gateway, sidecar]] as const) {
+    test(`from ${from} to ${to}: the new place has it before the old one loses it`, async () => {
+      const { clock, connect, change, publisher } = start([...base, policy(from)]);
+      const [gaining, losing] = [connect(first), connect(last)];
+      gaining.accept();
+      losing.accept();
+      assert.deepEqual([gaining.stream.isGuarded, losing.stream.isGuarded], [false, true]);
+      change(policy(to));
+      await clock.advance(roundGapMs);
+      assert.deepEqual([gaining.stream.isGuarded, losing.stream.isGuarded], [true, true]);
+      assert.equal(publisher.isSettled, false);
+      gaining.accept();
+      await clock.advance(roundGapMs);
+      assert.deepEqual([gaining.stream.isGuarded, losing.stream.isGuarded], [true, false]);
+      losing.accept();
+      assert.equal(publisher.isSettled, true);
+      assert.equal(gaining.stream.received.length, 2, 'the new place is told once');
+      assert.equal(clock.pending, 0);
+    });
+  }
+
+  test('also when it is another policy there that has it, in the same change', async () => {
+    const { clock, connect, change } = start([...base, policy('ambassador', { rateLimit: { max: 5 } })]);
+    const [outside, inside] = [connect(gateway), connect(sidecar)];
+    change({ ...(policy('none') as Policy) }, { ...(policy('sidecar', { rateLimit: { max: 9 } }) as Policy), name: 'other' });
+    await clock.advance(roundGapMs);
+    assert.deepEqual([outside.stream.isGuarded, inside.stream.isGuarded], [true, true]);
+    inside.accept();
+    await clock.advance(roundGapMs);
+    assert.equal(outside.stream.isGuarded, false);
+  });
+
+  test('a proxy that does not answer is waited for no longer than 500 ms', async () => {
+    const { clock, connect, change } = start([...base, policy('ambassador')]);
+    const [outside] = [connect(gateway), connect(sidecar)];
+    change(policy('sidecar'));
+    await clock.advance(450);
+    assert.equal(outside.stream.isGuarded, true);
+    await clock.advance(150);
+    assert.equal(outside.stream.isGuarded, false);
+  });
+
+  test('with nobody at the new place nobody is waited for', async () => {
+    const { clock, connect, change } = start([...base, policy('ambassador')]);
+    const { stream } = connect(gateway);
+    change(policy('sidecar'));
+    await clock.advance(2 * roundGapMs);
+    assert.equal(stream.isGuarded, false);
+  });
+
+  for (const [how, refuse] of [
+    ['the whole snapshot', ({ reject }: ReturnType<ReturnType<typeof start>['connect']>) => reject()],
+    ['that setting', ({ accept }: ReturnType<ReturnType<typeof start>['connect']>) => accept([{ path: 'inbound.jwt', reason: 'no such file' }])],
+  ] as const) {
+    test(`when the new place refuses ${how}, the old one keeps it, until the new place takes it`, async () => {
+      const { clock, connect, change, publisher, instances } = start([...base, policy('ambassador')]);
+      const [outside, inside] = [connect(gateway), connect(sidecar)];
+      outside.accept();
+      change(policy('sidecar'));
+      await clock.advance(roundGapMs);
+      refuse(inside);
+      await clock.advance(5_000);
+      assert.equal(outside.stream.isGuarded, true);
+      assert.deepEqual(publisher.held, ['jwt of orders stays in the ambassador: orders-1 refused it']);
+      // Registrations go on meanwhile, and open nothing.
+      instances.set('users', ['127.0.0.1:1']);
+      publisher.publish();
+      await clock.advance(5_000);
+      assert.deepEqual([outside.stream.isGuarded, publisher.held.length], [true, 1]);
+      inside.accept();
+      await clock.advance(roundGapMs);
+      assert.deepEqual([outside.stream.isGuarded, publisher.held], [false, []]);
+    });
+  }
+
+  test('a refusal of something else holds nothing up', async () => {
+    const { clock, connect, change } = start([...base, policy('ambassador')]);
+    const [outside, inside] = [connect(gateway), connect(sidecar)];
+    change(policy('sidecar'));
+    await clock.advance(roundGapMs);
+    inside.accept([{ path: 'upstreams.users.retry', reason: 'no' }]);
+    await clock.advance(roundGapMs);
+    assert.equal(outside.stream.isGuarded, false);
+  });
+
+  test('one that is moved back before it has arrived never left', async () => {
+    const { clock, connect, change } = start([...base, policy('ambassador')]);
+    const [outside, inside] = [connect(gateway), connect(sidecar)];
+    change(policy('sidecar'));
+    await clock.advance(roundGapMs);
+    change(policy('ambassador'));
+    await clock.advance(1_000);
+    assert.deepEqual(outside.stream.received.map(({ config }) => config.routes![0]!.jwt !== undefined), [true]);
+    assert.equal(inside.stream.isGuarded, false);
+  });
+
+  test('retries and faults move at once', async () => {
+    const { clock, connect, change } = start([...base, policy('ambassador', { fault: { abort: { status: 503, percent: 5 } } })]);
+    const [outside] = [connect(gateway), connect(sidecar)];
+    change(policy('sidecar', { fault: { abort: { status: 503, percent: 5 } } }));
+    await clock.advance(1);
+    assert.equal(outside.stream.received.length, 2);
+  });
+});

@@ -1,0 +1,73 @@
+import { open } from 'node:fs/promises';
+import writeFileAtomic from 'write-file-atomic';
+import { z } from 'zod';
+import type { Logger } from '../telemetry/logger.js';
+import type { Document } from './document.js';
+
+const fileSchema = z.looseObject({
+  version: z.string(),
+  config: z.looseObject({}),
+  node: z.string().optional(),
+  kind: z.string().optional(),
+  service: z.string().optional(),
+});
+
+/** Whose snapshot it is. */
+export interface Owner {
+  readonly node: string;
+  readonly kind: 'gateway' | 'sidecar';
+  readonly service?: string | undefined;
+}
+
+export interface KeptSnapshot {
+  /** Version that is in force whole; empty when parts of it are not, so that it is sent again. */
+  readonly version: string;
+  readonly config: Document;
+}
+
+const maxFileBytes = 64 * 1_024 * 1_024;
+
+/**
+ * The last good snapshot on disk, for a start while the control plane is away. Written beside the one before, synced, and renamed over it;
+ * readable by its owner only, as it may hold key material. It is a cache: what is damaged, or was another proxy's, is left out with a warning.
+ */
+export class SnapshotFile {
+  constructor(
+    private readonly path: string,
+    private readonly owner: Owner,
+    private readonly logger: Logger,
+  ) {}
+
+  async read(): Promise<KeptSnapshot | undefined> {
+    try {
+      const { version, config, ...owner } = fileSchema.parse(JSON.parse(await readBounded(this.path)));
+      for (const part of ['node', 'kind', 'service'] as const) {
+        // One that an earlier version wrote says nothing about its owner.
+        if (owner.node !== undefined && owner[part] !== this.owner[part]) throw new Error(`it is of ${part} ${JSON.stringify(owner[part])}, and not of ${JSON.stringify(this.owner[part])}`);
+      }
+      return { version, config };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.logger.warn({ err: error, snapshotFile: this.path }, 'the snapshot on disk cannot be used');
+      return undefined;
+    }
+  }
+
+  async write(snapshot: KeptSnapshot): Promise<void> {
+    try {
+      await writeFileAtomic(this.path, JSON.stringify({ ...this.owner, ...snapshot }), { mode: 0o600 });
+    } catch (error) {
+      this.logger.warn({ err: error, snapshotFile: this.path }, 'the snapshot could not be kept on disk');
+    }
+  }
+}
+
+async function readBounded(path: string): Promise<string> {
+  const handle = await open(path, 'r');
+  try {
+    const { size } = await handle.stat();
+    if (size > maxFileBytes) throw new Error(`it has ${size} bytes; at most ${maxFileBytes} are read`);
+    return await handle.readFile('utf8');
+  } finally {
+    await handle.close();
+  }
+}
