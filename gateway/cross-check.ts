@@ -6,13 +6,14 @@ import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
 import { checkListeners } from '../shared/config/listener-check.js';
 import type { Problem } from '../shared/config/load.js';
+import { checkIdentityFiles, checkMesh } from '../shared/identity/check.js';
 import { checkUpstreams } from '../shared/config/upstream-check.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
-/** What no schema of single values can see: references between parts. Takes any document, also a wrong one. */
-export function crossCheck(document: unknown): Problem[] {
+/** What no schema of single values can see: references between parts. Takes any document, also a wrong one; `running` is the file of the proxy that it is a snapshot for. */
+export function crossCheck(document: unknown, running: unknown = document): Problem[] {
   const { listen, routes, upstreams, controlPlane, tcp } = isObject(document) ? document : ({} as Record<string, unknown>);
-  const problems: Problem[] = [...checkRoutes(routes, upstreams), ...checkIdentity(document)];
+  const problems: Problem[] = [...checkRoutes(routes, upstreams), ...checkIdentity(document), ...checkIdentityFiles(document), ...checkMesh(document, running)];
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {

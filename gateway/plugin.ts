@@ -32,7 +32,7 @@ export interface AmbassadorOptions {
  * application's. Ends with the application.
  */
 export async function ambassador(application: FastifyInstance, { config }: AmbassadorOptions): Promise<void> {
-  const parsed = parseConfig(config, ambassadorSchema, crossCheck);
+  const parsed = parseConfig(config, ambassadorSchema, (document) => crossCheck(document));
   const dataPlane = new DataPlane(systemClock, createLogger({ name: 'ambassador', level: 'warn' }), { accessLog: parsed.accessLog, zone: parsed.zone });
   const plan = await Plan.build(parsed, dataPlane.dependencies);
   application.addHook('onClose', () => {

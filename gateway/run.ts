@@ -9,7 +9,7 @@ await runProxy({
   description: 'The ambassador: the proxy at the edge of the system.',
   schema: gatewaySchema,
   crossCheck,
-  parseSnapshot: (document) => parseConfig(document, gatewayDynamicSchema, crossCheck),
+  parseSnapshot: (document, config) => parseConfig(document, gatewayDynamicSchema, (snapshot) => crossCheck(snapshot, config)),
   dynamicOf: ({ routes, upstreams }) => ({ routes, upstreams }),
   withDynamic: (config, dynamic) => ({ ...config, ...dynamic }),
   create: (config, dataPlane) => Gateway.create(config, dataPlane),

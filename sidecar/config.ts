@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { inboundMtlsSchema } from '../shared/config/mtls.js';
 import { admissionPolicies } from '../shared/config/policies.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { shapedRouteSchema, shapingPolicies } from '../shared/config/shaping.js';
@@ -8,7 +9,7 @@ import { address, duration } from '../shared/config/units.js';
 const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout, protocol } = upstreamSchema.shape;
 
 /** The policies that stand between callers and the application. */
-export const inboundPoliciesSchema = z.strictObject({ ...admissionPolicies, fault: shapingPolicies.fault, headers: shapingPolicies.headers, timeout, attemptTimeout, propagateDeadline });
+export const inboundPoliciesSchema = z.strictObject({ mtls: inboundMtlsSchema, ...admissionPolicies, fault: shapingPolicies.fault, headers: shapingPolicies.headers, timeout, attemptTimeout, propagateDeadline });
 
 /** What a snapshot of the control plane may replace while the sidecar runs. */
 export const sidecarDynamicSchema = z.strictObject({
@@ -57,6 +58,6 @@ export type SidecarConfig = z.output<typeof sidecarSchema>;
 /** The policies of an inbound section, without the rest of it. */
 export function inboundPoliciesOf(inbound: SidecarConfig['inbound']): SidecarDynamicConfig['inbound'] {
   if (inbound === undefined) return {};
-  const { jwt, authorization, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline } = inbound;
-  return { jwt, authorization, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline };
+  const { mtls, jwt, authorization, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline } = inbound;
+  return { mtls, jwt, authorization, rateLimit, adaptiveConcurrency, fault, headers, timeout, attemptTimeout, propagateDeadline };
 }

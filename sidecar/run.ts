@@ -11,7 +11,7 @@ await runProxy({
   description: 'The helper: the proxy beside one application.',
   schema: sidecarSchema,
   crossCheck,
-  parseSnapshot: (document) => parseConfig(document, sidecarDynamicSchema, crossCheck),
+  parseSnapshot: (document, config) => parseConfig(document, sidecarDynamicSchema, (snapshot) => crossCheck(snapshot, config)),
   dynamicOf: ({ inbound, routes, upstreams }) => ({ inbound: inboundPoliciesOf(inbound), routes, upstreams }),
   withDynamic: (config, { inbound, routes, upstreams }) => ({ ...config, ...(config.inbound && { inbound: { ...config.inbound, ...inbound } }), routes, upstreams }),
   create: (config, dataPlane) => Sidecar.create(config, dataPlane),

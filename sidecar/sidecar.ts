@@ -4,8 +4,10 @@ import { OutboundPlan } from './outbound/plan.js';
 import { InboundPlan, type InboundConfig } from './inbound/plan.js';
 import { listenerStack as inboundStack } from './inbound/stack.js';
 import { listenerStack as outboundStack } from './outbound/stack.js';
+import type { MtlsMode } from '../shared/config/mtls.js';
 import type { ListenConfig } from '../shared/config/sections.js';
 import type { Service } from '../shared/http/service.js';
+import { clientCert } from '../shared/intermediary/client-cert.js';
 import { via } from '../shared/intermediary/via.js';
 import { viaOnce } from '../shared/intermediary/via-once.js';
 import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
@@ -25,6 +27,8 @@ interface Side<P> {
 /** The helper beside one application: what comes in for it, and what it sends out. */
 export class Sidecar implements Proxy<SidecarDynamicConfig> {
   #inbound: Side<InboundPlan> | undefined;
+  /** What inbound does with callers that do not prove who they are. */
+  #mtls: MtlsMode;
   #outbound: Side<OutboundPlan> | undefined;
   readonly #tcpForOthers: TcpListeners;
   readonly #tcpForApplication: TcpListeners;
@@ -33,8 +37,12 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     private readonly config: SidecarConfig,
     private readonly dataPlane: DataPlane,
   ) {
+    this.#mtls = this.#modeOf(inboundPoliciesOf(config.inbound));
+    // The application beside us proves nothing to us; others do, if we can prove something to them.
     const tcpListeners = (forApplication: boolean): TcpListeners =>
-      new TcpListeners(config.tcp.filter((one) => isForApplication(one) === forApplication), dataPlane, (name) => this.#outbound?.plan.upstreams.get(name));
+      new TcpListeners(config.tcp.filter((one) => isForApplication(one) === forApplication), dataPlane, (name) => this.#outbound?.plan.upstreams.get(name), ({ listen }) =>
+        config.identity !== undefined && listen.tls === undefined && !forApplication ? 'strict' : 'off',
+      );
     this.#tcpForOthers = tcpListeners(false);
     this.#tcpForApplication = tcpListeners(true);
   }
@@ -82,6 +90,9 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       inboundPlan?.retire(inbound?.plan);
       throw error;
     }
+    const before = this.#mtls;
+    this.#mtls = this.#modeOf(policies);
+    if (this.#mtls === 'strict' && before !== 'strict') inbound?.listener?.endPlaintext?.();
     replace(inbound, inboundPlan);
     replace(outbound, outboundPlan);
   }
@@ -100,6 +111,12 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     this.#outbound?.plan.retire();
   }
 
+  /** TLS that is configured at the listener takes its port: the mesh has no part in it. */
+  #modeOf({ mtls }: SidecarDynamicConfig['inbound']): MtlsMode {
+    const { identity, inbound } = this.config;
+    return mtls ?? (identity !== undefined && inbound?.listen.tls === undefined ? 'strict' : 'off');
+  }
+
   #inboundConfig(inbound: NonNullable<SidecarConfig['inbound']>): InboundConfig {
     const { app, connectTimeout, idleTimeout, protocol } = inbound;
     return { service: this.config.service, app, connectTimeout, idleTimeout, protocol, policies: inboundPoliciesOf(inbound) };
@@ -107,12 +124,13 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
 
   async #side<P extends { readonly route: Service }>(name: string, listen: ListenConfig, plan: P, listenerStack: typeof inboundStack): Promise<Side<P>> {
     const { config, dataPlane } = this;
-    const layers = { ...dataPlane.layers(name), tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: name === 'outbound' ? viaOnce(config.via, { instance: dataPlane.instance, maxEarlier: 0 }) : via(config.via) };
+    const layers = { ...dataPlane.layers(name), clientCert, tracing: tracing({ trustRequestId: true }), overload: overload(config.limits.maxInFlight), via: name === 'outbound' ? viaOnce(config.via, { instance: dataPlane.instance, maxEarlier: 0 }) : via(config.via) };
     const current = { plan };
     const listener = await createListener({
       name,
       listen,
       credentials: listen.tls && dataPlane.serverCredentials(listen.tls),
+      mesh: name === 'inbound' && listen.tls === undefined ? dataPlane.meshListening(name, () => this.#mtls) : undefined,
       limits: config.limits,
       clock: dataPlane.clock,
       service: listenerStack(layers, (request, exchange) => current.plan.route(request, exchange)),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { streamAuthorizationSchema } from './authorization.js';
 import { subsetSchema } from './balance.js';
+import { inboundMtlsSchema } from './mtls.js';
 import { proxyListenSchema } from './sections.js';
 import { duration } from './units.js';
 
@@ -37,6 +38,7 @@ export const tcpListenerSchema = z
       .default(10_000)
       .describe('Time for what comes before the first byte: the header of the PROXY protocol, and TLS.'),
     maxConnections: z.int().positive().default(8_192).describe('Connections at a time; beyond it they are closed at once. Each takes two file descriptors.'),
+    mtls: inboundMtlsSchema.describe('Whether clients must prove who they are by mutual TLS with the identity of this proxy: strict refuses plaintext, permissive takes it too, off passes whatever comes on as it is. Default: strict in a sidecar with an identity where the listener serves others, otherwise off.'),
     sendProxyProtocol: z.union([z.literal(1), z.literal(2)]).optional().describe('Tells the endpoint in the PROXY protocol, of this version, who the client is; before TLS.'),
   })
   .transform(({ name, ...rest }) => ({ name: name ?? `tcp-${rest.upstream}`, ...rest }));

@@ -34,6 +34,7 @@ export const catalogue = {
   shut_down: { ...local, status: 503, flag: 'LR', detail: 'This proxy ended, and the connection with it.' },
 
   loop_detected: { ...client, status: 508, flag: 'LR', detail: 'The request had been through this proxy before.' },
+  mtls_required: { ...client, status: 403, flag: 'UAEX', detail: 'Callers must prove who they are by mutual TLS.' },
   no_route: { ...client, status: 404, flag: 'NR', detail: 'No route matches the request.' },
   token_missing: { ...client, status: 401, flag: 'UAEX', detail: 'A bearer token is required.' },
   token_invalid: { ...client, status: 401, flag: 'UAEX', detail: 'The bearer token is not valid here.' },

@@ -2,7 +2,7 @@ import type { Expirable } from '../clock/timeout-queue.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import type { TraceContext } from '../telemetry/trace-context.js';
 import { Cancellation } from './cancellation.js';
-import type { Headers } from './headers.js';
+import type { Headers, PreparedFields } from './headers.js';
 import type { SpiffeId } from '../identity/spiffe.js';
 import type { HttpRequest } from './message.js';
 
@@ -17,6 +17,8 @@ export interface Caller {
 export interface Peer extends SpiffeId {
   /** The whole name: `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE`. */
   readonly id: string;
+  /** What the application is told of it: `X-Forwarded-Client-Cert`, made once. */
+  readonly forwarded?: PreparedFields | undefined;
 }
 
 /** What authorization had against a request: it was refused, or in a dry run would have been. */

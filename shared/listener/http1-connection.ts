@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { BytesBody, emptyBody, type Body } from '../http/body.js';
-import { Exchange } from '../http/exchange.js';
+import { Exchange, type Peer } from '../http/exchange.js';
 import { Headers } from '../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
@@ -61,7 +61,12 @@ export class Http1Connection {
   #tunnel: TunnelEnd | undefined;
   #tunnelActiveAt = 0;
 
-  constructor(socket: Socket, clientAddress: string, listener: Http1Listener) {
+  constructor(
+    socket: Socket,
+    clientAddress: string,
+    listener: Http1Listener,
+    readonly peer: Peer | undefined,
+  ) {
     this.#socket = socket;
     this.#listener = listener;
     this.#clientAddress = clientAddress;
@@ -77,6 +82,18 @@ export class Http1Connection {
     if (this.#state !== 'head' || this.#held !== undefined) return;
     if (this.#waitsForDrain) this.#closeGently();
     else this.#socket.destroy();
+  }
+
+  /** What has begun to arrive is still answered. */
+  retire(): void {
+    this.#requests = Infinity;
+    if (this.#state === 'exchange') this.#keepAlive = false;
+    else this.closeIfIdle();
+  }
+
+  /** Answers whatever the client is about to ask with an error, and closes. */
+  refuse(error: ProxyError): void {
+    this.#refuse(error);
   }
 
   destroy(): void {
@@ -246,7 +263,7 @@ export class Http1Connection {
       target: head.target.target,
       path: head.target.path,
       authority: head.authority,
-      scheme: head.target.scheme ?? (options.credentials === undefined ? 'http' : 'https'),
+      scheme: head.target.scheme ?? (options.credentials === undefined && this.peer === undefined ? 'http' : 'https'),
       headers,
       body,
       upgrade,
@@ -261,6 +278,7 @@ export class Http1Connection {
     this.#startedAt = 0;
     const exchange = new Exchange(this.#listener.options.name, this.#clientAddress, startedAt);
     exchange.inform = this.#inform;
+    exchange.peer = this.peer;
     this.#exchange = exchange;
     this.#responseStarted = false;
     this.#bodyBytes = 0;

@@ -2,14 +2,18 @@ import { unlinkSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
-import { DeadlineSweep } from '../clock/deadline-sweep.js';
+import { DeadlineSweep, type Sweepable } from '../clock/deadline-sweep.js';
 import type { LimitsConfig } from '../config/sections.js';
+import { ProxyError } from '../errors/proxy-error.js';
+import type { Peer } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import type { Http2Engine } from '../config/http2.js';
 import type { Connection } from './connection.js';
 import { Http1Connection } from './http1-connection.js';
+import { awaitFirstByte } from './first-byte.js';
 import type { Http2 } from './http2/http2.js';
+import { meshTlsServer, plaintextRefusal, type MeshListening } from './mesh-door.js';
 import { networkList, plainAddress } from './network-list.js';
 import { readProxyHeader } from './proxy-protocol.js';
 
@@ -18,6 +22,8 @@ export interface ListenerOptions {
   readonly name: string;
   readonly listen: ListenAddress;
   readonly credentials?: ServerCredentials | undefined;
+  /** Mutual TLS with the identity of the proxy, and plaintext beside it; excludes `credentials`. */
+  readonly mesh?: MeshListening | undefined;
   readonly limits: LimitsConfig;
   readonly clock: Clock;
   /** The stack that answers every request, refused ones excepted. Looked up per request, so that it can be exchanged. */
@@ -45,7 +51,7 @@ export interface ListenAddress {
  * Accepts connections of HTTP/1.x, and of HTTP/2 where it is asked for, and hands their requests to the stack.
  *
  * On its way a connection passes the PROXY protocol, if its peer is one that sends it, and TLS, if there is any; a
- * connection that gets stuck there is closed after `headTimeout`.
+ * connection that gets stuck there is closed after `headTimeout`. In the mesh its first byte says whether it speaks TLS.
  */
 export class Http1Listener {
   readonly options: ListenerOptions;
@@ -60,21 +66,27 @@ export class Http1Listener {
   readonly #perClient = new Map<string, number>();
   /** Clients that the PROXY protocol named, of connections whose TLS handshake is going on, by the peer's address and port. */
   readonly #named = new Map<string, string>();
+  /** Connections in the mesh from which nothing has come yet. */
+  readonly #silent = new Set<Sweepable>();
   #draining = false;
   #drained: (() => void) | undefined;
 
   constructor(options: ListenerOptions) {
     this.options = options;
-    const { limits, clock, credentials, listen } = options;
+    const { limits, clock, credentials, mesh, listen } = options;
     this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, limits.writeTimeout, limits.tunnelIdleTimeout, halfCloseGraceMs * 2]);
     this.#sendsProxyHeader = networkList(listen.proxyProtocol?.from ?? []);
     // Half-open, so that a client's FIN is ours to interpret; see Http1Connection.
     const common = { allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 };
     this.#tls = credentials && createTlsServer({ ...common, ...credentials.options, ...options.http2?.alpn, handshakeTimeout: limits.headTimeout }, (socket) => this.#afterTls(socket, credentials));
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
+    if (mesh !== undefined) {
+      const tlsOptions = { ...common, ...options.http2?.alpn, handshakeTimeout: limits.headTimeout };
+      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#clientOf(socket), (socket, peer) => this.#accept(socket, this.#named.get(peerOf(socket)), peer));
+    }
     this.#tls?.on('connection', (socket: Socket) => this.#expect(socket));
-    if (this.#tls !== undefined) credentials!.serve(this.#tls);
-    if (this.#tls !== undefined && listen.proxyProtocol === undefined) this.#server = this.#tls;
+    if (credentials !== undefined) credentials.serve(this.#tls!);
+    if (this.#tls !== undefined && mesh === undefined && listen.proxyProtocol === undefined) this.#server = this.#tls;
     else this.#server = createServer(common, (socket) => this.#afterTcp(socket));
     this.#server.maxConnections = limits.maxConnections;
   }
@@ -109,6 +121,8 @@ export class Http1Listener {
   drain({ keepIdle = false }: { readonly keepIdle?: boolean } = {}): Promise<void> {
     this.#draining = true;
     if (this.#server.listening) this.#server.close();
+    const graceEnds = this.options.clock.now() + silentGraceMs;
+    for (const silent of this.#silent) silent.deadline = Math.min(silent.deadline, graceEnds);
     for (const connection of this.#connections) {
       if (keepIdle) connection.goAway?.();
       else connection.closeIfIdle();
@@ -128,6 +142,11 @@ export class Http1Listener {
     this.sweep.close();
   }
 
+  /** Plaintext is refused from now on: connections that speak it end, each with the exchange that it carries. */
+  endPlaintext(): void {
+    for (const connection of this.#connections) if (connection.peer === undefined) connection.retire();
+  }
+
   /** A connection whose TLS handshake or PROXY header is still to come is not cut off by a drain. */
   #expect(socket: Socket): void {
     if (this.#arriving.has(socket)) return;
@@ -144,27 +163,54 @@ export class Http1Listener {
       return;
     }
     this.#expect(socket);
-    socket.on('error', ignore);
-    const late = { deadline: this.options.clock.now() + this.options.limits.headTimeout, onDeadline: () => socket.destroy() };
-    this.sweep.add(late);
-    socket.once('close', () => this.sweep.delete(late));
+    const late = this.#limit(socket);
     readProxyHeader(socket, (source) => {
       this.sweep.delete(late);
       this.#afterProxyHeader(socket, source);
     });
   }
 
+  /** Closes a connection that gets stuck on its way, unless the limit is taken from the sweep. */
+  #limit(socket: Socket): Sweepable {
+    socket.on('error', ignore);
+    const late = { deadline: this.options.clock.now() + this.options.limits.headTimeout, onDeadline: () => socket.destroy() };
+    this.sweep.add(late);
+    socket.once('close', () => this.sweep.delete(late));
+    return late;
+  }
+
   #afterProxyHeader(socket: Socket, source: string | undefined): void {
-    if (this.#tls === undefined) {
-      this.#accept(socket, source);
-      return;
-    }
+    if (this.options.mesh !== undefined) this.#await(socket, source, this.options.mesh);
+    else if (this.#tls === undefined) this.#accept(socket, source);
+    else this.#shakeHands(socket, source, this.#tls);
+  }
+
+  /** In the mesh: what is spoken is up to the caller, and what is done about it to the mode. */
+  #await(socket: Socket, source: string | undefined, mesh: MeshListening): void {
+    this.#expect(socket);
+    const late = this.#limit(socket);
+    this.#silent.add(late);
+    socket.once('close', () => this.#silent.delete(late));
+    awaitFirstByte(socket, (isTls) => {
+      this.sweep.delete(late);
+      this.#silent.delete(late);
+      if (isTls) {
+        this.#shakeHands(socket, source, this.#tls!);
+        return;
+      }
+      const isRefused = mesh.mode() === 'strict';
+      if (isRefused) mesh.onRefusal(plainAddress(source ?? socket.remoteAddress ?? ''), plaintextRefusal);
+      this.#accept(socket, source, undefined, isRefused ? new ProxyError('mtls_required') : undefined);
+    });
+  }
+
+  #shakeHands(socket: Socket, source: string | undefined, tls: TlsServer): void {
     if (source !== undefined) {
       const peer = peerOf(socket);
       this.#named.set(peer, source);
       socket.once('close', () => this.#named.delete(peer));
     }
-    this.#tls.emit('connection', socket);
+    tls.emit('connection', socket);
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
@@ -173,8 +219,16 @@ export class Http1Listener {
     else this.#accept(socket, this.#named.get(peerOf(socket)));
   }
 
-  /** `source`: the client, if somebody in front says that it is not the peer. */
-  #accept(socket: Socket, source: string | undefined): void {
+  /** Who is at the other end of a connection that speaks TLS, or tries to. */
+  #clientOf(socket: Socket): string {
+    return plainAddress(this.#named.get(peerOf(socket)) ?? socket.remoteAddress ?? '');
+  }
+
+  /**
+   * `source`: the client, if somebody in front says that it is not the peer. `peer`: whom it has proven to be, by mutual TLS. `refusal`: what
+   * it is told, instead of being served.
+   */
+  #accept(socket: Socket, source: string | undefined, peer?: Peer, refusal?: ProxyError): void {
     const { limits, onConnection, http2 } = this.options;
     const client = plainAddress(source ?? socket.remoteAddress ?? '');
     const count = (this.#perClient.get(client) ?? 0) + 1;
@@ -185,9 +239,9 @@ export class Http1Listener {
     }
     this.#perClient.set(client, count);
     let connection = this.#watch(
-      http2 === undefined
-        ? new Http1Connection(socket, client, this)
-        : http2.accept(socket, client, this, (decided) => {
+      http2 === undefined || refusal !== undefined
+        ? new Http1Connection(socket, client, this, peer)
+        : http2.accept(socket, client, this, peer, (decided) => {
             this.#unwatch(connection);
             connection = this.#watch(decided);
           }),
@@ -201,7 +255,8 @@ export class Http1Listener {
       onConnection?.(-1);
       this.#checkDrained();
     });
-    // It was paused while the PROXY protocol's header was read.
+    if (refusal !== undefined) connection.refuse?.(refusal);
+    // It was paused while the PROXY protocol's header, or its first byte, was read.
     if (socket.isPaused()) socket.resume();
   }
 
@@ -222,6 +277,8 @@ export class Http1Listener {
 }
 
 const backlog = 1_024;
+/** How long a connection that was made just before a drain may take to say its first byte (ms). */
+const silentGraceMs = 1_000;
 
 function peerOf(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort}`;

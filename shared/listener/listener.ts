@@ -9,6 +9,8 @@ export interface Listener {
   listen(): Promise<AddressInfo>;
   /** Stops accepting and lets exchanges in flight finish. */
   drain(options?: DrainOptions): Promise<void>;
+  /** In the mesh: plaintext is refused from now on, also on connections that speak it already. */
+  endPlaintext?(): void;
   /** Breaks off whatever is left. */
   close(): Promise<void>;
 }

@@ -1,14 +1,21 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
+import type { IdentityConfig } from '../config/identity.js';
+import type { MtlsMode } from '../config/mtls.js';
 import type { DiscoverDependencies } from '../discovery/discover.js';
 import { rescue } from '../errors/rescue.js';
 import type { Layer } from '../http/service.js';
+import { identityFiles } from '../identity/identity-files.js';
+import { MeshClient, withoutIdentity, type MeshClientFactory } from '../identity/mesh-client.js';
+import { MeshIdentity } from '../identity/mesh-identity.js';
+import type { MeshListening } from '../listener/mesh-door.js';
 import { Policies } from '../policy/policies.js';
 import type { QuotaCounter } from '../policy/rate-limit/rate-limit.js';
 import { accessLog } from '../telemetry/access-log.js';
 import { openLineWriter, type LineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
+import { MtlsReport } from '../telemetry/mtls-report.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { tcpAccessLog } from '../telemetry/tcp-access-log.js';
 import { TcpMetrics } from '../telemetry/tcp-metrics.js';
@@ -35,6 +42,8 @@ export interface DataPlaneOptions {
   readonly accessLog: boolean;
   /** Where this proxy runs. */
   readonly zone?: string | undefined;
+  /** Who it is in the mesh. */
+  readonly identity?: IdentityConfig | undefined;
   /** Other processes write their access logs there too. */
   readonly isStdoutShared?: boolean;
   /** Where quotas are counted; default: here. */
@@ -51,6 +60,7 @@ export class DataPlane {
   readonly instance: string;
   readonly #ticketSecret: Uint8Array;
   readonly #pems: PemStore;
+  #mesh: { readonly identity: MeshIdentity; readonly report: MtlsReport } | undefined;
   readonly #sweep: DeadlineSweep;
   /** Where the listeners of this process are, once they listen. */
   readonly ownAddresses = new OwnAddresses();
@@ -79,7 +89,7 @@ export class DataPlane {
     const sweep = new DeadlineSweep(clock, [shortestUpstreamTimeoutMs]);
     this.#sweep = sweep;
     this.#pems = new PemStore(clock);
-    const watches = new UpstreamWatches(metrics.registry, { clock, random, logger, pems: this.#pems });
+    const watches = new UpstreamWatches(metrics.registry, { clock, random, logger });
     this.dependencies = {
       clock,
       pems: this.#pems,
@@ -87,6 +97,7 @@ export class DataPlane {
       random,
       zone: options.zone,
       isOwnAddress: this.ownAddresses.has,
+      meshClient: this.#openMesh(options.identity),
       watch: (upstream) => metrics.upstreamPanic.watch(upstream),
       onPanic,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
@@ -98,6 +109,36 @@ export class DataPlane {
     this.#lines = lines?.writer;
     this.#accessLog = lines && accessLog(lines.writer, { clock });
     this.#close = () => lines?.close();
+  }
+
+  /** Looks at the files of the identity, and at all other certificates, now instead of in a few seconds. */
+  refreshIdentity(): void {
+    this.#pems.refresh();
+  }
+
+  /** How a listener takes part in the mesh; undefined where this proxy has no identity. */
+  meshListening(listener: string, mode: () => MtlsMode): MeshListening | undefined {
+    if (this.#mesh === undefined) return undefined;
+    const { identity, report } = this.#mesh;
+    return { identity, mode, onRefusal: (client, refusal) => report.refused(listener, client, refusal) };
+  }
+
+  #openMesh(config: IdentityConfig | undefined): MeshClientFactory {
+    if (config === undefined) return withoutIdentity;
+    const { clock, logger, metrics } = this;
+    const identity: MeshIdentity = new MeshIdentity(identityFiles(config), {
+      clock,
+      pems: this.#pems,
+      ticketSecret: this.#ticketSecret,
+      onReload: (error) => {
+        if (error !== undefined) logger.error({ reason: error.message }, 'the identity cannot be used; the one before stays, if there is one');
+        else logger.info({ identity: identity.own?.id, expires: new Date(identity.expiresAt!).toISOString() }, 'the identity was exchanged');
+        metrics.certificateReload(error === undefined ? 'used' : 'refused');
+      },
+    });
+    const report = new MtlsReport({ registry: metrics.registry, logger, clock, expiresAt: () => identity.expiresAt });
+    this.#mesh = { identity, report };
+    return (upstream, endpoint, expected) => new MeshClient({ expected, identity, onFailure: (failure) => report.failed(upstream, endpoint, expected, failure) });
   }
 
   layers(listener: string): CommonLayers {

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import type { z } from 'zod';
-import type { CrossCheck } from '../config/load.js';
 import type { IdentityConfig } from '../config/identity.js';
+import type { CrossCheck } from '../config/load.js';
 import type { ControlPlaneConfig, LimitsConfig, UpstreamConfig } from '../config/sections.js';
 import type { TcpListenerConfig } from '../config/tcp.js';
 import type { DrainOptions } from '../listener/listener.js';
@@ -26,9 +26,9 @@ export interface Proxy<Dynamic> {
 export interface ProxyConfig extends ProcessConfig, Shared {
   readonly workers: number | 'auto';
   readonly zone?: string | undefined;
+  readonly identity?: IdentityConfig | undefined;
   readonly admin: { readonly host: string; readonly port: number };
   readonly controlPlane?: ControlPlaneConfig | undefined;
-  readonly identity?: IdentityConfig | undefined;
   /** The service beside it; a gateway is `gateway`. */
   readonly service?: string;
   readonly accessLog: boolean;
@@ -54,8 +54,8 @@ export interface ProxyDefinition<Config extends ProxyConfig, Dynamic extends Sha
   readonly description: string;
   readonly schema: z.ZodType<Config>;
   readonly crossCheck: CrossCheck;
-  /** Reads what a control plane sends. Throws a `ConfigError` that names every problem. */
-  readonly parseSnapshot: (document: unknown) => Dynamic;
+  /** Reads what a control plane sends, for a proxy of this configuration. Throws a `ConfigError` that names every problem. */
+  readonly parseSnapshot: (document: unknown, config: Config) => Dynamic;
   /** The part of the file that a snapshot replaces. */
   readonly dynamicOf: (config: Config) => Dynamic;
   /** The file with that part replaced. */

@@ -47,7 +47,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   lifecycle.onClose(() => admin.close());
   const adminAddress = await admin.listen();
 
-  await enrolFront(kind, config, context, metrics);
+  await enrolFront(kind, config, context, metrics, () => void fleet.refreshIdentity());
   await fleet.create();
   const beside = await definition.beside?.(config, context);
 
@@ -58,7 +58,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     identity: config.identity,
     register: beside?.registrant,
     async apply(document) {
-      const dynamic = parseSnapshot(document);
+      const dynamic = parseSnapshot(document, config);
       await fleet.apply(dynamic);
       config = withDynamic(config, dynamic);
     },
@@ -71,6 +71,8 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   });
 
   context.onReload(async (next) => {
+    // Certificates are files too.
+    await fleet.refreshIdentity();
     // The control plane's word goes before the file's.
     const effective = config.controlPlane === undefined ? next : withDynamic(next, dynamicOf(config));
     await fleet.reload(effective);
@@ -84,11 +86,11 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
 }
 
 /** Has the control plane issue this proxy's certificate, if it is to. Loaded on demand: most of it is of no use to others. */
-async function enrolFront(kind: string, { identity, controlPlane, service = kind }: ProxyConfig, { clock, logger, lifecycle }: Pick<ProcessContext, 'clock' | 'logger' | 'lifecycle'>, { registry }: ProxyMetrics): Promise<void> {
+async function enrolFront(kind: string, { identity, controlPlane, service = kind }: ProxyConfig, { clock, logger, lifecycle }: Pick<ProcessContext, 'clock' | 'logger' | 'lifecycle'>, { registry }: ProxyMetrics, onChanged: () => void): Promise<void> {
   if (identity === undefined || !('directory' in identity)) return;
   const { enrol } = await import('../identity/enrol.js');
   // eslint-disable-next-line no-restricted-properties -- this is where chance enters
-  await enrol(identity, { service, controlPlane: controlPlane!, clock, random: Math.random, logger, lifecycle, registry, onChanged: () => {} });
+  await enrol(identity, { service, controlPlane: controlPlane!, clock, random: Math.random, logger, lifecycle, registry, onChanged });
 }
 
 function createFleet<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, config: Config, context: ProcessContext<Config>): Fleet<Config, Dynamic> {

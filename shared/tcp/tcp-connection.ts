@@ -6,7 +6,7 @@ import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError, toProxyError } from '../errors/proxy-error.js';
 import { emptyBody } from '../http/body.js';
 import { breakOff } from '../http/break-off.js';
-import { Exchange } from '../http/exchange.js';
+import { Exchange, type Peer } from '../http/exchange.js';
 import { Headers } from '../http/headers.js';
 import type { Service } from '../http/service.js';
 import { tunnelEndOf, type TunnelEnd } from '../http/tunnel.js';
@@ -29,6 +29,8 @@ export interface AcceptedSocket {
   readonly socket: Socket;
   readonly raw: Socket;
   readonly client: Party;
+  /** Whom it belongs to, if it was proven by mutual TLS. */
+  readonly peer?: Peer | undefined;
 }
 
 /**
@@ -53,9 +55,10 @@ export class TcpConnection implements Sweepable {
     private readonly context: TcpContext,
   ) {
     const { config, clock } = context;
-    const { socket, raw, client } = accepted;
+    const { socket, raw, client, peer } = accepted;
     const now = clock.now();
     this.exchange = new Exchange(config.name, client.address, now);
+    this.exchange.peer = peer;
     this.deadline = now + config.connectTimeout;
     this.client = tunnelEndOf(socket, () => breakOff(raw));
     this.client.onClosed = () => this.#closed('client_closed');

@@ -3,9 +3,12 @@ import { createServer as createTlsServer, type Server as TlsServer, type TLSSock
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { TcpListenerConfig } from '../config/tcp.js';
+import type { Peer } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
 import { removeStaleSocket } from '../listener/http1-listener.js';
+import { awaitFirstByte } from '../listener/first-byte.js';
 import type { Listener } from '../listener/listener.js';
+import { meshTlsServer, plaintextRefusal, type MeshListening } from '../listener/mesh-door.js';
 import { networkList, plainAddress } from '../listener/network-list.js';
 import { readProxyHeader } from '../listener/proxy-protocol.js';
 import type { Logger } from '../telemetry/logger.js';
@@ -16,6 +19,8 @@ import { TcpConnection, type TcpContext } from './tcp-connection.js';
 export interface TcpListenerOptions {
   readonly config: TcpListenerConfig;
   readonly credentials?: ServerCredentials | undefined;
+  /** Mutual TLS with the identity of the proxy, and plaintext beside it; excludes `credentials`. */
+  readonly mesh?: MeshListening | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Opens the other side of a connection; undefined while there is no upstream of that name. */
@@ -24,6 +29,11 @@ export interface TcpListenerOptions {
   readonly onOpen: (connection: TcpConnection) => void;
   /** Hears of every connection that is over, once. */
   readonly onOver: (connection: TcpConnection) => void;
+}
+
+interface Late {
+  deadline: number;
+  onDeadline: () => void;
 }
 
 /**
@@ -40,7 +50,7 @@ export class TcpListener implements Listener {
   readonly #sendsProxyHeader: (address: string) => boolean;
   readonly #connections = new Set<TcpConnection>();
   /** Connections whose TLS handshake or PROXY header is still to come, and the deadlines of these. */
-  readonly #arriving = new Map<Socket, { deadline: number; readonly onDeadline: () => void }>();
+  readonly #arriving = new Map<Socket, Late>();
   /** What lies under TLS, and who the client is, by the peer's address and port, while the handshake goes on. */
   readonly #handshakes = new Map<string, { readonly raw: Socket; readonly client: Party }>();
   #isFull = false;
@@ -49,7 +59,7 @@ export class TcpListener implements Listener {
   #setDrained: () => void = ignore;
 
   constructor(private readonly options: TcpListenerOptions) {
-    const { config, clock, credentials } = options;
+    const { config, clock, credentials, mesh } = options;
     this.#drained = new Promise((resolve) => (this.#setDrained = resolve));
     const { idleTimeout, connectTimeout, handshakeTimeout } = config;
     this.#sweep = new DeadlineSweep(clock, [idleTimeout === 0 ? Infinity : idleTimeout, connectTimeout, handshakeTimeout]);
@@ -58,7 +68,11 @@ export class TcpListener implements Listener {
     // What is spoken inside TLS is not for us to say.
     this.#tls = credentials && createTlsServer({ allowHalfOpen: true, highWaterMark, ...credentials.options, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs }, (socket) => this.#afterTls(socket, credentials));
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
-    if (this.#tls !== undefined) credentials!.serve(this.#tls);
+    if (credentials !== undefined) credentials.serve(this.#tls!);
+    if (mesh !== undefined) {
+      const tlsOptions = { allowHalfOpen: true, highWaterMark, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs };
+      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#handshakes.get(peerOf(socket))?.client.address ?? plainAddress(socket.remoteAddress ?? ''), (socket, peer) => this.#afterHandshake(socket, peer));
+    }
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true, highWaterMark }, (socket) => this.#afterTcp(socket));
   }
 
@@ -113,15 +127,50 @@ export class TcpListener implements Listener {
   }
 
   #afterProxyHeader(raw: Socket, client: Party): void {
-    if (this.#tls === undefined) {
-      this.#accept(raw, raw, client);
-      return;
+    if (this.options.mesh !== undefined) this.#await(raw, client, this.options.mesh);
+    else if (this.#tls === undefined) this.#accept(raw, raw, client);
+    else this.#shakeHands(raw, client, this.#tls);
+  }
+
+  /**
+   * In the mesh: what is spoken is up to the client. Where plaintext is taken, one that says nothing for a while is taken to speak
+   * it: there are protocols in which the server speaks first.
+   */
+  #await(raw: Socket, client: Party, mesh: MeshListening): void {
+    this.#expect(raw);
+    const isStrict = mesh.mode() === 'strict';
+    const late = this.#arriving.get(raw)!;
+    const handshakeEnds = late.deadline;
+    const plaintext = (): void => {
+      if (!isStrict) {
+        this.#accept(raw, raw, client);
+        return;
+      }
+      mesh.onRefusal(client.address, plaintextRefusal);
+      raw.destroy();
+    };
+    const giveUp = awaitFirstByte(raw, (isTls) => {
+      late.deadline = handshakeEnds;
+      late.onDeadline = () => raw.destroy();
+      if (isTls) this.#shakeHands(raw, client, this.#tls!);
+      else plaintext();
+    });
+    if (!isStrict) {
+      late.deadline = Math.min(handshakeEnds, this.options.clock.now() + silenceMs);
+      late.onDeadline = () => {
+        giveUp();
+        plaintext();
+      };
     }
+    raw.resume();
+  }
+
+  #shakeHands(raw: Socket, client: Party, tls: TlsServer): void {
     this.#expect(raw);
     const peer = peerOf(raw);
     this.#handshakes.set(peer, { raw, client });
     raw.once('close', () => this.#handshakes.delete(peer));
-    this.#tls.emit('connection', raw);
+    tls.emit('connection', raw);
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
@@ -131,8 +180,14 @@ export class TcpListener implements Listener {
     else this.#accept(socket, handshake.raw, handshake.client);
   }
 
-  #accept(socket: Socket, raw: Socket, client: Party): void {
-    const connection = new TcpConnection({ socket, raw, client }, this.#context);
+  #afterHandshake(socket: TLSSocket, peer: Peer): void {
+    const handshake = this.#handshakes.get(peerOf(socket));
+    if (handshake === undefined) socket.destroy();
+    else this.#accept(socket, handshake.raw, handshake.client, peer);
+  }
+
+  #accept(socket: Socket, raw: Socket, client: Party, peer?: Peer): void {
+    const connection = new TcpConnection({ socket, raw, client, peer }, this.#context);
     // Noted before the old entry goes: in between, a drain would see nothing.
     this.#connections.add(connection);
     this.#arrived(raw);
@@ -164,7 +219,7 @@ export class TcpListener implements Listener {
 
   #expect(socket: Socket): void {
     if (this.#arriving.has(socket)) return;
-    const late = { deadline: this.options.clock.now() + this.options.config.handshakeTimeout, onDeadline: () => socket.destroy() };
+    const late: Late = { deadline: this.options.clock.now() + this.options.config.handshakeTimeout, onDeadline: () => socket.destroy() };
     this.#arriving.set(socket, late);
     this.#sweep.add(late);
     socket.once('close', () => {
@@ -186,6 +241,8 @@ export class TcpListener implements Listener {
 }
 
 const backlog = 1_024;
+/** After so long a client that waits for the server to speak first is told from one that speaks TLS (ms). */
+const silenceMs = 3_000;
 /** Two reads: with one, every write would make its source wait. */
 const highWaterMark = 131_072;
 /** Node's own limit is not needed: ours covers the PROXY protocol too. */

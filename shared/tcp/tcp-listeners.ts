@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { failover } from './failover.js';
 import { TcpListener } from './tcp-listener.js';
 import type { TcpListenerConfig } from '../config/tcp.js';
+import type { MtlsMode } from '../config/mtls.js';
 import type { UpstreamConfig } from '../config/sections.js';
 import { stack, type Layer, type Service } from '../http/service.js';
 import type { DataPlane } from '../process/data-plane.js';
@@ -11,14 +12,17 @@ import type { Upstream } from '../upstream/upstream.js';
 export class TcpListeners {
   readonly #listeners = new Map<string, TcpListener>();
 
-  /** `upstreamOf` finds an upstream in the configuration that is in force. */
-  constructor(configs: readonly TcpListenerConfig[], dataPlane: DataPlane, upstreamOf: (name: string) => Upstream | undefined) {
+  /** `upstreamOf` finds an upstream in the configuration that is in force; `defaultMode` is for listeners that do not say whether they are of the mesh. */
+  constructor(configs: readonly TcpListenerConfig[], dataPlane: DataPlane, upstreamOf: (name: string) => Upstream | undefined, defaultMode: (config: TcpListenerConfig) => MtlsMode = () => 'off') {
     if (configs.length === 0) return;
     const { clock, logger } = dataPlane;
     const { onOpen, onOver } = dataPlane.tcp();
     for (const config of configs) {
       const credentials = config.listen.tls && dataPlane.serverCredentials(config.listen.tls);
-      this.#listeners.set(config.name, new TcpListener({ config, credentials, clock, logger, open: opener(config, upstreamOf, config.authorization && dataPlane.dependencies.policies.streamAuthorization(config.name, config.authorization)), onOpen, onOver }));
+      const mode = config.mtls ?? defaultMode(config);
+      // Off is as if there were no identity: what looks like TLS is the application's own.
+      const mesh = mode === 'off' ? undefined : dataPlane.meshListening(config.name, () => mode);
+      this.#listeners.set(config.name, new TcpListener({ config, credentials, mesh, clock, logger, open: opener(config, upstreamOf, config.authorization && dataPlane.dependencies.policies.streamAuthorization(config.name, config.authorization)), onOpen, onOver }));
     }
   }
 

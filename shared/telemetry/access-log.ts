@@ -19,7 +19,7 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
   const authorities = new Memo((authority) => `${authority}","path":`);
   const names = new NameFields();
   const log = (exchange: Exchange): void => {
-    const { trace, caller, startedAt, respondedAt, route = '', upstream = '', endpoint = '' } = exchange;
+    const { trace, caller, peer, startedAt, respondedAt, route = '', upstream = '', endpoint = '' } = exchange;
     const { method, authority, path } = exchange.request!;
     const particulars = particularsOf(exchange);
     const named = names.of(route, upstream, endpoint);
@@ -28,10 +28,12 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
         ? (named.afterOneAttempt[exchange.status] ??= `,"status":${exchange.status}${named.text},"attempts":1`)
         : `,"status":${exchange.status}${particulars}${named.text},"attempts":${exchange.attempts}`;
     const who = caller === undefined ? '' : `,"caller":${asciiJson(caller.subject)}`;
+    // Names of workloads are plain ASCII: see spiffe.ts.
+    const from = peer === undefined ? '' : `,"peer":"${peer.id}"`;
     const where = trace === undefined ? ',"requestBytes":' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}","requestBytes":`;
     const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;
     writer.write(
-      `${beginning(exchange.listener)}${exchange.requestId}${clients.of(exchange.clientAddress)}${methods.of(method)}${authorities.of(authority)}${asciiJson(path)}${outcome}${who}${where}` +
+      `${beginning(exchange.listener)}${exchange.requestId}${clients.of(exchange.clientAddress)}${methods.of(method)}${authorities.of(authority)}${asciiJson(path)}${outcome}${from}${who}${where}` +
         `${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${upstreamTime}`,
     );
   };

@@ -26,10 +26,11 @@ export function checkClientTls(tls: unknown, path: string): Problem[] {
   return problems.length > 0 ? problems : checkPems(tls, path);
 }
 
-function checkPems(section: Record<string, unknown>, path: string): Problem[] {
+/** The files of a section that are named there, whether they can be read and belong together. */
+export function checkPems(section: Record<string, unknown>, path: string): Problem[] {
   const problems: Problem[] = [];
-  const pems: { ca?: Buffer; cert?: Buffer; key?: Buffer } = {};
-  for (const name of ['ca', 'cert', 'key'] as const) {
+  const pems: { ca?: Buffer; bundle?: Buffer; cert?: Buffer; key?: Buffer } = {};
+  for (const name of ['ca', 'bundle', 'cert', 'key'] as const) {
     const file = section[name];
     if (typeof file !== 'string') continue;
     try {

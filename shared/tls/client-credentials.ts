@@ -1,10 +1,18 @@
 import { isIP } from 'node:net';
-import { checkServerIdentity, createSecureContext, type ConnectionOptions, type SecureContext } from 'node:tls';
+import { checkServerIdentity, connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
 import type { ClientTlsConfig } from './config.js';
 import type { PemStore } from './pem-store.js';
 
+/** How TLS is spoken to an endpoint: what is shown to it, and what it must prove before anything is sent. */
+export interface TlsClient {
+  /** Of what sessions are bound to: one that was made under another version must not be resumed. */
+  readonly version: number;
+  /** Opens a connection to `host`, or on `options.socket`; HTTP/1.1 is spoken on it, unless `options` say otherwise. */
+  connect(options: ConnectionOptions, host: string | undefined): TLSSocket;
+}
+
 /** What is shown to an upstream and asked of it. Connections that are made after a change of the files use the new ones. */
-export class ClientCredentials {
+export class ClientCredentials implements TlsClient {
   #context: SecureContext;
   #version: number;
 
@@ -17,14 +25,17 @@ export class ClientCredentials {
     this.#context = this.#load();
   }
 
-  /** Of what sessions are bound to: one that was made under another version must not be resumed. */
   get version(): number {
     this.#refresh();
     return this.#version;
   }
 
-  /** For `tls.connect` to `host`; the certificate is verified, for `serverName` or else for the host. */
-  optionsFor(host: string | undefined): ConnectionOptions {
+  /** The certificate is verified, for `serverName` or else for the host. */
+  connect(options: ConnectionOptions, host: string | undefined): TLSSocket {
+    return connect({ ...this.#optionsFor(host), ...options });
+  }
+
+  #optionsFor(host: string | undefined): ConnectionOptions {
     this.#refresh();
     const name = this.config.serverName ?? host ?? 'localhost';
     // An address is no server name (RFC 6066 section 3); the certificate must be for it all the same.

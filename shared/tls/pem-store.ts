@@ -13,8 +13,8 @@ export class PemStore {
   /** Goes up with each change. */
   version = 0;
   readonly #clock: Clock;
-  readonly #contents = new Map<string, Buffer>();
-  readonly #listeners = new Set<() => void>();
+  readonly #contents = new Map<string, Buffer | undefined>();
+  readonly #listeners = new Set<(changed: ReadonlySet<string>) => void>();
   #timer: Timer | undefined;
 
   constructor(clock: Clock) {
@@ -26,38 +26,52 @@ export class PemStore {
     let contents = this.#contents.get(path);
     if (contents === undefined) {
       contents = readFileSync(path);
-      this.#contents.set(path, contents);
-      this.#timer ??= this.#clock.after(pollIntervalMs, this.#poll);
+      this.#keep(path, contents);
     }
     return contents;
   }
 
-  /** Runs `listener` after each change, until the store is closed. */
-  onChange(listener: () => void): void {
+  /** Looks after a file that may not be there yet: that it comes is a change. */
+  watch(path: string): void {
+    if (this.#contents.has(path)) return;
+    try {
+      this.read(path);
+    } catch {
+      this.#keep(path, undefined);
+    }
+  }
+
+  /** Runs `listener` after each change, with the paths of what has changed, until the store is closed. */
+  onChange(listener: (changed: ReadonlySet<string>) => void): void {
     this.#listeners.add(listener);
   }
 
   /** Looks at every file now. */
   refresh(): void {
-    let changed = false;
+    const changed = new Set<string>();
     for (const [path, before] of this.#contents) {
       try {
         const contents = readFileSync(path);
-        if (contents.equals(before)) continue;
+        if (before !== undefined && contents.equals(before)) continue;
         this.#contents.set(path, contents);
-        changed = true;
+        changed.add(path);
       } catch {
         // Not there at the moment.
       }
     }
-    if (!changed) return;
+    if (changed.size === 0) return;
     this.version++;
-    for (const listener of this.#listeners) listener();
+    for (const listener of this.#listeners) listener(changed);
   }
 
   close(): void {
     this.#timer?.cancel();
     this.#listeners.clear();
+  }
+
+  #keep(path: string, contents: Buffer | undefined): void {
+    this.#contents.set(path, contents);
+    this.#timer ??= this.#clock.after(pollIntervalMs, this.#poll);
   }
 
   readonly #poll = (): void => {

@@ -1,5 +1,4 @@
 import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
-import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { Http2UpstreamConfig, UpstreamProtocol } from '../config/http2.js';
@@ -9,7 +8,8 @@ import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import { tunnelEndOf, type TunnelEnd } from '../http/tunnel.js';
 import { ReadBuffer } from '../http1/read-buffer.js';
-import type { ClientCredentials } from '../tls/client-credentials.js';
+import type { TlsClient } from '../tls/client-credentials.js';
+import { TlsSession } from '../tls/tls-session.js';
 import { dial } from './dial.js';
 import type { EndpointPool } from './endpoint-pool.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
@@ -29,7 +29,7 @@ export interface PoolDependencies {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   /** With these, TLS is spoken. */
-  readonly credentials?: ClientCredentials | undefined;
+  readonly credentials?: TlsClient | undefined;
   readonly isOwnAddress?: ((host: string, port: number) => boolean) | undefined;
 }
 
@@ -53,9 +53,8 @@ export class ConnectionPool implements EndpointPool {
   readonly name: string;
   readonly clock: Clock;
   private readonly sweep: DeadlineSweep;
-  readonly #credentials: ClientCredentials | undefined;
-  /** The last TLS session, to be resumed; and the version of the credentials that it was made with. */
-  #session: { readonly ticket: Buffer; readonly version: number } | undefined;
+  readonly #credentials: TlsClient | undefined;
+  readonly #session: TlsSession | undefined;
   readonly #isOwnAddress: ((host: string, port: number) => boolean) | undefined;
   #connecting = 0;
   /** Connections that no HTTP is spoken on. */
@@ -71,6 +70,7 @@ export class ConnectionPool implements EndpointPool {
     this.clock = clock;
     this.sweep = sweep;
     this.#credentials = credentials;
+    this.#session = credentials && new TlsSession(credentials, clock);
     this.#isOwnAddress = isOwnAddress;
   }
 
@@ -276,15 +276,7 @@ export class ConnectionPool implements EndpointPool {
         },
       },
     };
-    if (this.#credentials === undefined) return connectTcp(options as NetConnectOpts);
-    const credentials = this.#credentials;
-    const { version } = credentials;
-    const session = this.#session?.version === version ? this.#session.ticket : undefined;
-    const socket = connectTls({ ...options, ...credentials.optionsFor(host), ...(session && { session }) } as ConnectionOptions);
-    socket.on('session', (ticket) => {
-      this.#session = { ticket, version };
-    });
-    return socket;
+    return this.#session === undefined ? connectTcp(options as NetConnectOpts) : this.#session.connect(options, host);
   }
 }
 

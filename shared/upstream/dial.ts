@@ -1,5 +1,5 @@
 import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import type { ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { Address } from '../config/units.js';
@@ -7,14 +7,14 @@ import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import { breakOff } from '../http/break-off.js';
-import type { ClientCredentials } from '../tls/client-credentials.js';
+import type { TlsClient } from '../tls/client-credentials.js';
 
 export interface DialOptions {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   /** TLS included. */
   readonly connectTimeoutMs: number;
-  readonly credentials: ClientCredentials | undefined;
+  readonly credentials: TlsClient | undefined;
   /** Goes out first, and before TLS. */
   readonly preamble: Buffer | undefined;
   readonly cancellation: Cancellation;
@@ -78,8 +78,7 @@ export function dial({ host, port, path }: Address, options: DialOptions): Promi
       }
       code = 'upstream_tls_failed';
       // What is spoken inside is not for us to say.
-      const secure = { socket: raw, ...credentials.optionsFor(host), ALPNProtocols: undefined, highWaterMark };
-      socket = connectTls(secure);
+      socket = credentials.connect({ socket: raw, ALPNProtocols: undefined, highWaterMark } as ConnectionOptions, host);
       socket.on('error', failed);
       socket.once('secureConnect', done);
     });

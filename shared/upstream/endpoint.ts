@@ -3,6 +3,7 @@ import type { Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
+import type { TlsClient } from '../tls/client-credentials.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from './connection-pool.js';
 import { EndpointHealth } from './endpoint-health.js';
 import type { EndpointPool } from './endpoint-pool.js';
@@ -22,6 +23,8 @@ const alwaysOpen: Gate = { accepts: () => true, state: () => 'closed' };
 /** One address of an upstream: its connections, its latency, and the layers that guard it. */
 export class Endpoint {
   readonly name: string;
+  /** How TLS is spoken to it, if it is. */
+  readonly credentials: TlsClient | undefined;
   readonly pool: EndpointPool;
   readonly latency: PeakEwma;
   readonly health = new EndpointHealth(() => this.changed());
@@ -52,6 +55,7 @@ export class Endpoint {
   ) {
     this.availableSince = dependencies.clock.now();
     this.#clock = dependencies.clock;
+    this.credentials = dependencies.credentials;
     if (limits.protocol === 'h2') {
       const pool = (this.pool = new Http2Pool(address, limits, dependencies));
       this.connect = this.#timed(pool.send);

@@ -3,11 +3,12 @@ import type { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { Subset } from '../config/balance.js';
 import type { EndpointConfig } from '../config/endpoints.js';
 import type { UpstreamConfig } from '../config/sections.js';
-import { formatAddress, type Address } from '../config/units.js';
+import { formatAddress } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest } from '../http/message.js';
 import { stack, type Service } from '../http/service.js';
+import { withoutIdentity, type MeshClientFactory } from '../identity/mesh-client.js';
 import { ClientCredentials } from '../tls/client-credentials.js';
 import type { PemStore } from '../tls/pem-store.js';
 import { Member } from './balance/member.js';
@@ -21,6 +22,8 @@ export interface UpstreamDependencies {
   readonly sweep: DeadlineSweep;
   readonly random: () => number;
   readonly pems: PemStore;
+  /** How an endpoint with a SPIFFE name is spoken to. */
+  readonly meshClient?: MeshClientFactory | undefined;
   /** Where this proxy runs. */
   readonly zone?: string | undefined;
   /** Puts the layers of the process's stack in front of a new endpoint. */
@@ -41,7 +44,7 @@ interface Changes {
 export class Upstream {
   #members: ReadonlyMap<string, Member> = new Map();
   readonly #settings: string;
-  readonly #create: (address: Address) => Endpoint;
+  readonly #create: (config: EndpointConfig) => Endpoint;
   readonly #dependencies: UpstreamDependencies;
   readonly #changes: Changes;
   #changesSeen = -1;
@@ -67,8 +70,8 @@ export class Upstream {
     const changes = shared === undefined ? { count: 0 } : shared.#changes;
     this.#changes = changes;
     const credentials = config.tls && new ClientCredentials(config.tls, dependencies.pems);
-    this.#create = (address) => {
-      const endpoint = new Endpoint(address, config, { ...dependencies, credentials });
+    this.#create = ({ address, identity }) => {
+      const endpoint = new Endpoint(address, config, { ...dependencies, credentials: identity === undefined ? credentials : (dependencies.meshClient ?? withoutIdentity)(name, formatAddress(address), identity) });
       endpoint.onChange = () => changes.count++;
       dependencies.guard(endpoint, name, config);
       return endpoint;
@@ -78,18 +81,21 @@ export class Upstream {
     this.#unwatch = dependencies.watch?.(this);
   }
 
-  /** Exchanges the endpoints, as discovery found them: those whose address stays go on, with their new weight and place; those that are gone finish what they carry. */
+  /** Exchanges the endpoints, as discovery found them: those whose address and identity stay go on, with their new weight and place; those that are gone finish what they carry. */
   setEndpoints(endpoints: readonly EndpointConfig[]): void {
     const previous = this.#members;
     this.#replace(endpoints, previous);
-    for (const [address, { endpoint }] of previous) if (!this.#members.has(address)) endpoint.close();
+    for (const [address, { endpoint }] of previous) if (this.#members.get(address)?.endpoint !== endpoint) endpoint.close();
   }
 
   #replace(endpoints: readonly EndpointConfig[], kept: ReadonlyMap<string, Member>): void {
     const next = new Map<string, Member>();
     for (const config of endpoints) {
       const address = formatAddress(config.address);
-      if (!next.has(address)) next.set(address, new Member(kept.get(address)?.endpoint ?? this.#create(config.address), config));
+      if (next.has(address)) continue;
+      const before = kept.get(address);
+      // Who must be there is part of what an endpoint is: its connections prove it.
+      next.set(address, new Member(before !== undefined && before.config.identity === config.identity ? before.endpoint : this.#create(config), config));
     }
     this.#members = next;
     for (const selection of this.#selections.values()) selection.setMembers([...next.values()]);

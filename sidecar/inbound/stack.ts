@@ -10,6 +10,7 @@ import { maxForwards } from '../../shared/intermediary/max-forwards.js';
 export interface ListenerLayers {
   readonly accessLog: Layer | undefined;
   readonly metrics: Layer;
+  readonly clientCert: Layer;
   readonly tracing: Layer;
   readonly rescue: Layer;
   readonly overload: Layer;
@@ -21,6 +22,7 @@ export function listenerStack(layers: ListenerLayers, route: Service): Service {
     [
       layers.accessLog, // outermost: the log sees every outcome, also what the layers below refuse
       layers.metrics, // likewise
+      layers.clientCert, // before anything reads who called; the connection has proven it, or nobody has
       layers.tracing, // before anything can fail, so that a refusal has a request id too
       layers.rescue, // turns what is thrown below into an answer
       layers.overload, // a full proxy says so before it spends anything on the request

@@ -1,6 +1,6 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
-import { Exchange } from '../../http/exchange.js';
+import { Exchange, type Peer } from '../../http/exchange.js';
 import type { Connection } from '../connection.js';
 import type { Http1Listener } from '../http1-listener.js';
 import { Http2Exchange } from './http2-exchange.js';
@@ -29,6 +29,7 @@ export class Http2Connection implements Connection {
     private readonly socket: Socket,
     private readonly clientAddress: string,
     readonly listener: Http1Listener,
+    readonly peer: Peer | undefined,
   ) {
     const { limits } = listener.options;
     const now = this.now();
@@ -56,7 +57,7 @@ export class Http2Connection implements Connection {
   }
 
   get isSecure(): boolean {
-    return this.listener.options.credentials !== undefined;
+    return this.listener.options.credentials !== undefined || this.peer !== undefined;
   }
 
   closeIfIdle(): void {
@@ -68,6 +69,10 @@ export class Http2Connection implements Connection {
     this.#isGoingAway = true;
     this.#session.close();
     if (this.#exchanges.size === 0) this.deadline = this.now() + lingerMs;
+  }
+
+  retire(): void {
+    this.goAway();
   }
 
   destroy(): void {
@@ -109,7 +114,9 @@ export class Http2Connection implements Connection {
     }
     const { options, sweep } = this.listener;
     this.deadline = Infinity;
-    const exchange = new Http2Exchange(stream, new Exchange(options.name, this.clientAddress, this.now()), this);
+    const about = new Exchange(options.name, this.clientAddress, this.now());
+    about.peer = this.peer;
+    const exchange = new Http2Exchange(stream, about, this);
     this.#exchanges.add(exchange);
     sweep.add(exchange);
     exchange.start(raw ?? [], (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { Peer } from '../../http/exchange.js';
 import type { Connection } from '../connection.js';
 import { Http1Connection } from '../http1-connection.js';
 import type { Http1Listener } from '../http1-listener.js';
@@ -14,15 +15,15 @@ export interface Http2 {
    * Takes an accepted connection. With TLS its protocol is known; without, the first bytes tell, and `replace` hears of the
    * connection that takes the place of the one returned.
    */
-  accept(socket: Socket, clientAddress: string, listener: Http1Listener, replace: (decided: Connection) => void): Connection;
+  accept(socket: Socket, clientAddress: string, listener: Http1Listener, peer: Peer | undefined, replace: (decided: Connection) => void): Connection;
 }
 
 export const http2: Http2 = {
   alpn: { ALPNProtocols: ['h2', 'http/1.1'] },
-  accept(socket, clientAddress, listener, replace) {
+  accept(socket, clientAddress, listener, peer, replace) {
     const { clock, limits, credentials } = listener.options;
-    const open = (isHttp2: boolean): Connection => (isHttp2 ? new Http2Connection(socket, clientAddress, listener) : new Http1Connection(socket, clientAddress, listener));
-    if (credentials !== undefined) return open((socket as Partial<TLSSocket>).alpnProtocol === 'h2');
+    const open = (isHttp2: boolean): Connection => (isHttp2 ? new Http2Connection(socket, clientAddress, listener, peer) : new Http1Connection(socket, clientAddress, listener, peer));
+    if (credentials !== undefined || peer !== undefined) return open((socket as Partial<TLSSocket>).alpnProtocol === 'h2');
     return new UndecidedConnection(socket, clock.now() + limits.headTimeout, (isHttp2) => {
       replace(open(isHttp2));
       // It was paused when its bytes were put back; a session of HTTP/2 reads by itself.

@@ -10,6 +10,7 @@ const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
  * costs nothing.
  */
 export class UndecidedConnection implements Connection {
+  readonly peer = undefined;
   #isSilent = true;
 
   constructor(
@@ -28,6 +29,10 @@ export class UndecidedConnection implements Connection {
 
   closeIfIdle(): void {
     if (this.#isSilent) this.socket.destroy();
+  }
+
+  retire(): void {
+    this.socket.destroy();
   }
 
   destroy(): void {

@@ -15,6 +15,8 @@ export interface Fleet<Config, Dynamic> {
   apply(dynamic: Dynamic): Promise<void>;
   /** Exchanges the whole configuration, as far as that is possible; rejects with what is in the way. */
   reload(config: Config): Promise<void>;
+  /** Has the identity's files looked at now, by everybody who shows it; resolves when they have. Call it when they were renewed. */
+  refreshIdentity(): Promise<void>;
   upstreams(): Promise<UpstreamDescription[]>;
   /** Every metric, in Prometheus's text format. */
   collect(): Promise<string>;

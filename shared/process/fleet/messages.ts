@@ -8,6 +8,8 @@ export interface WorkerFunctions {
   create(assignment: Assignment): Promise<void>;
   listen(): Promise<Listening>;
   apply(dynamic: unknown): Promise<void>;
+  /** Looks at the identity's files now. */
+  refreshIdentity(): void;
   upstreams(): UpstreamDescription[];
   collect(): Promise<MetricObject[]>;
   /** Finishes what is in flight, says farewell and exits. */

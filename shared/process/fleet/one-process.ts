@@ -17,7 +17,7 @@ export class OneProcess<Config extends ProxyConfig, Dynamic extends Shared> impl
     private readonly config: Config,
     { clock, logger }: ProcessContext<Config>,
   ) {
-    this.#dataPlane = new DataPlane(clock, logger, { accessLog: config.accessLog, zone: config.zone });
+    this.#dataPlane = new DataPlane(clock, logger, { accessLog: config.accessLog, zone: config.zone, identity: config.identity });
   }
 
   get metrics(): ProxyMetrics {
@@ -47,6 +47,10 @@ export class OneProcess<Config extends ProxyConfig, Dynamic extends Shared> impl
       throw new Error('more has changed than routes, policies and upstreams: that takes a restart, or `workers: 2` or more');
     }
     await this.apply(dynamic);
+  }
+
+  async refreshIdentity(): Promise<void> {
+    this.#dataPlane.refreshIdentity();
   }
 
   async upstreams(): Promise<UpstreamDescription[]> {

@@ -116,6 +116,11 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     });
   }
 
+  async refreshIdentity(): Promise<void> {
+    // One that cannot answer looks by itself before long.
+    await Promise.allSettled([...this.#workers, ...this.#leaving].map(({ call }) => call.refreshIdentity()));
+  }
+
   async upstreams(): Promise<UpstreamDescription[]> {
     const answers = await Promise.allSettled([...this.#workers].map(({ call }) => call.upstreams()));
     return mergeUpstreams(answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : [])));

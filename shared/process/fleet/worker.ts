@@ -40,6 +40,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
       dataPlane = new DataPlane(systemClock, logger, {
         accessLog: config.accessLog,
         zone: config.zone,
+        identity: config.identity,
         isStdoutShared: true,
         counter: new SharedCounters((increments) => front.count(increments)),
         ticketSecret: assignment.ticketSecret,
@@ -57,6 +58,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
       }
     },
     apply: (dynamic) => proxy!.apply(shareOf(dynamic as Dynamic, workers)),
+    refreshIdentity: () => dataPlane?.refreshIdentity(),
     upstreams: () => proxy?.upstreams() ?? [],
     collect,
     drain: (options) => void drain(options),

@@ -1,9 +1,8 @@
 import { request } from 'node:http';
 import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import type { HealthCheckConfig } from '../../config/health.js';
 import { formatAddress, type Address } from '../../config/units.js';
-import type { ClientCredentials } from '../../tls/client-credentials.js';
+import type { TlsClient } from '../../tls/client-credentials.js';
 
 /** Why a check failed: a word for the metrics, and what happened for the log. */
 export interface ProbeFailure {
@@ -23,7 +22,7 @@ export type StartProbe = (report: (failure: ProbeFailure | undefined) => void) =
  * One kind of check of one endpoint. Each opens a connection of its own: one of the pool would say that an
  * old connection works, and would take it away from a request.
  */
-export function probeOf(config: HealthCheckConfig, address: Address, credentials: ClientCredentials | undefined): StartProbe {
+export function probeOf(config: HealthCheckConfig, address: Address, credentials: TlsClient | undefined): StartProbe {
   const open = (): Socket => openSocket(address, credentials);
   const readyEvent = credentials === undefined ? 'connect' : 'secureConnect';
   if (config.path === undefined) return (report) => probeConnection(open(), readyEvent, report);
@@ -77,7 +76,7 @@ function probeConnection(socket: Socket, readyEvent: 'connect' | 'secureConnect'
   };
 }
 
-function openSocket({ host, port, path }: Address, credentials: ClientCredentials | undefined): Socket {
+function openSocket({ host, port, path }: Address, credentials: TlsClient | undefined): Socket {
   const target = (path === undefined ? { host, port, autoSelectFamily: true } : { path }) as NetConnectOpts;
-  return credentials === undefined ? connectTcp(target) : connectTls({ ...target, ...credentials.optionsFor(host) });
+  return credentials === undefined ? connectTcp(target) : credentials.connect(target, host);
 }

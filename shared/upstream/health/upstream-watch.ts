@@ -3,8 +3,6 @@ import type { UpstreamConfig } from '../../config/sections.js';
 import type { Layer } from '../../http/service.js';
 import type { Logger } from '../../telemetry/logger.js';
 import type { UpstreamMetrics } from '../../telemetry/upstream-metrics.js';
-import { ClientCredentials } from '../../tls/client-credentials.js';
-import type { PemStore } from '../../tls/pem-store.js';
 import { Bulkhead } from '../bulkhead.js';
 import type { Endpoint } from '../endpoint.js';
 import { HealthCheck } from './health-check.js';
@@ -16,7 +14,6 @@ export interface UpstreamWatchDependencies {
   readonly random: () => number;
   readonly logger: Logger;
   readonly metrics: UpstreamMetrics;
-  readonly pems: PemStore;
   /** Whether health checks have been ended for good, since the proxy is draining. */
   readonly areChecksEnded: () => boolean;
 }
@@ -35,21 +32,18 @@ export interface EndpointWatch {
 export class UpstreamWatch {
   readonly bulkhead: Bulkhead | undefined;
   readonly outliers: OutlierDetection | undefined;
-  readonly #credentials: ClientCredentials | undefined;
   readonly #checks = new Set<HealthCheck>();
 
-  /** Throws if the files of `tls` cannot be used. */
   constructor(
     readonly upstream: string,
     key: string,
     private readonly config: UpstreamConfig,
     private readonly dependencies: UpstreamWatchDependencies,
   ) {
-    const { limits, outlierDetection, healthCheck, tls } = config;
-    const { clock, metrics, pems } = dependencies;
+    const { limits, outlierDetection } = config;
+    const { clock, metrics } = dependencies;
     this.bulkhead = limits && new Bulkhead(key, limits, (limit) => metrics.limitRefusal(upstream, limit));
     this.outliers = outlierDetection && new OutlierDetection(outlierDetection, { clock, onEvent: (event) => this.#report(event) });
-    this.#credentials = healthCheck && tls && new ClientCredentials(tls, pems);
   }
 
   watch(endpoint: Endpoint): EndpointWatch {
@@ -86,7 +80,7 @@ export class UpstreamWatch {
     const check = new HealthCheck(healthCheck, endpoint.health, {
       clock,
       random,
-      probe: probeOf(healthCheck, endpoint.address, this.#credentials),
+      probe: probeOf(healthCheck, endpoint.address, endpoint.credentials),
       onResult: (failure) => metrics.healthCheck(this.upstream, endpoint.name, failure?.kind ?? 'passed'),
       onChange: (isHealthy, failure) => {
         // What it took to fail says nothing about how fast it is now.

@@ -1,28 +1,30 @@
 import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
-import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import type { TLSSocket } from 'node:tls';
 import type { DeadlineSweep } from '../../clock/deadline-sweep.js';
 import type { Clock } from '../../clock/clock.js';
 import type { Address } from '../../config/units.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
-import type { ClientCredentials } from '../../tls/client-credentials.js';
+import type { TlsClient } from '../../tls/client-credentials.js';
+import { TlsSession } from '../../tls/tls-session.js';
 
 export interface DialDependencies {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
-  readonly credentials?: ClientCredentials | undefined;
+  readonly credentials?: TlsClient | undefined;
 }
 
 /** Connects to an address, with TLS if there are credentials for it, for a protocol that is settled by what ALPN chooses. */
 export class Dialer {
-  /** The last TLS session, to be resumed; and the version of the credentials that it was made with. */
-  #session: { readonly ticket: Buffer; readonly version: number } | undefined;
+  readonly #session: TlsSession | undefined;
 
   constructor(
     private readonly address: Address,
     private readonly connectTimeoutMs: number,
     private readonly dependencies: DialDependencies,
-  ) {}
+  ) {
+    this.#session = dependencies.credentials && new TlsSession(dependencies.credentials, dependencies.clock);
+  }
 
   get isSecure(): boolean {
     return this.dependencies.credentials !== undefined;
@@ -63,14 +65,7 @@ export class Dialer {
   #open(protocols: readonly string[]): Socket {
     const { host, port, path } = this.address;
     const options = { ...(path === undefined ? { host, port, autoSelectFamily: true } : { path }), noDelay: true, keepAlive: true, highWaterMark: 65_536 };
-    const { credentials } = this.dependencies;
-    if (credentials === undefined) return connectTcp(options as NetConnectOpts);
-    const { version } = credentials;
-    const session = this.#session?.version === version ? this.#session.ticket : undefined;
-    const socket = connectTls({ ...options, ...credentials.optionsFor(host), ALPNProtocols: [...protocols], ...(session && { session }) } as ConnectionOptions);
-    socket.on('session', (ticket) => {
-      this.#session = { ticket, version };
-    });
-    return socket;
+    if (this.#session === undefined) return connectTcp(options as NetConnectOpts);
+    return this.#session.connect({ ...options, ALPNProtocols: [...protocols] }, host);
   }
 }
