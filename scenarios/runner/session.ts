@@ -186,8 +186,8 @@ function identityNotAskedFor(policies: readonly ClaimPolicy[]): object {
 function asResource({ name, services: targets, spec: { mtls, ...spec } }: ClaimPolicy, placement: Placement, group: '' | '-bare'): object[] {
   const inGroup = <T extends { readonly upstream: string }>(to: T): T => ({ ...to, upstream: to.upstream + group });
   const { split, divert, mirror } = spec;
-  // The bare applications have nobody who could ask who calls.
-  const identity = group === '' && mtls !== undefined ? { mtls } : {};
+  // Only a sidecar can ask who calls its application: the bare ones have nobody, and the gateway’s callers are strangers.
+  const identity = group === '' && placement !== 'ambassador' && mtls !== undefined ? { mtls } : {};
   if (Object.keys({ ...identity, ...spec }).length === 0) return [];
   return [{
     kind: 'Policy', name: name + group, placement, target: { services: targets.map((service) => service + group) },

@@ -5,7 +5,7 @@ import type { Claim, Facts } from '../runner/claim.js';
 const rates = { allowed: 30, forbidden: 30 };
 
 const measured = ({ allowed, forbidden, forbiddenReached }: Facts): string => `${percent(allowed!)} of orders’ calls answered; ${count(forbiddenReached!)} of ${count(forbidden!)} calls of users reached payments`;
-const isAllowed = ({ allowed }: Facts): boolean => allowed === 1;
+const isAllowed = ({ allowed }: Facts): boolean => allowed! > 0.99;
 const isOpen = (facts: Facts): boolean => isAllowed(facts) && facts['forbiddenReached'] === facts['forbidden'];
 const isClosed = (facts: Facts): boolean => isAllowed(facts) && facts['forbiddenReached'] === 0;
 
@@ -28,7 +28,7 @@ export const servicesCallOnlyWhomTheyMay: Claim = {
     const post = { method: 'POST' as const, body: JSON.stringify({ amount: 10 }) };
     const fields = (tag: string): Record<string, string>[] => [{ 'content-type': 'application/json', 'x-lab-tag': tag }];
     const steady = await session.load({
-      warmupMs: 0,
+      warmupMs: 1_000,
       durationMs: 3_000,
       classes: [
         { name: 'orders pays', rate: rates.allowed, targets: session.entry('orders', placement), path: '/orders', headers: fields('allowed'), ...post },
