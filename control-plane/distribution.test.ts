@@ -1,4 +1,6 @@
+import 'reflect-metadata';
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { createServer } from 'node:tls';
@@ -6,8 +8,9 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
+import * as x509 from '@peculiar/x509';
 import { TestAuthority } from '../tests/support/certificates.js';
-import { httpOrigin, refusedPort } from '../tests/support/origin.js';
+import { refusedPort } from '../tests/support/origin.js';
 import { Mesh, Plane, end, until } from '../tests/support/mesh.js';
 
 const service = (name: string, ...endpoints: string[]): object => ({ kind: 'Service', name, ...(endpoints.length > 0 && { endpoints }) });
@@ -172,14 +175,33 @@ describe('the snapshot on disk', () => {
   }
 });
 
-test('an instance is registered with the name in its certificate', async (context) => {
-  const control = await plane(context, { resources: [service('orders')] });
-  const origin = await httpOrigin((_request, response) => response.end());
-  context.after(() => origin.close());
-  const identity = 'spiffe://shop.internal/ns/default/sa/orders';
-  const { status } = await control.api('PUT', '/v1/registry/orders/one', { address: '127.0.0.1:1', ttl: '10s', identity });
-  assert.equal(status, 200);
-  assert.equal((await control.api('PUT', '/v1/registry/orders/two', { address: '127.0.0.1:1', ttl: '10s', identity: 'https://orders' })).status, 422);
+test('an instance is registered with the name in its certificate, and callers get it that have one too', async (context) => {
+  const control = await plane(context, { resources: [service('orders'), service('web')] });
+  const mesh = new Mesh(context, control.url);
+  const name = 'spiffe://shop.internal/ns/default/sa/orders';
+  const files = await selfSigned(mesh.directory, name);
+  const { process, port } = await mesh.sidecar('orders', 'orders-1', {}, undefined, { identity: { cert: files.cert, key: files.key, bundle: files.cert } });
+  assert.equal((await process.logged('registered'))['identity'], name);
   const { body } = await control.api('GET', '/v1/registry');
-  assert.deepEqual((body as { instances: object[] }).instances.map((instance) => ({ ...instance, leaseMs: 0 })), [{ service: 'orders', instance: 'one', address: '127.0.0.1:1', identity, leaseMs: 0 }]);
+  assert.equal((body as { instances: { identity: string }[] }).instances[0]!.identity, name);
+  const seen = async (identity: boolean): Promise<unknown> => {
+    const abort = new AbortController();
+    const response = await fetch(`${control.url}/v1/proxies/web-${identity}/stream?kind=sidecar&service=web&identity=${identity}`, { signal: abort.signal });
+    const { value } = await response.body!.getReader().read();
+    abort.abort();
+    const { config } = JSON.parse(Buffer.from(value as Uint8Array).toString().split('\n')[2]!.slice('data: '.length)) as { config: { upstreams: { orders: { endpoints: unknown } } } };
+    return config.upstreams.orders.endpoints;
+  };
+  assert.deepEqual([await seen(true), await seen(false)], [[{ address: `127.0.0.1:${port}`, identity: name }], [`127.0.0.1:${port}`]]);
+  assert.equal((await control.api('PUT', '/v1/registry/orders/two', { address: '127.0.0.1:1', ttl: '10s', identity: 'https://orders' })).status, 422);
 });
+
+async function selfSigned(directory: string, name: string): Promise<{ cert: string; key: string }> {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const made = await x509.X509CertificateGenerator.createSelfSigned({ serialNumber: '01', name: 'CN=orders', keys, signingAlgorithm: algorithm, extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'url', value: name }])] });
+  const files = { cert: join(directory, 'orders.crt'), key: join(directory, 'orders.key') };
+  writeFileSync(files.cert, made.toString('pem'));
+  writeFileSync(files.key, x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY'));
+  return files;
+}
