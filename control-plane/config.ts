@@ -17,7 +17,7 @@ export const controlPlaneProcessSchema = z.strictObject({
     .describe('Who may do what; without it everybody may, on loopback only.'),
   ca: caSchema.optional().describe('The certificate authority of the mesh; without it this control plane gives no certificates.'),
   resources: z.array(resourceSchema).default([]).describe('Resources that an empty store starts with.'),
-  leaseGrace: duration.default(10_000).describe('After a start, how long instances of before keep their place without renewing.'),
+  leaseGrace: duration.default(10_000).describe('After a start, how long proxies keep endpoints that have not registered yet, and instances of before their place without renewing. At least a third of the longest lease; 0: not at all.'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
   drainTimeout: duration.default(5_000),
   drainDelay: duration.default(0),

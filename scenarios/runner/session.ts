@@ -37,9 +37,9 @@ export class LabSession {
     this.used.push(policies);
     await this.#clearPolicies();
     await this.#api('POST', '/v1/apply', [identityNotAskedFor(policies), ...policies.flatMap((policy) => [...asResource(policy, placement, ''), ...asResource(policy, placement, '-bare')])]);
-    const status = (await this.#api('GET', '/v1/status?settled=true&timeout=10s')) as { proxies: { node: string; rejected?: { reason: string } }[] };
-    const rejected = status.proxies.filter((proxy) => proxy.rejected !== undefined);
-    if (rejected.length > 0) throw new Error(`snapshots were rejected: ${rejected.map(({ node, rejected: why }) => `${node}: ${why!.reason}`).join('; ')}`);
+    const status = (await this.#api('GET', '/v1/status?settled=true&timeout=10s')) as { proxies: { node: string; rejected?: { reason: string }; rejections?: { reason: string }[] }[] };
+    const rejected = status.proxies.filter((proxy) => proxy.rejected !== undefined || proxy.rejections !== undefined);
+    if (rejected.length > 0) throw new Error(`snapshots were rejected: ${rejected.map(({ node, rejected: whole, rejections: parts }) => `${node}: ${(whole ?? parts![0]!).reason}`).join('; ')}`);
     await Promise.all(this.#applications().map((id) => this.#control(id, 'DELETE', '/_stats')));
   }
 

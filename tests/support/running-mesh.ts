@@ -116,7 +116,7 @@ export class Mesh {
   }
 
   /** A sidecar beside an application that answers with the instance's name, or as it is told. */
-  async sidecar(service: string, node: string, controlPlane: object = {}, handler: RequestListener = (_request, response) => response.end(node)): Promise<Running> {
+  async sidecar(service: string, node: string, controlPlane: object = {}, handler: RequestListener = (_request, response) => response.end(node), config: object = {}): Promise<Running> {
     const app = await httpOrigin(handler);
     this.context.after(() => app.close());
     const port = await freePort();
@@ -126,6 +126,7 @@ export class Mesh {
         inbound: { listen: { ...listen, port }, app: `127.0.0.1:${app.port}`, health: { path: '/healthz', interval: '200ms' } },
         outbound: { listen },
         controlPlane: { url: this.urls, node, advertise: `127.0.0.1:${port}`, leaseTtl: '2s', ...controlPlane },
+        ...config,
       }),
       'inbound',
     );
