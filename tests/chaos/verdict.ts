@@ -1,22 +1,27 @@
 import type { ChaosReport } from './chaos.js';
+import { settleMs } from './schedule.js';
 
 const maxGrownBytes = 40 * 2 ** 20;
 
-/** A machine that stands still has no endpoint that is well: failures that began before it went on prove nothing. */
+/**
+ * A machine that stands still has no endpoint that is well: checks and attempts time out everywhere, every breaker opens, and the
+ * proxy refuses until checks have passed and a breaker has closed, as after any other fault. Failures until then prove nothing.
+ */
 function examined({ subjects, stalls }: ChaosReport): ChaosReport['subjects'] {
-  return subjects.map((subject) => ({ ...subject, failures: subject.failures.filter(({ atMs, endMs }) => !stalls.some(({ fromMs, toMs }) => atMs < toMs + 500 && endMs > fromMs)) }));
+  return subjects.map((subject) => ({ ...subject, failures: subject.failures.filter(({ atMs, endMs }) => !stalls.some(({ fromMs, toMs }) => atMs < toMs + settleMs && endMs > fromMs)) }));
 }
 
 /** What a run must not have shown, in sentences; nothing if all is well. */
 export function violations(report: ChaosReport): string[] {
-  const { unprotected, schedule, seconds } = report;
+  const { unprotected, schedule, seconds, stalls } = report;
   return [
     ...examined(report).flatMap(({ name, sent, failures, retries, refusedRetries, handles, leftOver, grownBytes, exitCode }) => [
       ...failures.slice(0, 20).map(({ atMs, method, path, what, log }) =>
         `${name}: ${method} ${path} failed at ${(atMs / 1_000).toFixed(2)} s, though an endpoint was well all along: ${what}\n  ${log}\n  faults: ${JSON.stringify(schedule.filter(({ fromMs, toMs }) => fromMs < atMs + 2_000 && toMs > atMs - 4_000))}`),
       ...(failures.length > 20 ? [`${name}: ${failures.length} failed in all, of ${sent}`] : []),
       // Else what failed may have failed for want of a retry, and what did not proves little.
-      ...(refusedRetries > 0 ? [`${name}: the budget refused ${refusedRetries} retries`] : []),
+      // While the machine stands still every request asks for one.
+      ...(refusedRetries > 0 && stalls.length === 0 ? [`${name}: the budget refused ${refusedRetries} retries`] : []),
       ...(retries === 0 ? [`${name}: no retry was needed: nothing happened`] : []),
       ...(leftOver > 0 ? [`${name}: ${leftOver} connections, requests and waiters are left`] : []),
       ...(handles !== undefined && handles.after > handles.before ? [`${name}: ${handles.after} open files, ${handles.before} before`] : []),
