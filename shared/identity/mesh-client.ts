@@ -1,8 +1,8 @@
-import { connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
+import { connect, createSecureContext, type ConnectionOptions, type PeerCertificate, type SecureContext, type TLSSocket } from 'node:tls';
 import type { TlsClient } from '../tls/client-credentials.js';
 import type { MeshIdentity } from './mesh-identity.js';
 import { reasonOf, type Refusal } from './verdict.js';
-import { shownName, uriName } from './x509-name.js';
+import { maxShown, uriName } from './x509-name.js';
 
 export interface MeshClientOptions {
   /** The SPIFFE name that the endpoint must prove, to the letter. */
@@ -19,6 +19,7 @@ export type MeshClientFactory = (upstream: string, endpoint: string, expected: s
 /** Of a proxy that has no identity: no connection is ever made, and nothing sent in the clear instead. */
 export const withoutIdentity: MeshClientFactory = (_upstream, _endpoint, expected) => new MeshClient({ expected, identity: undefined, onFailure: () => {} });
 
+const noCertificate = 'this proxy has no certificate of its own';
 const wrongName = 'ERR_MESH_WRONG_NAME';
 /** Trusts nobody. */
 const nobody = { ca: [] };
@@ -39,19 +40,18 @@ export class MeshClient implements TlsClient {
       ...options,
       secureContext: this.#context(),
       rejectUnauthorized: true,
-      checkServerIdentity: (): Error | undefined => this.#check(socket),
+      checkServerIdentity: (_name, certificate) => this.#check(certificate),
     });
     this.#watch(socket, options.socket !== undefined);
     return socket;
   }
 
   /** Runs once the chain is verified, and not for a resumed session: that one was verified when it was made. */
-  #check(socket: TLSSocket): Error | undefined {
+  #check({ subjectaltname: subjectAltName }: Partial<PeerCertificate>): Error | undefined {
     const { expected, identity } = this.options;
-    const certificate = socket.getPeerX509Certificate();
-    if (identity?.own === undefined || certificate === undefined) return new Error('this proxy has no certificate of its own');
-    if (uriName(certificate) === expected) return undefined;
-    return Object.assign(new Error('the certificate is for another workload'), { code: wrongName });
+    if (identity?.own === undefined) return new Error(noCertificate);
+    if (uriName({ subjectAltName }) === expected) return undefined;
+    return Object.assign(new Error('the certificate is for another workload'), { code: wrongName, shown: (subjectAltName ?? '').slice(0, maxShown) });
   }
 
   /** `isConnected`: TCP has been established, so that whatever fails is the handshake. */
@@ -67,10 +67,10 @@ export class MeshClient implements TlsClient {
   #explain(socket: TLSSocket, error: NodeJS.ErrnoException): Refusal {
     const { code = error.message } = error;
     const failure = socket.authorizationError as unknown as string | null | undefined;
-    const certificate = socket.getPeerX509Certificate();
-    const name = certificate && shownName(certificate);
-    if (code === wrongName) return { reason: 'wrong_name', detail: error.message, name };
-    if (this.options.identity?.own === undefined) return { reason: 'handshake', detail: 'this proxy has no certificate of its own', name };
+    if (code === wrongName) return { reason: 'wrong_name', detail: error.message, name: (error as { shown?: string }).shown };
+    // The socket is gone, and with it what it was shown.
+    const name = undefined;
+    if (this.options.identity?.own === undefined) return { reason: 'handshake', detail: noCertificate, name };
     if (failure === null || failure === undefined) return { reason: 'handshake', detail: code, name };
     return { reason: reasonOf(code), detail: code, name };
   }

@@ -7,7 +7,7 @@ const entry = /([A-Za-z0-9 ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
  * The one URI among the alternative names of a certificate, which is what names a workload: an X.509-SVID has exactly one (section 2
  * of its specification). Undefined when there is none, more than one, or anything that cannot be read for certain.
  */
-export function uriName({ subjectAltName }: Pick<X509Certificate, 'subjectAltName'>): string | undefined {
+export function uriName({ subjectAltName }: { readonly subjectAltName: string | undefined }): string | undefined {
   if (subjectAltName === undefined) return undefined;
   const uris: string[] = [];
   for (let offset = 0; offset < subjectAltName.length; ) {
@@ -25,7 +25,8 @@ export function shownName(certificate: X509Certificate): string {
   return (certificate.subjectAltName ?? certificate.subject).slice(0, maxShown);
 }
 
-const maxShown = 200;
+/** What of a stranger's name goes into the log. */
+export const maxShown = 200;
 
 /** Whether a certificate is valid at a time (ms since the epoch). */
 export function isValidAt({ validFrom, validTo }: Pick<X509Certificate, 'validFrom' | 'validTo'>, time: number): boolean {

@@ -216,7 +216,7 @@ export class Http1Listener {
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
     socket.on('error', ignore);
     if (credentials.refuses(socket)) socket.destroy();
-    else this.#accept(socket, this.#named.get(peerOf(socket)));
+    else this.#accept(socket, this.#named.get(peerOf(socket)), credentials.peerOf(socket));
   }
 
   /** Who is at the other end of a connection that speaks TLS, or tries to. */

@@ -177,7 +177,7 @@ export class TcpListener implements Listener {
     socket.on('error', ignore);
     const handshake = this.#handshakes.get(peerOf(socket));
     if (handshake === undefined || credentials.refuses(socket)) socket.destroy();
-    else this.#accept(socket, handshake.raw, handshake.client);
+    else this.#accept(socket, handshake.raw, handshake.client, credentials.peerOf(socket));
   }
 
   #afterHandshake(socket: TLSSocket, peer: Peer): void {

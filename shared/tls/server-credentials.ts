@@ -1,5 +1,8 @@
 import { hkdfSync } from 'node:crypto';
 import { createSecureContext, type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import type { Peer } from '../http/exchange.js';
+import { parseSpiffeId } from '../identity/spiffe.js';
+import { uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
 import type { PemStore } from './pem-store.js';
 
@@ -26,6 +29,14 @@ export class ServerCredentials {
   /** Whether a client got as far as it did although its certificate is wrong: where none is required, Node only takes note. */
   refuses(socket: TLSSocket): boolean {
     return this.config.clientAuth !== undefined && !socket.authorized && Object.keys(socket.getPeerCertificate()).length > 0;
+  }
+
+  /** The workload that a client is, if its certificate is verified and names one. Whose names are believed is up to whoever chose `clientAuth.ca`. */
+  peerOf(socket: TLSSocket): Peer | undefined {
+    if (this.config.clientAuth === undefined || !socket.authorized) return undefined;
+    const id = uriName({ subjectAltName: socket.getPeerX509Certificate()?.subjectAltName });
+    const parsed = id === undefined ? undefined : parseSpiffeId(id);
+    return parsed && { ...parsed, id: id! };
   }
 
   /** For `tls.createServer`. */

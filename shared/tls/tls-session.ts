@@ -1,4 +1,4 @@
-import type { ConnectionOptions, TLSSocket } from 'node:tls';
+import type { ConnectionOptions, PeerCertificate, TLSSocket } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { TlsClient } from './client-credentials.js';
 
@@ -18,11 +18,14 @@ export class TlsSession {
   connect(options: ConnectionOptions, host: string | undefined): TLSSocket {
     const { version } = this.client;
     const last = this.#last;
-    const session = last?.version === version && this.clock.wallNow() < last.expiresAt ? last.ticket : undefined;
-    const socket = this.client.connect(session === undefined ? options : { ...options, session }, host);
+    const offered = last?.version === version && this.clock.wallNow() < last.expiresAt ? last : undefined;
+    const socket = this.client.connect(offered === undefined ? options : { ...options, session: offered.ticket }, host);
+    // Of a client's socket, getPeerX509Certificate takes the certificate out of the chain (Node 20): it answers once. A session that is resumed shows no certificate, nor does one for which a ticket comes later (TLS 1.3); in TLS 1.2 it comes before.
+    let expiresAt: number | undefined;
+    const expiry = (): number => (expiresAt ??= socket.isSessionReused() && offered !== undefined ? offered.expiresAt : Date.parse((socket.getPeerCertificate() as Partial<PeerCertificate>).valid_to ?? ''));
+    socket.once('secureConnect', expiry);
     socket.on('session', (ticket) => {
-      const expiresAt = Date.parse(socket.getPeerX509Certificate()?.validTo ?? '');
-      this.#last = { ticket, version, expiresAt };
+      this.#last = { ticket, version, expiresAt: expiry() };
     });
     return socket;
   }

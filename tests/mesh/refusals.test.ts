@@ -18,9 +18,9 @@ let stranger: TestAuthority;
 let orders: Identity;
 let server: Identity;
 /** Ends what a suite has started. */
-function ending(): { readonly after: (step: () => unknown) => void; readonly end: () => Promise<void> } {
+function ending(): { readonly after: (step: () => unknown) => void; readonly end: () => Promise<unknown> } {
   const steps: (() => unknown)[] = [];
-  return { after: (step) => void steps.push(step), end: async () => void (await Promise.all(steps.map((step) => step()))) };
+  return { after: (step) => void steps.push(step), end: () => Promise.all(steps.map((step) => step())) };
 }
 
 before(async () => {
@@ -163,7 +163,7 @@ describe('an endpoint that does not prove its name', () => {
   /** A server that shows a certificate, and keeps what it is sent. */
   async function endpoint(files: KeyPairFiles | undefined): Promise<{ port: number; sent: () => string }> {
     let sent = '';
-    const one = files === undefined ? createTcpServer((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\n\r\n')).on('error', () => {})) : createServer({ ...pair(files), requestCert: true, rejectUnauthorized: false }, (socket) => socket.on('data', (data) => (sent += data.toString())).on('error', () => {}));
+    const one = files === undefined ? createTcpServer((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\n\r\n')).on('error', () => {})) : createServer({ ...pair(files), requestCert: true, rejectUnauthorized: false }, (socket) => socket.on('data', (data: Buffer) => (sent += data.toString())).on('error', () => {}));
     servers.push(one);
     await new Promise<void>((resolve) => one.listen(0, '127.0.0.1', resolve));
     return { port: (one.address() as AddressInfo).port, sent: () => sent };

@@ -104,7 +104,7 @@ describe('TCP between two sidecars of the mesh', () => {
   });
 
   test('where it is permissive plaintext is served too, also if the server has to speak first', async (context) => {
-    const { far, near } = await pair(context, (socket) => socket.write('welcome'), 'permissive');
+    const { far, near } = await pair(context, (socket) => socket.on('end', () => socket.end()).resume().write('welcome'), 'permissive');
     const plain = await RawClient.connect(far.port('db'));
     assert.equal(await plain.until((text) => text === 'welcome'), 'welcome');
     const proven = await RawClient.connect(near.port('db'));

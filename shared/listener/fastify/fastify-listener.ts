@@ -3,6 +3,7 @@ import { METHODS } from 'node:http';
 import type { Http2Session } from 'node:http2';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
+import type { Peer } from '../../http/exchange.js';
 import type { ListenerOptions } from '../http1-listener.js';
 import { mountStack, refusalOf, type Mounted } from './mount-stack.js';
 
@@ -49,8 +50,9 @@ export class FastifyListener {
     }
     const { server } = this.#application as unknown as { server: Server };
     server.maxConnections = limits.maxConnections;
-    server.on(credentials === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+    server.on(credentials === undefined ? 'connection' : 'secureConnection', (socket: Socket | TLSSocket) => {
       this.#sockets.set(socket, 0);
+      (socket as ProvenSocket)[peerKey] = 'authorized' in socket ? credentials?.peerOf(socket) : undefined;
       options.onConnection?.(1);
       socket.once('close', () => {
         this.#sockets.delete(socket);
@@ -84,7 +86,7 @@ export class FastifyListener {
   /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
   async listen(): Promise<AddressInfo> {
     const { listen, name, limits, clock, service, refuse } = this.options;
-    this.#mounted = await mountStack(this.#application, { name, limits, clock, service, refuse });
+    this.#mounted = await mountStack(this.#application, { name, limits, clock, service, refuse, peerOf: (socket) => (socket as ProvenSocket)[peerKey] });
     await this.#application.listen(listen.path === undefined ? { host: listen.host ?? '127.0.0.1', port: listen.port ?? 0 } : { path: listen.path });
     return (this.#application as unknown as { server: Server }).server.address() as AddressInfo;
   }
@@ -112,6 +114,10 @@ export class FastifyListener {
     if (exchanges !== undefined) this.#sockets.set(socket, exchanges + delta);
   }
 }
+
+/** With HTTP/2, requests have a stand-in for their socket, which passes on what is asked of it. */
+const peerKey = Symbol('peer');
+type ProvenSocket = Socket & { [peerKey]?: Peer | undefined };
 
 /** Statuses for what Node's server refuses by itself, by its code. */
 const nodeRefusals: Readonly<Record<string, string>> = {

@@ -1,12 +1,13 @@
 import httpProxy, { type FastifyHttpProxyOptions } from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock/clock.js';
 import type { LimitsConfig } from '../../config/sections.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import { emptyBody, type Body } from '../../http/body.js';
-import { Exchange } from '../../http/exchange.js';
+import { Exchange, type Peer } from '../../http/exchange.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { BodyReadable, ReadableBody } from '../../http/readable.js';
@@ -25,6 +26,8 @@ export interface MountOptions {
   readonly service: Service;
   /** Answers what never became a request. */
   readonly refuse: Service;
+  /** Whom a client's connection has proven to belong to. */
+  readonly peerOf?: ((socket: Socket) => Peer | undefined) | undefined;
   /** Where in the application the stack is mounted; the path goes upstream as the client sent it. */
   readonly prefix?: string | undefined;
 }
@@ -129,6 +132,7 @@ class MountedStack implements Requestable, Mounted {
   #open(request: FastifyRequest, reply: FastifyReply): Exchange {
     const { name, clock } = this.options;
     const exchange = new Exchange(name, plainAddress(request.socket.remoteAddress ?? ''), clock.now());
+    exchange.peer = this.options.peerOf?.(request.socket);
     exchange.httpVersion = request.raw.httpVersionMajor === 2 ? '2' : request.raw.httpVersion === '1.0' ? '1.0' : '1.1';
     exchange.inform = (status, headers) => {
       if (status === 103 && exchange.httpVersion !== '1.0' && !reply.raw.headersSent) reply.raw.writeEarlyHints(fieldsOf(headers));
