@@ -4,7 +4,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { connect, type ConnectionOptions } from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../support/certificates.js';
-import { startProxy } from '../support/mesh.js';
+import { startProxy } from '../support/mesh-pair.js';
 import { httpOrigin, tcpOrigin, type Origin } from '../support/origin.js';
 
 const orders = 'spiffe://mesh.test/ns/default/sa/orders';
