@@ -74,9 +74,9 @@ describe('streams', () => {
         abort.abort();
         return '';
       }
-      const { value } = await response.body!.getReader().read();
+      const { value } = (await response.body!.getReader().read()) as { value: Uint8Array };
       abort.abort();
-      return Buffer.from(value as Uint8Array).toString();
+      return Buffer.from(value).toString();
     };
     const version = /^id: (.+)$/m.exec(await open())![1]!;
     assert.equal(await control.metric('control_plane_snapshots_sent_total'), 1);
@@ -187,9 +187,9 @@ test('an instance is registered with the name in its certificate, and callers ge
   const seen = async (identity: boolean): Promise<unknown> => {
     const abort = new AbortController();
     const response = await fetch(`${control.url}/v1/proxies/web-${identity}/stream?kind=sidecar&service=web&identity=${identity}`, { signal: abort.signal });
-    const { value } = await response.body!.getReader().read();
+    const { value } = (await response.body!.getReader().read()) as { value: Uint8Array };
     abort.abort();
-    const { config } = JSON.parse(Buffer.from(value as Uint8Array).toString().split('\n')[2]!.slice('data: '.length)) as { config: { upstreams: { orders: { endpoints: unknown } } } };
+    const { config } = JSON.parse(Buffer.from(value).toString().split('\n')[2]!.slice('data: '.length)) as { config: { upstreams: { orders: { endpoints: unknown } } } };
     return config.upstreams.orders.endpoints;
   };
   assert.deepEqual([await seen(true), await seen(false)], [[{ address: `127.0.0.1:${port}`, identity: name }], [`127.0.0.1:${port}`]]);

@@ -58,11 +58,11 @@ function start(resources: readonly Resource[] = base) {
   });
   return {
     clock, publisher, instances, durations,
-    connect(proxy: Proxy, has?: string) {
+    connect: (proxy: Proxy, has?: string) => {
       const stream = new TestProxy();
       return { stream, proxy, disconnect: publisher.connect(proxy, stream, has), accept: (rejections?: Rejection[]) => publisher.answer(proxy.node, stream.newest.version, undefined, rejections), reject: () => publisher.answer(proxy.node, stream.newest.version, 'no such file') };
     },
-    change(...changed: Resource[]) {
+    change: (...changed: Resource[]) => {
       store.model = store.model.with(changed);
       store.version++;
       publisher.publish();
