@@ -85,9 +85,9 @@ describe('under constant load nothing fails', () => {
     await until(async () => (await back.instances()).length === 2 && (await back.status()).proxies.some(({ node, connected }) => node === 'gateway' && connected));
     await back.settled();
     assert.deepEqual(await endpoints(gateway), addresses);
-    await sidecars[0]!.process.stop();
+    await sidecars[0].process.stop();
     await back.settled();
-    assert.deepEqual(await endpoints(gateway), [`127.0.0.1:${sidecars[1]!.port}`]);
+    assert.deepEqual(await endpoints(gateway), [`127.0.0.1:${sidecars[1].port}`]);
     await load.more(100);
     assert.deepEqual(Object.keys(tally(await load.stop())), ['200']);
   });
@@ -160,10 +160,10 @@ describe('under constant load nothing fails', () => {
 
 test('an instance that dies is out of the registry, and of its callers, when its lease has ended', async (context) => {
   const { plane, gateway, sidecars } = await started(context, { resources, leaseGrace: '100ms' });
-  sidecars[0]!.process.child.kill('SIGKILL');
+  sidecars[0].process.child.kill('SIGKILL');
   await until(async () => (await plane.instances()).join() === 'orders-2');
   await plane.settled();
-  assert.deepEqual(await endpoints(gateway), [`127.0.0.1:${sidecars[1]!.port}`]);
+  assert.deepEqual(await endpoints(gateway), [`127.0.0.1:${sidecars[1].port}`]);
 });
 
 test('an instance whose application is not healthy is out of the registry at once, and back when it is', async (context) => {

@@ -6,6 +6,7 @@ import { TestAuthority } from '../support/certificates.js';
 import { ask, clientOf, load, serverOf, type Identity, type MeshProxy } from '../support/mesh-pair.js';
 import { httpOrigin, type Origin } from '../support/origin.js';
 import { RawClient } from '../support/raw-client.js';
+import { SnapshotSource } from '../support/snapshots.js';
 
 const listen = { host: '127.0.0.1', port: 0 } as const;
 const request = 'GET / HTTP/1.1\r\nHost: inventory\r\n\r\n';
@@ -31,26 +32,26 @@ async function apply({ process, config }: MeshProxy, inbound: object, count: num
 
 for (const workers of [1, 2]) {
   describe(`with ${workers === 1 ? 'one process' : 'two workers'}`, () => {
-    test('strict, permissive, off and strict again, under load: no call that is proven is lost, plaintext is served while it may be', async (context) => {
-      const far = await serverOf(context, app.port, await authority.identity('inventory'), { workers });
+    test('strict, permissive, off and strict again, by snapshots under load: no call that is proven is lost, plaintext is served while it may be', async (context) => {
+      const snapshot = (mtls?: string): object => ({ inbound: { ...(mtls !== undefined && { mtls }) }, routes: [], upstreams: {} });
+      const plane = await SnapshotSource.start(context, snapshot());
+      const far = await serverOf(context, app.port, await authority.identity('inventory'), { workers, controlPlane: { url: plane.url, node: 'inventory' } });
       const near = await clientOf(context, far.port('inbound'), await authority.identity('orders'), { workers });
       const agent = new Agent({ keepAlive: true });
       context.after(() => agent.destroy());
       const callers = load(near.port('outbound'), 4, { agent });
-      const statuses: number[] = [];
-      // A connection each: one that is idle when strict comes is closed, maybe under the next request.
+      context.after(() => callers.stop());
+      // A connection each: one that is idle when strict comes is closed, maybe under the next request. They come to every worker.
       const once = new Agent();
-      const plain = async (): Promise<void> => void statuses.push((await ask(far.port('inbound'), { agent: once })).status);
-      await plain();
-      for (const [index, mtls] of ['permissive', 'off', 'strict'].entries()) {
-        await apply(far, { mtls }, index + 1);
-        // With workers a reload brings up new ones; those of before are on their way out.
-        await plain();
+      const plain = async (): Promise<number[]> => [...new Set((await Promise.all(Array.from({ length: 2 * workers }, () => ask(far.port('inbound'), { agent: once })))).map(({ status }) => status))];
+      assert.deepEqual(await plain(), [403]);
+      for (const [mtls, status] of [['permissive', 200], ['off', 200], ['strict', 403], ['off', 200], [undefined, 403]] as const) {
+        assert.equal((await plane.send(snapshot(mtls))).accepted, true);
+        assert.deepEqual(await plain(), [status], mtls);
       }
       const { answered, lost } = await callers.stop();
       assert.deepEqual(lost, []);
       assert.ok(answered > 0);
-      assert.deepEqual(statuses, [403, 200, 200, 403]);
     });
 
     test('files that are renewed under load are used at once, and no connection is dropped', async (context) => {
@@ -58,6 +59,7 @@ for (const workers of [1, 2]) {
       const far = await serverOf(context, app.port, server, { workers });
       const near = await clientOf(context, far.port('inbound'), client, { workers });
       const callers = load(near.port('outbound'), 4);
+      context.after(() => callers.stop());
       for (let round = 1; round <= 2; round++) {
         await Promise.all([authority.identity('inventory'), authority.identity('orders')]);
         for (const proxy of [far, near]) proxy.process.reload(proxy.config);
@@ -145,5 +147,20 @@ describe('a configuration', () => {
     const found = await Promise.all(cases.map(([config, , kind]) => problemsOf(config, kind)));
     cases.forEach(([, problem], index) => assert.match(found[index]!, problem));
     assert.equal(await problemsOf({ service: 'x', identity: { cert, key, bundle }, inbound: { ...inbound, mtls: 'off', listen: { ...listen, tls: shop } } }), 'exit 0');
+  });
+
+  test('in a snapshot is held to the same: it is rejected with its path, and the one before stays', async (context) => {
+    const whole = { inbound: {}, routes: [], upstreams: {} };
+    const plane = await SnapshotSource.start(context, whole);
+    const sidecar = await serverOf(context, app.port, undefined, { controlPlane: { url: plane.url, node: 'inventory' } });
+    for (const [snapshot, problem] of [
+      [{ ...whole, inbound: { mtls: 'strict' } }, /inbound\.mtls: mutual TLS takes an identity/],
+      [{ ...whole, upstreams: { orders: { endpoints: [{ address: '127.0.0.1:1', identity: 'spiffe://mesh.test/ns/default/sa/orders' }] } } }, /upstreams\.orders\.endpoints\[0\]\.identity: mutual TLS takes an identity/],
+    ] as const) {
+      const { accepted, reason } = await plane.send(snapshot);
+      assert.equal(accepted, false);
+      assert.match(reason!, problem);
+    }
+    assert.equal((await ask(sidecar.port('inbound'))).status, 200);
   });
 });

@@ -84,6 +84,19 @@ describe('TCP between two sidecars of the mesh', () => {
     assert.deepEqual([line!['peer'], line!['receivedBytes'], line!['code']], [orders, 5, undefined]);
   });
 
+  test('goes on while certificates are renewed at both ends', async (context) => {
+    const { far, near } = await pair(context, echo, 'strict');
+    const stream = await RawClient.connect(near.port('db'));
+    await stream.send('1').until((text) => text === '1');
+    await Promise.all([authority.identity('inventory'), authority.identity('orders')]);
+    for (const { process, config } of [far, near]) process.reload(config);
+    await Promise.all([far, near].map(({ process }) => process.logged('the identity was exchanged')));
+    await stream.send('2').until((text) => text === '12');
+    const another = await RawClient.connect(near.port('db'));
+    await another.send('3').until((text) => text === '3');
+    for (const one of [stream, another]) one.close();
+  });
+
   test('is refused to plaintext, and to those without a certificate, where it is strict', async (context) => {
     const { far } = await pair(context, echo, 'strict');
     assert.equal(await exchangeRaw(far.port('db'), 'hello'), '');

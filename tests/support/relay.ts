@@ -15,10 +15,9 @@ export class Relay {
   ) {}
 
   static async start(context: TestContext, port: number): Promise<Relay> {
-    let relay: Relay | undefined;
-    const origin = await tcpOrigin((socket) => relay!.#carry(socket));
+    const origin = await tcpOrigin((socket) => relay.#carry(socket));
     context.after(() => origin.close());
-    relay = new Relay(origin.port, { port });
+    const relay: Relay = new Relay(origin.port, { port });
     return relay;
   }
 
@@ -51,6 +50,6 @@ export class Relay {
       });
     }
     near.on('data', (data) => far.write(data));
-    far.on('data', (data) => void (this.delayMs === 0 ? near.write(data) : setTimeout(() => near.destroyed || near.write(data), this.delayMs)));
+    far.on('data', (data) => (this.delayMs === 0 ? near.write(data) : setTimeout(() => near.destroyed || near.write(data), this.delayMs)));
   }
 }

@@ -50,7 +50,12 @@ export class FastifyListener {
     }
     const { server } = this.#application as unknown as { server: Server };
     server.maxConnections = limits.maxConnections;
-    server.on(credentials === undefined ? 'connection' : 'secureConnection', (socket: Socket | TLSSocket) => {
+    // Before Node's own listener reads from it.
+    server.prependListener(credentials === undefined ? 'connection' : 'secureConnection', (socket: Socket | TLSSocket) => {
+      if (credentials !== undefined && 'authorized' in socket && credentials.refuses(socket)) {
+        socket.destroy();
+        return;
+      }
       this.#sockets.set(socket, 0);
       (socket as ProvenSocket)[peerKey] = 'authorized' in socket ? credentials?.peerOf(socket) : undefined;
       options.onConnection?.(1);
