@@ -118,7 +118,7 @@ describe('https', () => {
     const control = await plane(context, { resources: [service('orders')] });
     const [authority, stranger] = [await TestAuthority.create(), await TestAuthority.create()];
     context.after(() => [authority, stranger].forEach((one) => one.remove()));
-    const [server, own] = [await authority.issue('control-plane', { ip: ['127.0.0.1'] }), await authority.issue('orders', { dns: ['orders'] })];
+    const [server, own] = [await authority.issue('control-plane', { ip: ['127.0.0.1'] }), await authority.issue('orders', { uri: ['spiffe://mesh.test/ns/default/sa/gateway'] })];
     const callers = new Set<string>();
     const front = createServer({ cert: readFileSync(server.cert), key: readFileSync(server.key), ca: readFileSync(authority.ca), requestCert: true, rejectUnauthorized: true }, (socket) => {
       callers.add(String(socket.getPeerCertificate().subject.CN));

@@ -80,9 +80,7 @@ describe('renewal and rotation under load', { timeout: 110_000 }, () => {
     const caller = mesh.sidecar('billing', { directory: billing, joinTokenFile: mesh.file(await mesh.joinToken('billing')) });
     await Promise.all([first.logged('ready'), caller.logged('ready')]);
     await first.stop();
-    const pem = join(orders, 'identity.pem');
-    const tls = { cert: pem, key: pem, clientAuth: { ca: join(orders, 'bundle.pem') }, minVersion: 'TLSv1.3' };
-    const server = mesh.sidecar('orders', { directory: orders }, { inbound: { listen: { ...listen, tls }, app: `127.0.0.1:${app.port}` }, accessLog: false });
+    const server = mesh.sidecar('orders', { directory: orders }, { inbound: { listen, app: `127.0.0.1:${app.port}` }, accessLog: false });
     const port = portIn(await server.logged('ready'), 'inbound');
     const client = new MeshClient(port, billing, 'spiffe://shop.internal/ns/default/sa/orders');
     closers.push(() => client.stop());

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { TestAuthority } from '../support/certificates.js';
 import { ask, clientOf, serverOf, startProxy, type Identity } from '../support/mesh-pair.js';
-import { httpOrigin, refusedPort, type Origin } from '../support/origin.js';
+import { httpOrigin, type Origin } from '../support/origin.js';
 
 const orders = 'spiffe://mesh.test/ns/default/sa/orders';
 const inventory = 'spiffe://mesh.test/ns/default/sa/inventory';
@@ -102,24 +102,5 @@ describe('two sidecars that prove to each other who they are', () => {
     await near.process.logged('reloaded');
     const { status, body } = await ask(near.port('outbound'));
     assert.deepEqual([status, (JSON.parse(body) as { code: string }).code], [502, 'upstream_tls_failed']);
-  });
-});
-
-describe('an identity that is not there', () => {
-  test('is waited for: nothing is sent in the clear meanwhile, and calls go as soon as it comes', async (context) => {
-    const directory = `${authority.directory}/enrolled`;
-    const far = await serverOf(context, app.port, server);
-    const near = await startProxy(context, 'sidecar', {
-      service: 'orders', identity: { directory }, outbound: { listen: { port: 0 } },
-      upstreams: { inventory: { endpoints: [{ address: `127.0.0.1:${far.port('inbound')}`, identity: inventory }] }, gone: { endpoints: [`127.0.0.1:${await refusedPort()}`] } },
-    });
-    assert.equal((await ask(near.port('outbound'))).status, 502);
-    const { mkdirSync, readFileSync, writeFileSync } = await import('node:fs');
-    mkdirSync(directory);
-    writeFileSync(`${directory}/identity.pem`, readFileSync(client.cert, 'utf8') + readFileSync(client.key, 'utf8'));
-    writeFileSync(`${directory}/bundle.pem`, readFileSync(client.bundle));
-    near.process.reload(near.config);
-    await near.process.logged('reloaded');
-    assert.equal((await ask(near.port('outbound'))).status, 200);
   });
 });
