@@ -1,12 +1,11 @@
 import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
-import { createApi } from './api/server.js';
+import { openApiServer } from './api/open-api-server.js';
 import { controlPlaneProcessSchema, crossCheck } from './config.js';
-import type { Resource } from './model/resources.js';
 import { Publisher } from './publish/publisher.js';
+import { EmbeddedStore } from './sources/embedded-store.js';
+import type { InstanceSource } from './sources/instances.js';
 import { Registry } from './sources/registry.js';
 import { persistRegistry } from './sources/registry-file.js';
-import { ResourceStore } from './sources/resource-store.js';
-import { writeEndpoint } from '../shared/config/endpoints.js';
 import { runProcess } from '../shared/process/run-process.js';
 
 await runProcess({
@@ -14,9 +13,9 @@ await runProcess({
   description: 'Tells every proxy what to do: registry, policies, snapshots.',
   schema: controlPlaneProcessSchema,
   crossCheck,
-  async start({ dataDir, resources, leaseGrace, listen, tokens }, { clock, logger, lifecycle }) {
-    const seed = resources.map((resource) => ('endpoints' in resource && resource.endpoints ? { ...resource, endpoints: resource.endpoints.map(writeEndpoint) } : resource)) as Resource[];
-    const store = await ResourceStore.open(dataDir, seed);
+  async start({ dataDir, resources, history, leaseGrace, listen, access, audit }, { clock, logger, lifecycle, version }) {
+    const store = await EmbeddedStore.open({ directory: dataDir, seed: resources, history, clock });
+    lifecycle.onClose(() => store.close());
     const registry = new Registry(clock);
     lifecycle.onClose(() => registry.close());
     if (dataDir !== undefined) lifecycle.onClose(await persistRegistry(registry, dataDir, leaseGrace, logger));
@@ -31,10 +30,21 @@ await runProcess({
     new Gauge({ name: 'control_plane_proxies_rejecting', help: 'Proxies that rejected their newest snapshot.', registers: [metrics], collect() { this.set(publisher.statuses.filter(({ rejected }) => rejected !== undefined).length); } });
     new Gauge({ name: 'control_plane_instances', help: 'Registered instances.', registers: [metrics], collect() { this.set(registry.instances.length); } });
 
-    const api = createApi({ store, registry, publisher, metrics, clock, logger, tokens, isReady: () => lifecycle.readiness().ready });
-    lifecycle.onClose(() => api.close());
+    const { api, close } = await openApiServer({ store, registry: asInstances(registry, clock), publisher, metrics, clock, logger, listen, access, audit, version, isReady: () => lifecycle.readiness().ready });
+    lifecycle.onClose(close);
     lifecycle.onClose(() => publisher.close());
-    await api.listen({ ...listen });
+    await api.listen({ host: listen.host, port: listen.port });
     logger.info({ listen: api.server.address(), version: store.version }, 'ready');
   },
 });
+
+/** The registry of this process, as what the API stands on. */
+function asInstances(registry: Registry, clock: { now(): number }): Pick<InstanceSource, 'instances' | 'register' | 'deregister'> {
+  return {
+    get instances() {
+      return registry.instances.map(({ expiresAt, ...instance }) => ({ ...instance, leaseMs: Math.max(0, Math.round(expiresAt - clock.now())) }));
+    },
+    register: async ({ service, instance, endpoint }, ttlMs) => registry.register(service, instance, endpoint, ttlMs),
+    deregister: async (service, instance) => registry.deregister(service, instance),
+  };
+}

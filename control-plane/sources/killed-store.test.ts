@@ -82,7 +82,8 @@ describe('an embedded store whose process is killed -9 while it writes', () => {
       }
     };
     try {
-      await Promise.all(Array.from({ length: lanes }, (_, lane) => run(lane)));
+      const outcomes = await Promise.allSettled(Array.from({ length: lanes }, (_, lane) => run(lane)));
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
     } finally {
       rmSync(root, { recursive: true, force: true });
     }
