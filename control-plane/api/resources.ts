@@ -99,7 +99,7 @@ function complete(body: Partial<Resource>, kind: Kind, name: string | undefined)
     ...(name === undefined && body.name === undefined ? [{ path: 'name', message: 'is missing' }] : []),
   ];
   if (problems.length > 0) throw new ConfigError(problems);
-  return { ...body, kind, name: body.name ?? name } as Resource;
+  return { kind, name: body.name ?? name, ...body } as Resource;
 }
 
 function expecting(request: FastifyRequest, kind: Kind, name: string, present: number): { expected?: readonly { kind: Kind; name: string; version: number }[] } {
