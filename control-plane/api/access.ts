@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyRequest } from 'fastify';
 import type { TLSSocket } from 'node:tls';
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from '../../shared/identity/spiffe.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
@@ -59,7 +59,7 @@ export class Access {
   }
 
   /** A hook for routes that want `need`. Rejects with 401 who is not known, and with 403 who is and may not. */
-  readonly allow = (need: Need) => async (request: FastifyRequest, _reply?: FastifyReply): Promise<void> => this.check(request, need);
+  readonly allow = (need: Need) => async (request: FastifyRequest): Promise<void> => this.check(request, need);
 
   check(request: FastifyRequest, need: Need): void {
     request.caller = this.#identify(request);

@@ -86,13 +86,14 @@ function output(schema: unknown): Json {
 
 function jsonSchema(schema: unknown, io: 'input' | 'output'): Json {
   if (!(schema instanceof z.ZodType)) return schema as Json;
-  const { $schema: _, ...document } = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as Json;
+  const document = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as Json;
+  delete document['$schema'];
   return document;
 }
 
 /** Fields beside those that are named are no parameters. */
-function withoutRest({ additionalProperties: _, ...schema }: Json): Json {
-  return schema;
+function withoutRest(schema: Json): Json {
+  return Object.fromEntries(Object.entries(schema).filter(([key]) => key !== 'additionalProperties'));
 }
 
 /** Gives every schema that has a name a place of its own, and has the others refer to it. */

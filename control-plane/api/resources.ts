@@ -103,6 +103,6 @@ function complete(body: Partial<Resource>, kind: Kind, name: string | undefined)
 }
 
 function expecting(request: FastifyRequest, kind: Kind, name: string, present: number): { expected?: readonly { kind: Kind; name: string; version: number }[] } {
-  const version = expectedVersion(request.headers as { 'if-match'?: string; 'if-none-match'?: string }, present);
+  const version = expectedVersion(request.headers, present);
   return version === undefined ? {} : { expected: [{ kind, name, version }] };
 }

@@ -14,7 +14,7 @@ export function asWritten<T extends z.ZodType>(schema: T, name: string): z.ZodTy
       const result = schema.safeParse(context.value);
       for (const issue of result.error?.issues ?? []) context.issues.push({ ...issue, input: inputAt(context.value, issue.path) } as z.core.$ZodRawIssue);
     })
-    .meta({ ...document, 'x-name': name }) as unknown as z.ZodType<z.input<T>, z.input<T>>;
+    .meta({ ...document, 'x-name': name });
 }
 
 /** What tells a value that is missing from one that is wrong. */
@@ -23,7 +23,7 @@ function inputAt(value: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 /** A resource of any kind, as its author wrote it. */
-export const writtenResource = asWritten(resourceSchema, 'Resource') as z.ZodType<Resource, Resource>;
+export const writtenResource: z.ZodType<Resource, Resource> = asWritten(resourceSchema, 'Resource');
 
 /** A resource whose address says its kind and name; where the document says them too, they must be the same. */
 export function writtenOf(kind: Kind): z.ZodType<Partial<Resource>, Partial<Resource>> {

@@ -1,13 +1,20 @@
 import { stringify } from 'yaml';
-import { restartDelayMs, units, type Addresses, type Unit } from '../lab/declaration.js';
+import { restartDelayMs, tokenHolders, units, type Addresses, type Unit } from '../lab/declaration.js';
 
 /*
  * Writes the lab's declaration down as docker-compose.yml and the configuration files of its processes. Both are
  * committed, so that they can be read and used without building anything; a test fails when they drift.
  */
 
-/** Tokens of the lab's own control plane, which no port is published of. They are no secrets. */
-export const labTokens = { admin: 'lab-only-admin-token', proxy: 'lab-only-proxy-token' };
+/** Token of one of those who talk to the lab's own control plane, which no port is published of. They are no secrets. */
+export function labToken(holder: string): string {
+  return `lab-only-token-of-${holder}`;
+}
+
+/** Where it is in a container. */
+function tokenFile(holder: string): string {
+  return `/app/config/tokens/${holder}.token`;
+}
 
 const image = 'ambassador-or-sidecar';
 const note = '# Written from scenarios/lab/declaration.ts by `npm run lab -- compose`; change it there.\n';
@@ -19,7 +26,7 @@ export function composeFiles(): Map<string, string> {
   for (const unit of units) {
     if (unit.config !== undefined) files.set(`scenarios/compose/config/${unit.id}.yaml`, note + stringify(unit.config(addressesOf(unit)), { lineWidth: 0, aliasDuplicateObjects: false }));
   }
-  files.set('scenarios/compose/config/proxy.token', `${labTokens.proxy}\n`);
+  for (const holder of tokenHolders) files.set(`scenarios/compose/config/tokens/${holder}.token`, `${labToken(holder)}\n`);
   return files;
 }
 
@@ -42,7 +49,7 @@ function addressesOf(unit: Unit): Addresses {
     public: (id, port) => `${hostOf(find(id))}:${portOf(find(id), port)}`,
     listen: (name) => ({ host: unit.ports.find((port) => port.name === name)!.private === true ? '127.0.0.1' : '0.0.0.0', port: portOf(unit, name) }),
     file: (name) => `/tmp/${name}`,
-    tokens: { ...labTokens, proxyFile: '/app/config/proxy.token' },
+    tokens: { of: labToken, file: tokenFile },
   };
 }
 
@@ -62,7 +69,7 @@ function composeDocument(): object {
     ...imageOf('node'),
     entrypoint: ['node', 'dist/scenarios/main.js'],
     command: ['run'],
-    environment: { LAB_MODE: 'compose' },
+    environment: { LAB_MODE: 'compose', CONTROL_PLANE_URL: `http://control-plane:${portOf(find('control-plane'), 'api')}`, CONTROL_PLANE_TOKEN_FILE: tokenFile('lab') },
     volumes: ['reports:/reports'],
     depends_on: Object.fromEntries([...units.map(({ id }) => id), 'report'].map((id) => [id, { condition: 'service_healthy' }])),
   };

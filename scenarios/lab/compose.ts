@@ -1,4 +1,4 @@
-import { hostOf, labTokens, portOf } from '../compose/generate.js';
+import { hostOf, labToken, portOf } from '../compose/generate.js';
 import { units } from './declaration.js';
 import { untilReady, type Lab } from './lab.js';
 
@@ -8,7 +8,7 @@ export async function connectCompose(onProgress: (ready: number, all: number, un
   const lab: Lab = {
     mode: 'compose',
     units,
-    adminToken: labTokens.admin,
+    adminToken: labToken('lab'),
     notes: [],
     url: (id, port) => `http://${hostOf(find(id))}:${portOf(find(id), port)}`,
     close: async () => {},

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 /*
  * The one declaration of the lab: every process, what it listens on and what it is told. Embedded mode starts it
  * as child processes on free ports of loopback, compose as containers; only where an address points differs.
@@ -50,7 +52,7 @@ export interface Addresses {
   /** A path for a file that the unit keeps. */
   file(name: string): string;
   /** Tokens of the control plane; undefined where it is on loopback. */
-  readonly tokens: { readonly admin: string; readonly proxyFile: string; readonly proxy: string } | undefined;
+  readonly tokens: { readonly of: (unit: string) => string; readonly file: (unit: string) => string } | undefined;
 }
 
 export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'inventory-v2', 'payments'] as const;
@@ -151,8 +153,26 @@ function meshed(id: ApplicationId): Unit[] {
 }
 
 function controlPlaneOf(at: Addresses, node: string): object {
-  return { url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`), ...(at.tokens && { tokenFile: at.tokens.proxyFile }) };
+  return { url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`), ...(at.tokens && { tokenFile: at.tokens.file(node) }) };
 }
+
+/** Each proxy has a token of its own, good for its own service alone; the lab may change everything. */
+function accessOf(tokenOf: (unit: string) => string): object {
+  const proxies = [{ id: 'gateway', whose: { gateway: true } }, ...applications.map((id) => ({ id: `${id}-sidecar`, whose: { service: serviceOf(id) } }))];
+  return {
+    tokens: [
+      { name: 'lab', role: 'write', sha256: digest(tokenOf('lab')) },
+      ...proxies.map(({ id, whose }) => ({ name: id, role: 'proxy', sha256: digest(tokenOf(id)), ...whose, node: id })),
+    ],
+  };
+}
+
+function digest(token: string): string {
+  return createHash('sha256').update(token).digest('hex');
+}
+
+/** Those that show the control plane a token. */
+export const tokenHolders: readonly string[] = ['lab', 'gateway', ...applications.map((id) => `${id}-sidecar`)];
 
 export const units: readonly Unit[] = [
   demo('issuer', 'issuer', (at) => ({ ISSUER: `http://${at.public('issuer', 'app')}` }), { role: 'issuer', needs: [] }),
@@ -166,9 +186,10 @@ export const units: readonly Unit[] = [
     needs: [],
     environment: () => ({}),
     config: (at) => ({
-      listen: at.listen('api'),
+      // The lab's network is its own; who speaks plain HTTP beyond loopback must say that it means it.
+      listen: { ...at.listen('api'), ...(at.tokens && { allowPlaintext: true }) },
       dataDir: at.file('control-plane'),
-      ...(at.tokens && { tokens: { admin: [at.tokens.admin], proxy: [at.tokens.proxy] } }),
+      ...(at.tokens && { access: accessOf(at.tokens.of) }),
       resources: [
         ...serviceResources((unit, port) => at.of(unit, port)),
         ...routes('bare'),
