@@ -22,8 +22,9 @@ export async function change(store: Store, request: FastifyRequest, reply: Fasti
   try {
     if (isDryRun) return { version: store.version, dryRun: true, changes: (await store.dryRun(full)).map(({ kind, name, before, after }) => ({ kind, name, action: actionOf({ before, after }), before, after })) };
     const versionsBefore = new Map([...(wanted.put ?? []), ...(wanted.remove ?? [])].map(({ kind, name }) => [`${kind}/${name}`, store.versionOf(kind, name) ?? 0]));
+    const present = store.version;
     const version = await store.change(full);
-    const changes = await changesOf(store, version, full);
+    const changes = version === present ? [] : await changesOf(store, version, full);
     request.changed = {
       version,
       changes: changes.map(({ kind, name, after }) => ({ kind, name, before: versionsBefore.get(`${kind}/${name}`) ?? 0, after: after === undefined ? 0 : version })),
@@ -45,8 +46,8 @@ function changedMeanwhile({ kind, resource: name, actual }: Conflict, store: Sto
 }
 
 /**
- * What a change did. A change that found nothing to do resolves with a version that somebody else made, maybe of other things: only what was asked for, by
- * the same caller, counts.
+ * What a change did. One that found nothing to do may resolve with a version that somebody else has made meanwhile: only what was asked for, by the
+ * same caller, counts.
  */
 async function changesOf(store: Store, version: number, { by, action, put = [], remove = [] }: Change): Promise<readonly ResourceChange[]> {
   const asked = new Set([...put, ...remove].map(({ kind, name }) => `${kind}/${name}`));

@@ -6,7 +6,7 @@ import { streamTo } from './stream.js';
 
 const node = z.string().regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected letters, digits, dots, hyphens and underscores').describe('The name by which the control plane knows the proxy.');
 const nodeParams = z.object({ node });
-const streamQuery = z.strictObject({ kind: z.enum(['gateway', 'sidecar']), service: z.string().max(128).optional().describe('The service that a sidecar stands beside.') });
+const streamQuery = z.strictObject({ kind: z.enum(['gateway', 'sidecar']).describe('What the proxy is.'), service: z.string().max(128).optional().describe('The service that a sidecar stands beside.') });
 const answer = z.strictObject({
   version: z.string().max(64).describe('The snapshot that this is about.'),
   accepted: z.boolean(),

@@ -1,4 +1,4 @@
-import { parseAllDocuments } from 'yaml';
+import { parseAllDocuments, type Document } from 'yaml';
 import type { z } from 'zod';
 import { ConfigError, parseConfig } from '../../shared/config/load.js';
 import type { Api } from './context.js';
@@ -26,10 +26,27 @@ export function acceptYaml(api: Api): void {
   api.addContentTypeParser(['application/yaml', 'application/x-yaml', 'text/yaml'], { parseAs: 'string' }, async (request: { routeOptions: { url?: string | undefined } }, body: string | Buffer): Promise<unknown> => {
     const documents = parseAllDocuments(body.toString(), { uniqueKeys: true, stringKeys: true });
     const values = (Array.isArray(documents) ? documents : []).map((document) => {
-      if (document.errors.length > 0) throw new ApiError(400, 'bad_request', 'The body is not valid YAML.');
-      return document.toJS({ maxAliasCount: maxAliases }) as unknown;
+      if (document.errors.length > 0) throw notYaml();
+      try {
+        return valueOf(document);
+      } catch {
+        throw notYaml();
+      }
     });
     if (request.routeOptions.url !== '/v1/apply') return values.length === 1 ? values[0] : undefined;
     return values.length === 1 && Array.isArray(values[0]) ? values[0] : values.filter((value) => value !== null);
   });
+}
+
+function notYaml(): ApiError {
+  return new ApiError(400, 'bad_request', 'The body is not valid YAML, or has too many aliases.');
+}
+
+/** Aliases of what is not there, and of too much, come out only here. */
+function valueOf(document: Document): unknown {
+  try {
+    return document.toJS({ maxAliasCount: maxAliases }) as unknown;
+  } catch {
+    throw new ApiError(400, 'bad_request', 'The body is not valid YAML.');
+  }
 }

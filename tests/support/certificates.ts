@@ -34,13 +34,13 @@ export class TestAuthority {
     return new TestAuthority(keys, root);
   }
 
-  /** Writes a certificate for DNS names and IP addresses to `NAME.crt` and `NAME.key`, replacing what is there. */
-  async issue(name: string, { dns = [], ip = [] }: { readonly dns?: readonly string[]; readonly ip?: readonly string[] }): Promise<KeyPairFiles> {
+  /** Writes a certificate for DNS names, IP addresses and URIs (SPIFFE names) to `NAME.crt` and `NAME.key`, replacing what is there. */
+  async issue(name: string, { dns = [], ip = [], uri = [] }: { readonly dns?: readonly string[]; readonly ip?: readonly string[]; readonly uri?: readonly string[] }): Promise<KeyPairFiles> {
     const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
     const certificate = await x509.X509CertificateGenerator.create({
       serialNumber: (++this.#serial).toString(16).padStart(2, '0'), subject: `CN=${name}`, issuer: this.root.subject, publicKey: keys.publicKey,
       signingKey: this.keys.privateKey, signingAlgorithm: algorithm, ...validity(),
-      extensions: [new x509.SubjectAlternativeNameExtension([...dns.map((value) => ({ type: 'dns' as const, value })), ...ip.map((value) => ({ type: 'ip' as const, value }))])],
+      extensions: [new x509.SubjectAlternativeNameExtension([...dns.map((value) => ({ type: 'dns' as const, value })), ...ip.map((value) => ({ type: 'ip' as const, value })), ...uri.map((value) => ({ type: 'url' as const, value }))])],
     });
     const files = { cert: join(this.directory, `${name}.crt`), key: join(this.directory, `${name}.key`) };
     writeFileSync(files.cert, `${certificate.toString('pem')}\n`);
