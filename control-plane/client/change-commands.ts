@@ -38,7 +38,7 @@ export function diffCommand(): Command {
         for (const { kind, name, before, after } of changes) {
           const text = (resource: Resource | undefined): string => (resource === undefined ? '' : yamlOf(resource, { sorted: true }));
           const side = (where: string, resource: Resource | undefined): string => (resource === undefined ? '/dev/null' : `${where}/${kind}/${name}`);
-          print(createTwoFilesPatch(side('live', before), side('new', after), text(before), text(after)).replace(/^=+\n/, ''));
+          print(createTwoFilesPatch(side('live', before), side('new', after), text(before), text(after), undefined, undefined, { context: 3 }).replace(/^=+\n/, ''));
         }
         if (changes.length > 0) process.exitCode = 1;
       }, diffFailure),

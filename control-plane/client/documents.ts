@@ -53,7 +53,15 @@ function resourcesIn(document: Document, lines: LineCounter, source: string): Re
   const { contents } = document;
   if (contents === null) return [];
   const nodes = isSeq(contents) ? contents.items.filter(isNode) : [contents as Node];
-  return nodes.map((node) => ({ value: node.toJS(document, { maxAliasCount: 100 }) as unknown, source, positionOf: (path) => position(lines, offsetOf(node, path)) }));
+  return nodes.map((node) => ({ value: valueOf(node, document, source), source, positionOf: (path) => position(lines, offsetOf(node, path)) }));
+}
+
+function valueOf(node: Node, document: Document, source: string): unknown {
+  try {
+    return node.toJS(document, { maxAliasCount: 100 });
+  } catch (error) {
+    throw new ControlPlaneError(`${source}: ${(error as Error).message}`);
+  }
 }
 
 function offsetOf(node: Node, path: readonly (string | number)[]): number {
@@ -82,7 +90,7 @@ function find(path: string, documents: readonly ReadDocument[]): { document: Rea
   }
   const byName = /^([A-Z][a-z]+)\/([a-z0-9-]+)\.?(.*)$/.exec(path);
   const document = byName && documents.find(({ value }) => (value as { kind?: unknown } | null)?.kind === byName[1] && (value as { name?: unknown }).name === byName[2]);
-  return document ? { document, path: keysOf(byName![3]!) } : undefined;
+  return document ? { document, path: keysOf(byName[3]!) } : undefined;
 }
 
 function keysOf(path: string): (string | number)[] {
