@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
@@ -34,6 +35,21 @@ describe('the lab in compose', () => {
       assert.equal(services[id]!.network_mode, `service:${beside!}`);
       assert.equal(services[beside!]!.environment!['HOST'], '127.0.0.1');
     }
+  });
+
+  test('gives each proxy a token of its own, which is good for its own service alone', () => {
+    const config = (id: string): { service?: string; controlPlane: { node: string; tokenFile: string } } => parse(read(`scenarios/compose/config/${id}.yaml`)) as ReturnType<typeof config>;
+    const { access } = parse(read('scenarios/compose/config/control-plane.yaml')) as { access: { tokens: { name: string; role: string; sha256: string; service?: string; gateway?: true; node?: string }[] } };
+    const known = new Map(access.tokens.map((token) => [token.sha256, token]));
+    const shown = (file: string): (typeof access.tokens)[number] => known.get(createHash('sha256').update(read(file.replace('/app/config/', 'scenarios/compose/config/')).trim()).digest('hex'))!;
+    const proxies = units.filter(({ role }) => role === 'sidecar' || role === 'gateway');
+    for (const { id, role } of proxies) {
+      const { service, controlPlane } = config(id);
+      const token = shown(controlPlane.tokenFile);
+      assert.deepEqual([token.role, token.service, token.gateway, token.node], ['proxy', service, role === 'gateway' ? true : undefined, controlPlane.node], id);
+    }
+    assert.equal(shown(services['lab']!.environment!['CONTROL_PLANE_TOKEN_FILE']!).role, 'write');
+    assert.equal(known.size, proxies.length + 1, 'each has another, and nobody else has one');
   });
 
   test('publishes ports on loopback only', () => {
