@@ -27,11 +27,7 @@ export function acceptYaml(api: Api): void {
     const documents = parseAllDocuments(body.toString(), { uniqueKeys: true, stringKeys: true });
     const values = (Array.isArray(documents) ? documents : []).map((document) => {
       if (document.errors.length > 0) throw notYaml();
-      try {
-        return valueOf(document);
-      } catch {
-        throw notYaml();
-      }
+      return valueOf(document);
     });
     if (request.routeOptions.url !== '/v1/apply') return values.length === 1 ? values[0] : undefined;
     return values.length === 1 && Array.isArray(values[0]) ? values[0] : values.filter((value) => value !== null);
@@ -47,6 +43,6 @@ function valueOf(document: Document): unknown {
   try {
     return document.toJS({ maxAliasCount: maxAliases }) as unknown;
   } catch {
-    throw new ApiError(400, 'bad_request', 'The body is not valid YAML.');
+    throw notYaml();
   }
 }
