@@ -36,13 +36,13 @@ export async function change(store: Store, request: FastifyRequest, reply: Fasti
   }
 }
 
-/** 412, with what is there now: enough to try again without asking. */
+/** 412, with what is there now, without its secrets: errors end up in logs. */
 function changedMeanwhile({ kind, resource: name, actual }: Conflict, store: Store, reply: FastifyReply): ApiError {
   if (kind === undefined) return new ApiError(412, 'changed_meanwhile', 'The resources have changed since.', { members: { current: { version: store.version } }, headers: { etag: etag(store.version) } });
   const resource = store.model.get(kind, name);
   if (resource === undefined) return new ApiError(412, 'changed_meanwhile', `There is no ${kind} of that name.`, { members: { current: { version: 0 } } });
   void reply.header('etag', etag(actual));
-  return new ApiError(412, 'changed_meanwhile', `The ${kind} is not what the request expected.`, { members: { current: { version: actual, resource } } });
+  return new ApiError(412, 'changed_meanwhile', `The ${kind} is not what the request expected.`, { members: { current: { version: actual, resource: redact(resource) } } });
 }
 
 /**
