@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { pino } from 'pino';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock/clock.js';
+import { ConfigError } from '../../shared/config/load.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 
 export const auditSchema = z.strictObject({
@@ -44,7 +45,7 @@ export class AuditLog {
   #refused = 0;
   #suppressed = 0;
 
-  /** Throws if the file cannot be written. */
+  /** Throws a `ConfigError` if the file cannot be written. */
   constructor(
     { file }: AuditConfig,
     private readonly clock: Clock,
@@ -54,8 +55,7 @@ export class AuditLog {
       this.#write = (line) => logger.info({ audit: line }, 'audit');
       return;
     }
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    const destination = pino.destination({ dest: file, append: true, sync: true, mode: 0o600 });
+    const destination = openFile(file);
     destination.on('error', (error) => logger.error({ err: error }, 'the audit log cannot be written'));
     this.#write = (line) => void destination.write(`${JSON.stringify(line)}\n`);
     this.#close = () => destination.end();
@@ -105,6 +105,15 @@ export class AuditLog {
     if (++this.#refused <= maxRefusalsASecond) return false;
     this.#suppressed++;
     return true;
+  }
+}
+
+function openFile(file: string): ReturnType<typeof pino.destination> {
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    return pino.destination({ dest: file, append: true, sync: true, mode: 0o600 });
+  } catch (error) {
+    throw new ConfigError([{ path: 'audit.file', message: `${file} cannot be written (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` }], 'control-plane');
   }
 }
 
