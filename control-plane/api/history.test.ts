@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-argument -- answers are what a test asserts of them. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { route, service, TestControlPlane } from '../../tests/support/control-plane.js';

@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access -- answers are what a test asserts of them. */
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
@@ -93,9 +94,9 @@ describe('watching', () => {
   });
 
   test('nothing is missed between a list and the watch that follows it, while others write', async () => {
-    let isWriting = true;
+    const writing = { goesOn: true };
     const writer = (async () => {
-      for (let round = 1; isWriting && round < 60_000; round++) await write('busy', round);
+      for (let round = 1; writing.goesOn && round < 60_000; round++) await write('busy', round);
     })();
     for (let round = 0; round < 5; round++) {
       const since = await version();
@@ -103,7 +104,7 @@ describe('watching', () => {
       assert.deepEqual((await watcher.versions(4)).slice(0, 4), [since + 1, since + 2, since + 3, since + 4]);
       watcher.close();
     }
-    isWriting = false;
+    writing.goesOn = false;
     await writer;
   });
 

@@ -123,6 +123,8 @@ describe('the command line of the control plane', () => {
     assert.match(broken.stderr, /broken\.yaml:\d+:\d+: /);
     assert.match((await lab(['apply', join(directory, 'nowhere.yaml')])).stderr, /nowhere\.yaml: there is no such file/);
     assert.match((await lab(['apply', '-'], { stdin: '# nothing\n' })).stderr, /There is no resource in -/);
+    const large = JSON.stringify(Array.from({ length: 90_000 }, (_, index) => ({ kind: 'Service', name: `s${index}`, endpoints: ['127.0.0.1:1'] })));
+    assert.match((await lab(['apply', file('large.json', large)])).stderr, /larger than the 4 MiB/);
     assert.equal((await lab(['get', '-o', 'json'])).stdout, before);
   });
 

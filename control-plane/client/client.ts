@@ -17,6 +17,8 @@ export interface Connection {
 const timeoutMs = 70_000;
 const connectTimeoutMs = 5_000;
 const maxAnswerBytes = 64 * 1_024 * 1_024;
+/** The control plane breaks off what is larger, before it could say why. */
+const maxBodyBytes = 4_194_304;
 
 /** The control plane refused, or could not be reached; the message is fit to be shown. */
 export class ControlPlaneError extends Error {
@@ -53,6 +55,8 @@ export class ControlPlaneClient {
 
   /** Resolves with the parsed answer, and rejects with a `ControlPlaneError` for any but 2xx and those of `accept`. */
   async call<T>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown, accept: readonly number[] = []): Promise<T> {
+    const sent = body === undefined ? undefined : JSON.stringify(body);
+    if (sent !== undefined && Buffer.byteLength(sent) > maxBodyBytes) throw new ControlPlaneError(`The resources are larger than the 4 MiB that a control plane takes at once (${Buffer.byteLength(sent)} bytes): expected several calls`);
     let status: number;
     let text: string;
     try {
@@ -61,8 +65,8 @@ export class ControlPlaneClient {
         dispatcher: this.agent,
         headersTimeout: timeoutMs,
         bodyTimeout: timeoutMs,
-        headers: { accept: 'application/json', ...(body !== undefined && { 'content-type': 'application/json' }), ...(this.token !== undefined && { authorization: `Bearer ${this.token}` }) },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
+        headers: { accept: 'application/json', ...(sent !== undefined && { 'content-type': 'application/json' }), ...(this.token !== undefined && { authorization: `Bearer ${this.token}` }) },
+        ...(sent !== undefined && { body: sent }),
       });
       status = answer.statusCode;
       text = await answer.body.text();
