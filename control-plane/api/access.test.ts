@@ -1,4 +1,3 @@
-/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-call -- answers are what a test asserts of them. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -114,7 +113,7 @@ describe('roles by token', () => {
 
   test('who it was is in history', async () => {
     await plane.ask('PUT', '/v1/services/by-ci', service('by-ci'), { token: of.write });
-    assert.equal((await plane.ask('GET', '/v1/history?limit=1', undefined, { token: of.read })).body.items[0].by, 'ci');
+    assert.equal((await plane.ask('GET', '/v1/history?limit=1', undefined, { token: of.read })).body.items[0]!.by, 'ci');
   });
 
   /** Status of the answer to a stream; the stream is left open until `close`. */
@@ -159,8 +158,8 @@ describe('roles by token', () => {
     assert.equal((await register('spiffe://x', of.orders)).status, 422);
     assert.equal((await register(spiffe('orders', 'shop'), of.orders)).status, 200);
     const { instances } = (await plane.ask('GET', '/v1/registry', undefined, { token: of.orders })).body;
-    assert.equal(instances.find(({ instance }: { instance: string }) => instance === 'with-identity').identity, spiffe('orders', 'shop'));
-    assert.ok(instances.every((one: { service: string }) => one.service === 'orders'), 'a proxy sees the instances of its own service');
+    assert.equal(instances.find(({ instance }) => instance === 'with-identity')!.identity, spiffe('orders', 'shop'));
+    assert.ok(instances.every((one) => one.service === 'orders'), 'a proxy sees the instances of its own service');
     assert.deepEqual((await plane.ask('GET', '/v1/registry', undefined, { token: of.gateway })).body.instances, []);
   });
 
@@ -235,7 +234,7 @@ describe('roles by certificate', () => {
   test('who changed something by certificate is in history by its name', async () => {
     const certificate = await issue('deployer', spiffe('deployer', 'ci'));
     await plane.ask('PUT', '/v1/services/new', service('new'), { certificate });
-    assert.equal((await plane.ask('GET', '/v1/history?limit=1', undefined, { certificate })).body.items[0].by, spiffe('deployer', 'ci'));
+    assert.equal((await plane.ask('GET', '/v1/history?limit=1', undefined, { certificate })).body.items[0]!.by, spiffe('deployer', 'ci'));
   });
 
   test('a certificate of the API that is exchanged on disk is served without a restart', async () => {

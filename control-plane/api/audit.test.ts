@@ -1,4 +1,3 @@
-/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-return -- answers are what a test asserts of them. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -74,7 +73,7 @@ describe('the audit log', () => {
     await plane.stop();
     const lines = plane.process.stderr.split('\n').filter((line) => line.includes('"msg":"audit"'));
     for (const line of lines) assert.ok(line.length < 16_384, `${line.length} characters`);
-    assert.equal(plane.audited[0].moreChanges, 2_900);
+    assert.equal(plane.audited[0]!.moreChanges, 2_900);
     const refused = plane.audited.filter(({ outcome }) => outcome === 'refused').length;
     assert.ok(refused >= 50 && refused <= 250, `${refused} refusals were written of 300`);
   });
@@ -132,7 +131,7 @@ describe('secrets', () => {
     const { status, body } = await plane.ask('PUT', '/v1/policies/keys', policy('keys', '[redacted]'));
     await plane.stop();
     assert.equal(status, 422);
-    assert.deepEqual(body.problems.map(({ path }: { path: string }) => path), ['jwt.jwksUri', 'headers.request.set.authorization', 'headers.request.set.x-api-key'].map((path) => `Policy/keys.spec.${path}`));
-    assert.match(body.problems[0].message, /\[redacted\]/);
+    assert.deepEqual(body.problems.map(({ path }) => path), ['jwt.jwksUri', 'headers.request.set.authorization', 'headers.request.set.x-api-key'].map((path) => `Policy/keys.spec.${path}`));
+    assert.match(body.problems[0]!.message, /\[redacted\]/);
   });
 });

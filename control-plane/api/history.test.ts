@@ -1,4 +1,3 @@
-/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-argument -- answers are what a test asserts of them. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { route, service, TestControlPlane } from '../../tests/support/control-plane.js';
@@ -15,16 +14,16 @@ describe('history and the way back', () => {
 
   test('says who changed what, when, newest first, in pages', async () => {
     const { body } = await plane.ask('GET', '/v1/history');
-    assert.deepEqual(body.items.map(({ version, by, action }: Record<string, unknown>) => [version, by, action]), [[3, 'anonymous', 'update'], [2, 'anonymous', 'create'], [1, 'anonymous', 'apply']]);
-    assert.deepEqual(body.items[2].changes, [{ kind: 'Service', name: 'a', action: 'created' }, { kind: 'Service', name: 'b', action: 'created' }]);
-    assert.match(body.items[0].at, /^\d{4}-\d\d-\d\dT.*Z$/);
-    assert.deepEqual((await plane.ask('GET', '/v1/history?limit=1&before=3')).body.items.map(({ version }: { version: number }) => version), [2]);
+    assert.deepEqual(body.items.map(({ version, by, action }) => [version, by, action]), [[3, 'anonymous', 'update'], [2, 'anonymous', 'create'], [1, 'anonymous', 'apply']]);
+    assert.deepEqual(body.items[2]!.changes, [{ kind: 'Service', name: 'a', action: 'created' }, { kind: 'Service', name: 'b', action: 'created' }]);
+    assert.match(body.items[0]!.at, /^\d{4}-\d\d-\d\dT.*Z$/);
+    assert.deepEqual((await plane.ask('GET', '/v1/history?limit=1&before=3')).body.items.map(({ version }) => version), [2]);
     assert.equal((await plane.ask('GET', '/v1/history?limit=0')).status, 422);
   });
 
   test('of a revision, from what to what, and all that was there', async () => {
     const { body } = await plane.ask('GET', '/v1/history/3');
-    assert.deepEqual([body.changes[0].before, body.changes[0].after, body.resources], [service('a'), service('a', '127.0.0.1:1'), undefined]);
+    assert.deepEqual([body.changes[0]!.before, body.changes[0]!.after, body.resources], [service('a'), service('a', '127.0.0.1:1'), undefined]);
     assert.deepEqual((await plane.ask('GET', '/v1/history/1?resources=true')).body.resources, [service('a'), service('b')]);
     const beyond = await plane.ask('GET', '/v1/history/99');
     assert.deepEqual([beyond.status, beyond.body.code, beyond.body.oldest], [404, 'not_in_history', 1]);
@@ -33,12 +32,12 @@ describe('history and the way back', () => {
 
   test('of one resource alone', async () => {
     const { body } = await plane.ask('GET', '/v1/services/a/history');
-    assert.deepEqual(body.items.map(({ version, changes }: { version: number; changes: object[] }) => [version, changes.length]), [[3, 1], [1, 1]]);
+    assert.deepEqual(body.items.map(({ version, changes }) => [version, changes.length]), [[3, 1], [1, 1]]);
   });
 
   test('going back makes a new version that is equal to the old one', async () => {
     const dry = await plane.ask('POST', '/v1/rollback?dryRun=true', { version: 1 });
-    assert.deepEqual(dry.body.changes.map(({ name, action }: Record<string, unknown>) => `${String(name)} ${String(action)}`).sort(), ['a updated', 'r deleted']);
+    assert.deepEqual(dry.body.changes.map(({ name, action }) => `${name} ${action}`).sort(), ['a updated', 'r deleted']);
     assert.equal((await plane.ask('GET', '/v1/services')).body.version, 3);
     assert.equal((await plane.ask('POST', '/v1/rollback', { version: 1 }, { headers: { 'if-match': '"2"' } })).status, 412);
     const { status, body } = await plane.ask('POST', '/v1/rollback', { version: 1 }, { headers: { 'if-match': '"3"' } });
@@ -56,7 +55,7 @@ describe('history and the way back', () => {
     const { body } = await plane.ask('GET', '/v1/history');
     assert.equal(body.items.length, 5);
     const { status, body: answer } = await plane.ask('POST', '/v1/rollback', { version: 1 });
-    assert.deepEqual([status, answer.code, answer.oldest], [404, 'not_in_history', body.items.at(-1).version]);
+    assert.deepEqual([status, answer.code, answer.oldest], [404, 'not_in_history', body.items.at(-1)!.version]);
     for (const wrong of [{ version: -1 }, {}, { version: '1' }, { version: 1, more: 1 }]) assert.equal((await plane.ask('POST', '/v1/rollback', wrong)).status, 422, JSON.stringify(wrong));
   });
 });

@@ -1,4 +1,3 @@
-/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access, @typescript-eslint/no-unsafe-call -- answers are what a test asserts of them. */
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
@@ -11,7 +10,7 @@ describe('resources one by one', () => {
     plane = await TestControlPlane.start();
   });
   after(() => plane.stop());
-  const problemsOf = ({ body }: Answer): string[] => (body.problems as { path: string; message: string }[]).map(({ path, message }) => `${path}: ${message}`);
+  const problemsOf = ({ body }: Answer): string[] => body.problems.map(({ path, message }) => `${path}: ${message}`);
 
   test('each kind is created, read, listed, replaced and deleted', async () => {
     await plane.ask('POST', '/v1/services', service('all-kinds'));
@@ -26,9 +25,9 @@ describe('resources one by one', () => {
       assert.deepEqual([created.status, created.headers['location'], created.headers['etag']], [201, `/v1/${collection}/each`, `"${created.body.version}"`], collection);
       assert.deepEqual((await plane.ask('GET', `/v1/${collection}/each`)).body, first, 'as it was written: no defaults filled in');
       const replaced = await plane.ask('PUT', `/v1/${collection}/each`, second);
-      assert.deepEqual([replaced.status, replaced.body.changes.map(({ action }: { action: string }) => action)], [200, ['updated']], collection);
+      assert.deepEqual([replaced.status, replaced.body.changes.map(({ action }) => action)], [200, ['updated']], collection);
       const list = await plane.ask('GET', `/v1/${collection}`);
-      assert.deepEqual(list.body.items.find(({ name }: { name: string }) => name === 'each'), second);
+      assert.deepEqual(list.body.items.find(({ name }) => name === 'each'), second);
       assert.equal((await plane.ask('DELETE', `/v1/${collection}/each`)).status, 200, collection);
       for (const method of ['GET', 'DELETE']) assert.equal((await plane.ask(method, `/v1/${collection}/each`)).status, 404, collection);
     }
@@ -96,9 +95,9 @@ describe('resources one by one', () => {
       const answer = await plane.ask(method, `${path}?dryRun=true`, body);
       assert.equal(answer.status, 200, path);
       assert.deepEqual([answer.body.version, answer.body.dryRun], [version, true]);
-      assert.deepEqual(answer.body.changes.map(({ name, action }: { name: string; action: string }) => `${name} ${action}`).sort(), actions, `${method} ${path}`);
+      assert.deepEqual(answer.body.changes.map(({ name, action }) => `${name} ${action}`).sort(), actions, `${method} ${path}`);
     }
-    const { before: was, after: is } = (await plane.ask('PUT', '/v1/services/dry?dryRun=true', service('dry'))).body.changes[0];
+    const { before: was, after: is } = (await plane.ask('PUT', '/v1/services/dry?dryRun=true', service('dry'))).body.changes[0]!;
     assert.deepEqual([was, is], [service('dry', '127.0.0.1:1'), service('dry')]);
     assert.equal((await plane.ask('POST', '/v1/services?dryRun=true', service('dry'))).status, 409);
     assert.equal((await plane.ask('DELETE', '/v1/services/dry?dryRun=true')).status, 422);
@@ -109,7 +108,7 @@ describe('resources one by one', () => {
   test('everything that is wrong is named with its path', async () => {
     const wrong = await plane.ask('PUT', '/v1/policies/wrong', { placement: 'everywhere', target: { services: [] }, spec: { rateLimit: { max: -1 }, nothing: 1 } });
     assert.equal(wrong.status, 422);
-    assert.deepEqual((wrong.body.problems as { path: string }[]).map(({ path }) => path).sort(), ['placement', 'spec.nothing', 'spec.rateLimit.max', 'target.services']);
+    assert.deepEqual(wrong.body.problems.map(({ path }) => path).sort(), ['placement', 'spec.nothing', 'spec.rateLimit.max', 'target.services']);
     assert.deepEqual(problemsOf(await plane.ask('POST', '/v1/routes', route('dangling', 'nowhere'))), ['Route/dangling.service: there is no service "nowhere"']);
     assert.match(problemsOf(await plane.ask('PUT', '/v1/services/one', service('other'))).join(), /name: .*one/);
     assert.match(problemsOf(await plane.ask('PUT', '/v1/services/one', route('one', 'x'))).join(), /kind/);
@@ -164,7 +163,7 @@ describe('resources one by one', () => {
     const twice = await alone.ask('POST', '/v1/apply', [service('c'), service('c', '127.0.0.1:1')]);
     assert.deepEqual([twice.status, twice.body.problems], [422, [{ path: '[1].name', message: 'Service/c is [0] already' }]]);
     const dry = await alone.ask('POST', '/v1/apply?prune=true&dryRun=true', [service('b')]);
-    assert.deepEqual(dry.body.changes.map(({ name, action }: { name: string; action: string }) => `${name} ${action}`).sort(), ['a deleted', 'to-a deleted']);
+    assert.deepEqual(dry.body.changes.map(({ name, action }) => `${name} ${action}`).sort(), ['a deleted', 'to-a deleted']);
     assert.equal((await alone.ask('POST', '/v1/apply?prune=true', [])).status, 422, 'not everything by mistake');
     const stale = await alone.ask('POST', '/v1/apply?prune=true', [service('b')], { headers: { 'if-match': '"77"' } });
     assert.deepEqual([stale.status, stale.body.current], [412, { version: 1 }]);

@@ -1,4 +1,3 @@
-/* eslint-disable @typescript-eslint/no-unsafe-assignment, @typescript-eslint/no-unsafe-member-access -- answers are what a test asserts of them. */
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
@@ -60,7 +59,7 @@ describe('watching', () => {
   });
   after(() => plane.stop());
   const watch = (query = '', headers: Record<string, string> = {}): Promise<TestWatcher> => TestWatcher.open(`${plane.url}/v1/watch${query}`, headers);
-  const version = async (): Promise<number> => (await plane.ask('GET', '/v1/services')).body.version as number;
+  const version = async (): Promise<number> => (await plane.ask('GET', '/v1/services')).body.version;
   const write = (name: string, port: number): Promise<unknown> => plane.ask('PUT', `/v1/services/${name}`, service(name, `127.0.0.1:${port}`));
 
   test('whoever watches is told of each revision, once and in order, and with what it changed', async () => {

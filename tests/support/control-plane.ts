@@ -1,14 +1,45 @@
-/* eslint-disable @typescript-eslint/no-explicit-any -- answers are what a test asserts of them. */
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'undici';
 import { portIn, TestProcess } from './process.js';
+
+export interface AnsweredChange {
+  readonly kind: string;
+  readonly name: string;
+  readonly action: string;
+  readonly before?: object;
+  readonly after?: object;
+}
+
+/** What the API answers with, taken together: each test asserts the part it asks for. */
+export interface AnswerBody {
+  readonly version: number;
+  readonly dryRun?: true;
+  readonly action: string;
+  readonly changes: readonly AnsweredChange[];
+  readonly items: readonly { readonly name: string; readonly version: number; readonly at: string; readonly by: string; readonly action: string; readonly changes: readonly AnsweredChange[] }[];
+  readonly resources: readonly object[];
+  readonly instances: readonly { readonly service: string; readonly instance: string; readonly identity?: string }[];
+  readonly status: number;
+  readonly code: string;
+  readonly problems: readonly { readonly path: string; readonly message: string }[];
+  readonly current: { readonly version: number; readonly resource?: object };
+  readonly oldest: number;
+}
 
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   /** Parsed, where it is JSON. */
-  readonly body: any;
+  readonly body: AnswerBody;
   readonly text: string;
+}
+
+/** A line of the audit log. */
+export interface AuditedRequest {
+  readonly by: string;
+  readonly what: string;
+  readonly outcome: string;
+  readonly moreChanges?: number;
 }
 
 export interface AskOptions {
@@ -58,7 +89,7 @@ export class TestControlPlane {
       });
       const text = await answer.body.text();
       const isJson = /json/.test(String(answer.headers['content-type']));
-      return { status: answer.statusCode, headers: answer.headers as Record<string, string>, text, body: isJson && text !== '' ? (JSON.parse(text) as unknown) : undefined };
+      return { status: answer.statusCode, headers: answer.headers as Record<string, string>, text, body: isJson && text !== '' ? (JSON.parse(text) as AnswerBody) : (undefined as unknown as AnswerBody) };
     } finally {
       this.#agents.delete(agent);
       await agent.destroy();
@@ -66,11 +97,11 @@ export class TestControlPlane {
   }
 
   /** Lines of the audit log among those of the process. */
-  get audited(): any[] {
+  get audited(): AuditedRequest[] {
     return this.process.stderr
       .split('\n')
       .filter((line) => line.includes('"msg":"audit"') && line.endsWith('}'))
-      .map((line) => (JSON.parse(line) as { audit: unknown }).audit);
+      .map((line) => (JSON.parse(line) as { audit: AuditedRequest }).audit);
   }
 
   async stop(): ReturnType<TestProcess['stop']> {
