@@ -95,13 +95,13 @@ program
   .description('starts the lab and leaves it running, to be tried by hand')
   .action(async () => {
     const progress = createProgress();
-    // Where the command line looks for a control plane, if nobody else has that port.
-    const lab = await start(progress, true, { 'control-plane/api': 7000 });
+    // Where the command line looks for a control plane, and people for a gateway, if nobody else has these ports.
+    const lab = await start(progress, true, { 'control-plane/api': 7000, 'gateway/http': 8080 });
     progress.finish();
     for (const { id, ports } of lab.units) process.stdout.write(`${id.padEnd(22)} ${ports.map(({ name }) => `${name} ${lab.url(id, name)}`).join('  ')}\n`);
     const controlPlane = lab.url('control-plane', 'api');
     const named = controlPlane === 'http://127.0.0.1:7000' ? '' : `CONTROL_PLANE_URL=${controlPlane} `;
-    process.stdout.write(`\nThe control plane is at ${controlPlane}: ${named}npm run lab -- status; or get, apply FILE, diff FILE, history, rollback\nCtrl-C stops it.\n`);
+    process.stdout.write(`\nThe shop is at ${lab.url('gateway', 'http')}.\nThe control plane is at ${controlPlane}: ${named}npm run lab -- status; or get, apply FILE, diff FILE, history, rollback\nCtrl-C stops it.\n`);
     setInterval(() => {}, 2 ** 30);
   });
 
