@@ -1,22 +1,32 @@
 import { z } from 'zod';
-import { listenSchema } from '../shared/config/sections.js';
-import { duration } from '../shared/config/units.js';
 import { caSchema, checkCa } from './ca/config.js';
+import { isObject } from '../shared/config/is-object.js';
 import type { Problem } from '../shared/config/load.js';
-import { resourceSchema } from './model/resources.js';
+import { listenSchema } from '../shared/config/sections.js';
+import { duration, size } from '../shared/config/units.js';
+import { checkServerTls } from '../shared/tls/check.js';
+import { serverTlsSchema } from '../shared/tls/config.js';
+import { accessSchema, checkAccess } from './api/access-config.js';
+import { auditSchema } from './api/audit-log.js';
+import { writtenResource } from './model/written.js';
+import { historyDefaults } from './sources/embedded-store.js';
 
 export const controlPlaneProcessSchema = z.strictObject({
-  listen: listenSchema,
+  listen: listenSchema.extend({
+    tls: serverTlsSchema.optional(),
+    allowPlaintext: z.boolean().default(false).describe('Lets it listen beyond loopback without tls: for a network that nobody else is in.'),
+  }),
   dataDir: z.string().min(1).optional().describe('Directory where resources are kept; without it they live in memory.'),
-  tokens: z
+  history: z
     .strictObject({
-      admin: z.array(z.string().min(16)).default([]).describe('Bearer tokens that may change resources.'),
-      proxy: z.array(z.string().min(16)).default([]).describe('Bearer tokens of proxies.'),
+      revisions: z.int().min(1).max(100_000).default(historyDefaults.revisions).describe('Changes that are remembered, and can be gone back to.'),
+      bytes: size.default(historyDefaults.bytes).describe('What they may take; the newest stays in any case.'),
     })
-    .optional()
-    .describe('Who may do what; without it everybody may, on loopback only.'),
+    .prefault({}),
+  access: accessSchema.optional().describe('Who may do what; without it everybody may do everything, on loopback only.'),
+  audit: auditSchema.prefault({}).describe('Where changes and refused attempts are taken down.'),
   ca: caSchema.optional().describe('The certificate authority of the mesh; without it this control plane gives no certificates.'),
-  resources: z.array(resourceSchema).default([]).describe('Resources that an empty store starts with.'),
+  resources: z.array(writtenResource).default([]).describe('Resources that an empty store starts with.'),
   leaseGrace: duration.default(10_000).describe('After a start, how long proxies keep endpoints that have not registered yet, and instances of before their place without renewing. At least a third of the longest lease; 0: not at all.'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal']).default('info'),
   drainTimeout: duration.default(5_000),
@@ -26,9 +36,6 @@ export type ControlPlaneProcessConfig = z.output<typeof controlPlaneProcessSchem
 
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { listen, tokens, ca, dataDir } = (typeof document === 'object' && document !== null ? document : {}) as { listen?: { host?: unknown }; tokens?: unknown; ca?: unknown; dataDir?: unknown };
-  const host = listen?.host ?? '127.0.0.1';
-  const isLoopback = host === 'localhost' || host === '::1' || (typeof host === 'string' && host.startsWith('127.'));
-  const access: Problem[] = isLoopback || tokens !== undefined ? [] : [{ path: 'tokens', message: `are needed to listen on ${JSON.stringify(host)}: without them only loopback is allowed` }];
-  return [...access, ...checkCa(ca, dataDir)];
+  const { listen, access, ca, dataDir } = isObject(document) ? document : {};
+  return [...checkAccess(access, listen, isObject(ca) && ca['serve'] !== undefined), ...checkServerTls(isObject(listen) ? listen['tls'] : undefined, 'listen.tls'), ...checkCa(ca, dataDir)];
 }

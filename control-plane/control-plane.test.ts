@@ -154,7 +154,7 @@ describe('resources', () => {
 
   test('a dry run checks and changes nothing', async () => {
     const plane = await startControlPlane();
-    assert.deepEqual(await plane.api('POST', '/v1/apply?dryRun=true', [service('orders')]), { status: 200, body: { version: 0 } });
+    assert.deepEqual(await plane.api('POST', '/v1/apply?dryRun=true', [service('orders')]), { status: 200, body: { version: 0, dryRun: true, changes: [{ kind: 'Service', name: 'orders', action: 'created', after: service('orders') }] } });
     assert.deepEqual((await plane.api('GET', '/v1/services')).body.items, []);
     await plane.process.stop();
   });
@@ -215,27 +215,6 @@ describe('the registry', () => {
     for (const body of [{ address: 'x', ttl: '1s' }, { address: '127.0.0.1:1', ttl: '1ms' }, { address: '127.0.0.1:1' }]) {
       assert.equal((await plane.api('PUT', '/v1/registry/orders/a', body)).status, 422);
     }
-    await plane.process.stop();
-  });
-});
-
-describe('access', () => {
-  const tokens = { admin: ['an-admin-token-of-the-test'], proxy: ['a-proxy-token-of-the-test'] };
-
-  test('without tokens it refuses to listen beyond loopback', async () => {
-    const { code, stderr } = await new TestProcess('control-plane/main.js', { listen: { host: '0.0.0.0', port: 0 } }).exited;
-    assert.equal(code, 64);
-    assert.match(stderr, /tokens: are needed to listen on "0\.0\.0\.0"/);
-  });
-
-  test('each role may do its own and no more', async () => {
-    const plane = await startControlPlane({ tokens });
-    const asks: readonly (readonly [path: string, token: string | undefined, status: number])[] = [
-      ['/v1/services', undefined, 401], ['/v1/services', 'wrong-token-of-the-test', 403], ['/v1/services', tokens.proxy[0], 403], ['/v1/services', tokens.admin[0], 200],
-      ['/v1/registry', tokens.proxy[0], 200], ['/v1/registry', undefined, 401], ['/healthz', undefined, 200],
-    ];
-    for (const [path, token, status] of asks) assert.equal((await plane.api('GET', path, undefined, token)).status, status, `${path} with ${token ?? 'no token'}`);
-    assert.doesNotMatch(plane.process.stderr, /token-of-the-test/);
     await plane.process.stop();
   });
 });

@@ -1,15 +1,14 @@
-import type { Server as TlsServer } from 'node:tls';
 import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
+import { openApiServer } from './api/open-api-server.js';
 import { openCertificates } from './ca/open.js';
-import { createApi } from './api/server.js';
+import type { WorkloadIdentity } from './ca/workloads.js';
 import { controlPlaneProcessSchema, crossCheck } from './config.js';
-import type { Resource } from './model/resources.js';
+import type { Identity } from './model/resources.js';
 import { publishMetrics } from './publish/publish-metrics.js';
 import { Publisher } from './publish/publisher.js';
+import { EmbeddedStore } from './sources/embedded-store.js';
 import { Registry } from './sources/registry.js';
 import { persistRegistry } from './sources/registry-file.js';
-import { ResourceStore } from './sources/resource-store.js';
-import { writeEndpoint } from '../shared/config/endpoints.js';
 import { runProcess } from '../shared/process/run-process.js';
 
 await runProcess({
@@ -17,9 +16,9 @@ await runProcess({
   description: 'Tells every proxy what to do: registry, policies, snapshots.',
   schema: controlPlaneProcessSchema,
   crossCheck,
-  async start({ dataDir, resources, leaseGrace, listen, tokens, ca }, { clock, logger, lifecycle }) {
-    const seed = resources.map((resource) => ('endpoints' in resource && resource.endpoints ? { ...resource, endpoints: resource.endpoints.map(writeEndpoint) } : resource)) as Resource[];
-    const store = await ResourceStore.open(dataDir, seed);
+  async start({ dataDir, resources, history, leaseGrace, listen, access, audit, ca }, { clock, logger, lifecycle, version }) {
+    const store = await EmbeddedStore.open({ directory: dataDir, seed: resources, history, clock });
+    lifecycle.onClose(() => store.close());
     const registry = new Registry(clock, { graceMs: leaseGrace });
     lifecycle.onClose(() => registry.close());
     if (dataDir !== undefined) lifecycle.onClose(await persistRegistry(registry, dataDir, leaseGrace, logger));
@@ -33,12 +32,15 @@ await runProcess({
     new Gauge({ name: 'control_plane_registry_protected', help: '1 while instances without a lease are kept, since too many of them went silent at once.', registers: [metrics], collect() { this.set(registry.isProtected ? 1 : 0); } });
     new Gauge({ name: 'control_plane_registry_gathering', help: '1 for the grace after a start, in which not everybody can have registered yet.', registers: [metrics], collect() { this.set(registry.isGathering ? 1 : 0); } });
 
-    const certificates = ca && (await openCertificates(ca, { dataDir, clock, logger, metrics, onClose: (close) => lifecycle.onClose(close) }));
-    const api = createApi({ certificates, store, registry, publisher, metrics, clock, logger, tokens, isReady: () => lifecycle.readiness().ready });
-    lifecycle.onClose(() => api.close());
+    const certificates = ca && (await openCertificates(ca, { dataDir, clock, logger, metrics, identities: () => store.model.identities.filter(isOfWorkload), onClose: (close) => lifecycle.onClose(close) }));
+    const { api, close } = await openApiServer({ store, registry, publisher, metrics, clock, logger, listen, access, audit, version, certificates, isReady: () => lifecycle.readiness().ready });
+    lifecycle.onClose(close);
     lifecycle.onClose(() => publisher.close());
-    certificates?.serving?.onChange((pair) => (api.server as unknown as TlsServer).setSecureContext(pair));
-    await api.listen({ ...listen });
+    await api.listen({ host: listen.host, port: listen.port });
     logger.info({ listen: api.server.address(), version: store.version }, 'ready');
   },
 });
+
+function isOfWorkload(identity: Identity): identity is Identity & WorkloadIdentity {
+  return identity.workload !== undefined;
+}

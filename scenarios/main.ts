@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import pc from 'picocolors';
+import { controlPlaneCommands } from '../control-plane/client/commands.js';
 import { claims } from './claims.js';
 import { composeFiles } from './compose/generate.js';
 import { joinTokensCommand } from './compose/join-tokens.js';
@@ -96,10 +97,13 @@ program
   .description('starts the lab and leaves it running, to be tried by hand')
   .action(async () => {
     const progress = createProgress();
-    const lab = await start(progress, true);
+    // Where the command line looks for a control plane, and people for a gateway, if nobody else has these ports.
+    const lab = await start(progress, true, { 'control-plane/api': 7000, 'gateway/http': 8080 });
     progress.finish();
     for (const { id, ports } of lab.units) process.stdout.write(`${id.padEnd(22)} ${ports.map(({ name }) => `${name} ${lab.url(id, name)}`).join('  ')}\n`);
-    process.stdout.write('Ctrl-C stops it.\n');
+    const controlPlane = lab.url('control-plane', 'api');
+    const named = controlPlane === 'http://127.0.0.1:7000' ? '' : `CONTROL_PLANE_URL=${controlPlane} `;
+    process.stdout.write(`\nThe shop is at ${lab.url('gateway', 'http')}.\nThe control plane is at ${controlPlane}: ${named}npm run lab -- status; or get, apply FILE, diff FILE, history, rollback\nCtrl-C stops it.\n`);
     setInterval(() => {}, 2 ** 30);
   });
 
@@ -115,8 +119,9 @@ program
 
 program.addCommand(joinTokenCommand());
 program.addCommand(joinTokensCommand(), { hidden: true });
+for (const command of controlPlaneCommands()) program.addCommand(command);
 
-async function start(progress: Progress, keepFiles: boolean): Promise<Lab> {
+async function start(progress: Progress, keepFiles: boolean, preferredPorts: Readonly<Record<string, number>> = {}): Promise<Lab> {
   let interrupted = false;
   for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]] as const) {
     process.on(signal, () => {
@@ -129,7 +134,7 @@ async function start(progress: Progress, keepFiles: boolean): Promise<Lab> {
   }
   const onProgress = (ready: number, all: number, unit: string): void => progress.step('starting the lab', ready, all, unit);
   if (isCompose) return connectCompose(onProgress);
-  const lab = await startEmbedded({ keepFiles, onProgress });
+  const lab = await startEmbedded({ keepFiles, onProgress, preferredPorts });
   if (keepFiles) process.stderr.write(`logs: ${lab.directory}\n`);
   return lab;
 }

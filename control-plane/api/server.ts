@@ -1,148 +1,75 @@
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { createHash, timingSafeEqual } from 'node:crypto';
-import type { Registry as MetricsRegistry } from 'prom-client';
-import { z } from 'zod';
-import type { Clock } from '../../shared/clock/clock.js';
-import { ConfigError, parseConfig, type Problem } from '../../shared/config/load.js';
-import { writeEndpoint } from '../../shared/config/endpoints.js';
-import { duration } from '../../shared/config/units.js';
-import { answerSchema } from '../../shared/control/snapshot.js';
-import type { Logger } from '../../shared/telemetry/logger.js';
-import { collections, resourceSchema, type Resource } from '../model/resources.js';
+import Fastify, { type FastifyInstance } from 'fastify';
+import type { ServerOptions } from 'node:https';
+import { isIP } from 'node:net';
 import type { Certificates } from '../ca/open.js';
-import type { Publisher } from '../publish/publisher.js';
-import type { InstanceSource } from '../sources/instances.js';
-import type { ResourceStore } from '../sources/resource-store.js';
-import { registrationSchema, streamQuerySchema } from './proxy-messages.js';
-import { streamTo } from './stream.js';
+import type { Access } from './access.js';
+import { applyRoutes } from './apply.js';
+import type { AuditLog } from './audit-log.js';
+import type { Api, ApiContext } from './context.js';
+import { historyRoutes } from './history.js';
+import { documentApi } from './openapi.js';
+import { operationRoutes } from './operations.js';
+import { answerError, ApiError, problem } from './problem.js';
+import { proxyRoutes } from './proxies.js';
+import { registryRoutes } from './registry.js';
+import { resourceRoutes } from './resources.js';
+import { statusRoutes } from './status.js';
+import { acceptYaml, validateWithZod } from './validation.js';
+import { watchRoutes } from './watch.js';
 
-export interface ApiOptions {
+export interface ApiOptions extends ApiContext {
+  readonly access: Access;
+  readonly audit: AuditLog;
+  /** Of this program; named in the OpenAPI document. */
+  readonly version: string;
+  /** Speaks TLS. */
+  readonly https?: ServerOptions | undefined;
+  /** The mesh's certificate authority, where this control plane has one. */
   readonly certificates?: Certificates | undefined;
-  readonly store: ResourceStore;
-  readonly registry: InstanceSource;
-  readonly publisher: Publisher;
-  readonly metrics: MetricsRegistry;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly tokens: { readonly admin: readonly string[]; readonly proxy: readonly string[] } | undefined;
-  readonly isReady: () => boolean;
+  /** Whether only names that cannot be rebound are answered: where callers need not show who they are. */
+  readonly isOpen: boolean;
 }
 
-const documentsSchema = z.array(resourceSchema).max(10_000);
-const maxTtlMs = 3_600_000;
-
-/** The HTTP API of the control plane. */
-export function createApi(options: ApiOptions): FastifyInstance {
-  const { store, registry, publisher, logger, clock } = options;
-  const api = Fastify({ bodyLimit: 4_194_304, forceCloseConnections: true, routerOptions: { maxParamLength: 128 }, ...(options.certificates?.serving && { https: options.certificates.serving.pair }) }) as FastifyInstance;
-  api.setErrorHandler((error, _request, reply) => answerError(error, reply, logger));
+/** The HTTP API of the control plane: each group of routes is in a file of its own. */
+export async function createApi({ access, audit, version, https, isOpen, certificates, ...context }: ApiOptions): Promise<FastifyInstance> {
+  const settings = { bodyLimit: 4_194_304, forceCloseConnections: true, routerOptions: { maxParamLength: 128 } };
+  const server = https === undefined ? Fastify(settings) : (Fastify({ ...settings, https }) as unknown as FastifyInstance);
+  const api = server as unknown as Api;
+  api.setErrorHandler((error, _request, reply) => answerError(error, reply, context.logger));
   api.setNotFoundHandler((_request, reply) => problem(reply, 404, 'not_found', 'There is nothing at this address.'));
+  api.decorateRequest('caller');
+  api.decorateRequest('changed');
+  api.decorateRequest('isDryRun', false);
+  api.decorateReply('problemCode');
+  api.decorateReply('problemPaths');
+  validateWithZod(api);
+  acceptYaml(api);
 
-  const mayProxy = allow(options.tokens && [...options.tokens.admin, ...options.tokens.proxy]);
-  const mayAdminister = allow(options.tokens?.admin);
-
-  if (options.certificates !== undefined) void api.register(options.certificates.routes(mayAdminister));
-
-  for (const [collection, kind] of Object.entries(collections)) {
-    api.get(`/v1/${collection}`, { onRequest: mayAdminister }, async () => ({ version: store.version, items: store.model.all.filter((resource) => resource.kind === kind) }));
-    api.get<{ Params: { name: string } }>(`/v1/${collection}/:name`, { onRequest: mayAdminister }, async (request, reply) => {
-      return store.model.get(kind, request.params.name) ?? problem(reply, 404, 'not_found', `There is no ${kind} of that name.`);
-    });
-    api.put<{ Params: { name: string } }>(`/v1/${collection}/:name`, { onRequest: mayAdminister }, async (request) => {
-      const resource = { ...(request.body as object), kind, name: request.params.name };
-      parseConfig(resource, resourceSchema);
-      return { version: await store.apply([resource as Resource]) };
-    });
-    api.delete<{ Params: { name: string } }>(`/v1/${collection}/:name`, { onRequest: mayAdminister }, async (request, reply) => {
-      if (store.model.get(kind, request.params.name) === undefined) return problem(reply, 404, 'not_found', `There is no ${kind} of that name.`);
-      return { version: await store.delete(kind, request.params.name) };
-    });
-  }
-
-  api.post<{ Querystring: { dryRun?: string } }>('/v1/apply', { onRequest: mayAdminister }, async (request) => {
-    parseConfig(request.body, documentsSchema);
-    return { version: await store.apply(request.body as Resource[], { dryRun: request.query.dryRun === 'true' }) };
+  api.addHook('onRequest', async (request, reply) => {
+    request.caller = access.initialCaller;
+    reply.problemPaths = [];
+    // A web page can make a browser send requests here under a name of its own (DNS rebinding).
+    if (isOpen && !isOwnName(request.hostname)) throw new ApiError(421, 'host_refused', 'Without access control only requests to an address or to localhost are answered.');
+    const { need } = request.routeOptions.config;
+    if (need !== undefined) access.check(request, need);
   });
+  api.addHook('onSend', async (request, reply) => audit.record(request, reply));
 
-  api.get<{ Querystring: { settled?: string; timeout?: string } }>('/v1/status', { onRequest: mayAdminister }, async (request, reply) => {
-    const { settled, timeout } = request.query;
-    if (settled === 'true') await untilSettled(publisher, clock, duration.parse(timeout ?? '5s'));
-    reply.code(settled === 'true' && !publisher.isSettled ? 504 : 200);
-    return { version: store.version, settled: publisher.isSettled, held: publisher.held, proxies: publisher.statuses };
-  });
-
-  type InstancePath = { Params: { service: string; instance: string } };
-  api.get('/v1/registry', { onRequest: mayProxy }, async () => ({
-    instances: registry.instances.map(({ endpoint, leaseMs, ...instance }) => ({ ...instance, ...(typeof endpoint === 'string' ? { address: endpoint } : endpoint), leaseMs })),
-  }));
-  api.put<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request) => {
-    const { ttl, address, zone, weight, labels, identity } = parseConfig(request.body, registrationSchema);
-    if (ttl < 100 || ttl > maxTtlMs) throw new ConfigError([{ path: 'ttl', message: 'expected 100ms to 1h' }]);
-    const { service, instance } = request.params;
-    await registry.register({ service, instance, endpoint: writeEndpoint({ address, zone, weight, labels, priority: 0, identity }) }, ttl);
-    return { ttl };
-  });
-  api.delete<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request, reply) => {
-    await registry.deregister(request.params.service, request.params.instance);
-    return reply.code(204).send();
-  });
-
-  type NodePath = { Params: { node: string } };
-  api.get<NodePath>('/v1/proxies/:node/stream', { onRequest: mayProxy }, async (request, reply) => {
-    const { kind, service, identity } = parseConfig(request.query, streamQuerySchema);
-    reply.hijack();
-    streamTo(reply.raw, { node: request.params.node, kind, service, hasIdentity: identity === 'true' }, publisher, clock);
-  });
-  api.post<NodePath>('/v1/proxies/:node/status', { onRequest: mayProxy }, async (request, reply) => {
-    const { version, accepted, reason, rejections } = parseConfig(request.body, answerSchema);
-    const { node } = request.params;
-    if (!accepted) logger.warn({ node, version, reason }, 'a proxy rejected its snapshot');
-    else if (rejections !== undefined) logger.warn({ node, version, rejections }, 'a proxy rejected parts of its snapshot');
-    if (!publisher.answer(node, version, accepted ? undefined : (reason ?? 'no reason was given'), rejections)) return problem(reply, 404, 'not_found', 'No proxy of that name is connected.');
-    return reply.code(204).send();
-  });
-
-  api.get('/healthz', async () => ({ status: 'ok' }));
-  api.get('/readyz', async (_request, reply) => reply.code(options.isReady() ? 200 : 503).send({ ready: options.isReady() }));
-  api.get('/metrics', async (_request, reply) => reply.type(options.metrics.contentType).send(await options.metrics.metrics()));
-  return api;
+  await documentApi(api, version);
+  resourceRoutes(api, context);
+  applyRoutes(api, context);
+  historyRoutes(api, context);
+  const watch = watchRoutes(api, context);
+  statusRoutes(api, context);
+  proxyRoutes(api, context);
+  registryRoutes(api, context);
+  operationRoutes(api, context);
+  if (certificates !== undefined) await server.register(certificates.routes(access.allow('write')));
+  api.addHook('preClose', async () => watch.close());
+  return server;
 }
 
-/** Compares digests, so that the time taken says nothing about the token. */
-function allow(tokens: readonly string[] | undefined): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
-  const digests = tokens?.map(digest);
-  return async (request, reply) => {
-    if (digests === undefined) return;
-    const offered = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-    const isKnown = offered !== undefined && digests.filter((known) => timingSafeEqual(known, digest(offered))).length > 0;
-    if (!isKnown) await problem(reply.header('WWW-Authenticate', 'Bearer'), offered === undefined ? 401 : 403, 'not_allowed', 'A token that allows this is required.');
-  };
-}
-
-function digest(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
-}
-
-function untilSettled(publisher: Publisher, clock: Clock, timeoutMs: number): Promise<void> {
-  if (publisher.isSettled) return Promise.resolve();
-  return new Promise((resolve) => {
-    const finish = (): void => {
-      timer.cancel();
-      unsubscribe();
-      resolve();
-    };
-    const timer = clock.after(timeoutMs, finish);
-    const unsubscribe = publisher.onProgress(() => publisher.isSettled && finish());
-  });
-}
-
-function answerError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
-  if (error instanceof ConfigError) return problem(reply, 422, 'invalid', 'The document is not valid.', error.problems);
-  const { statusCode = 500, message } = error as { statusCode?: number; message: string };
-  if (statusCode >= 500) logger.error({ err: error }, 'a request failed');
-  return problem(reply, statusCode, statusCode >= 500 ? 'internal' : 'bad_request', statusCode >= 500 ? 'The control plane failed to handle the request.' : message);
-}
-
-function problem(reply: FastifyReply, status: number, code: string, detail: string, problems?: readonly Problem[]): FastifyReply {
-  return reply.code(status).type('application/problem+json').send({ type: 'about:blank', status, code, detail, ...(problems && { problems }) });
+function isOwnName(hostname: string): boolean {
+  const name = hostname.replace(/^\[|\]$/g, '').replace(/:\d+$/, '');
+  return isIP(name) !== 0 || name === 'localhost' || /^[\w-]+$/.test(name);
 }

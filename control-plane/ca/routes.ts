@@ -21,6 +21,9 @@ export interface CertificateRoutesOptions {
   readonly onResult: (result: string) => void;
 }
 
+/** What the OpenAPI document says of a route. */
+const described = (operationId: string, summary: string): { tags: string[]; operationId: string; summary: string } => ({ tags: ['certificates'], operationId, summary });
+
 const maxBodyBytes = 65_536;
 /** Addresses whose rates are remembered; the least recently seen is forgotten first. */
 const maxClients = 10_000;
@@ -46,22 +49,22 @@ export function certificateRoutes(options: CertificateRoutesOptions): FastifyPlu
 
     const { authority, mayWrite } = options;
     const { joinTokenMaxTtl, bundleRefresh } = authority.config;
-    api.post('/v1/join-tokens', { onRequest: mayWrite, bodyLimit: maxBodyBytes, preHandler: atLeader }, async (request, reply) => {
+    api.post('/v1/join-tokens', { schema: described('joinToken', 'Makes a join token: good once, for one certificate of one service'), onRequest: mayWrite, bodyLimit: maxBodyBytes, preHandler: atLeader }, async (request, reply) => {
       const { service, namespace, ttl = Math.min(600_000, joinTokenMaxTtl) } = parseConfig(request.body, joinTokenSchema);
       if (ttl < 1_000 || ttl > joinTokenMaxTtl) throw new ConfigError([{ path: 'ttl', message: `expected 1s to ${joinTokenMaxTtl / 1_000}s (ca.joinTokenMaxTtl)` }]);
       const { token, expiresAt } = await authority.makeJoinToken({ service, namespace }, ttl);
       return reply.code(201).header('cache-control', 'no-store').send({ token, service, namespace, expiresAt: new Date(expiresAt).toISOString() });
     });
 
-    api.post('/v1/ca/rotate', { onRequest: mayWrite, bodyLimit: maxBodyBytes, preHandler: atLeader }, async (request, reply) => {
+    api.post('/v1/ca/rotate', { schema: described('rotateAuthority', 'Begins the rotation of the root'), onRequest: mayWrite, bodyLimit: maxBodyBytes, preHandler: atLeader }, async (request, reply) => {
       const { overlap = overlapOf(authority.config) } = parseConfig(request.body ?? {}, rotationSchema);
       if (overlap < 2 * bundleRefresh) throw new ConfigError([{ path: 'overlap', message: `expected at least ${(2 * bundleRefresh) / 1_000}s, twice ca.bundleRefresh` }]);
       await authority.rotate(overlap);
       return reply.code(202).send(statusOf(authority));
     });
-    api.get('/v1/ca', { onRequest: mayWrite }, async () => statusOf(authority));
+    api.get('/v1/ca', { schema: described('getAuthority', 'Says which authorities there are, and where each stands'), onRequest: mayWrite }, async () => statusOf(authority));
 
-    api.get('/v1/trust-bundle', async (request, reply) => {
+    api.get('/v1/trust-bundle', { schema: described('getTrustBundle', 'The authorities that are believed, as a SPIFFE bundle or as PEM') }, async (request, reply) => {
       const { json, pem, etags } = authority.bundle;
       const form = /pem/i.test(request.headers.accept ?? '') ? 'pem' : 'json';
       reply.headers({ etag: etags[form], vary: 'Accept', 'cache-control': 'no-cache' });
@@ -75,7 +78,7 @@ async function certificates(parent: FastifyInstance, { authority, onResult }: Ce
   await parent.register(async (api) => {
     await api.register(rateLimit, { max: authority.config.requestsPerMinute, timeWindow: 60_000, cache: maxClients });
     api.addHook('onError', async (_request, _reply, error) => onResult(error instanceof Refusal ? error.code : error.statusCode === 429 ? 'limited' : 'invalid'));
-    api.post('/v1/certificates', { bodyLimit: maxBodyBytes, preHandler: atLeader }, async (request, reply) => {
+    api.post('/v1/certificates', { schema: described('issueCertificate', 'Issues a certificate for a signing request with a proof'), bodyLimit: maxBodyBytes, preHandler: atLeader }, async (request, reply) => {
       const { csr, proof } = parseConfig(request.body, requestSchema);
       const { chain, serial, notAfter, name, lifetimeMs } = await authority.issue(csr, proof, request.ip);
       onResult('issued');

@@ -1,6 +1,6 @@
 import type { Problem } from '../../shared/config/load.js';
 import { authorizationProblems } from './check-authorization.js';
-import type { Kind, Policy, Resource, Route, Service } from './resources.js';
+import type { Identity, Kind, Policy, Resource, Route, Service } from './resources.js';
 
 /** All resources of one version. Immutable: a change makes a new model. */
 export class Model {
@@ -11,12 +11,14 @@ export class Model {
   readonly services: readonly Service[];
   readonly routes: readonly Route[];
   readonly policies: readonly Policy[];
+  readonly identities: readonly Identity[];
 
   private constructor(private readonly resources: ReadonlyMap<string, Resource>) {
     this.all = [...resources.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
     this.services = this.all.filter((resource) => resource.kind === 'Service');
     this.routes = this.all.filter((resource) => resource.kind === 'Route');
     this.policies = this.all.filter((resource) => resource.kind === 'Policy');
+    this.identities = this.all.filter((resource) => resource.kind === 'Identity');
   }
 
   static of(resources: readonly Resource[]): Model {
@@ -66,8 +68,24 @@ export class Model {
         }
       }
     }
-    return problems;
+    return [...problems, ...identityProblems(this.identities, names)];
   }
+}
+
+/** A gateway has a name, but is no service; and a token that proves two names would prove neither. */
+function identityProblems(identities: readonly Identity[], services: ReadonlySet<string>): Problem[] {
+  const problems: Problem[] = [];
+  const claimed = new Map<string, Identity>();
+  for (const identity of identities) {
+    const { name, service, workload } = identity;
+    if (service !== 'gateway' && !services.has(service)) problems.push({ path: `Identity/${name}.service`, message: `there is no service "${service}"` });
+    if (workload === undefined) continue;
+    const proof = JSON.stringify([workload.issuer, workload.subject, workload.audience]);
+    const other = claimed.get(proof);
+    if (other !== undefined) problems.push({ path: `Identity/${name}.workload`, message: `Identity/${other.name} is proven by the same issuer, subject and audience` });
+    claimed.set(proof, other ?? identity);
+  }
+  return problems;
 }
 
 /** The services that a policy sends requests to beside those that it is for, with where it says so. */

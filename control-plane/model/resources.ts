@@ -56,13 +56,37 @@ export const policySchema = z.strictObject({
     .refine((spec) => spec.sticky === undefined || spec.split !== undefined, { path: ['sticky'], message: 'is for split, which is missing' }),
 });
 
-export const resourceSchema = z.discriminatedUnion('kind', [serviceSchema, routeResourceSchema, policySchema]);
+export const identityResourceSchema = z.strictObject({
+  kind: z.literal('Identity'),
+  name,
+  service: name.describe('The service whose name its certificates carry; `gateway` for a gateway.'),
+  namespace: name.default('default').describe('Namespace in that name: `spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE`.'),
+  workload: z
+    .strictObject({
+      issuer: z.string().min(1).max(512).describe('The `iss` claim; its keys are configured with the certificate authority.'),
+      subject: z.string().min(1).max(512).describe('The `sub` claim.'),
+      audience: z.string().min(1).max(512).optional().describe('`aud` must contain it; default: the audience that is configured for the issuer.'),
+    })
+    .optional()
+    .describe('The workload token that proves it. Without it the name is proven by join tokens alone.'),
+});
+
+/** The schema of each kind. */
+export const kindSchemas = { Service: serviceSchema, Route: routeResourceSchema, Policy: policySchema, Identity: identityResourceSchema } as const;
+
+export const resourceSchema = z.discriminatedUnion('kind', [serviceSchema, routeResourceSchema, policySchema, identityResourceSchema]);
 
 export type Service = z.input<typeof serviceSchema>;
 export type Route = z.input<typeof routeResourceSchema>;
 export type Policy = z.input<typeof policySchema>;
+export type Identity = z.input<typeof identityResourceSchema>;
 export type Resource = z.input<typeof resourceSchema>;
 export type Kind = Resource['kind'];
 
 /** Name of a kind in addresses. */
-export const collections = { services: 'Service', routes: 'Route', policies: 'Policy' } as const satisfies Record<string, Kind>;
+export const collections = { services: 'Service', routes: 'Route', policies: 'Policy', identities: 'Identity' } as const satisfies Record<string, Kind>;
+
+/** The collection that resources of a kind are in. */
+export function collectionOf(kind: Kind): string {
+  return Object.entries(collections).find(([, other]) => other === kind)![0];
+}

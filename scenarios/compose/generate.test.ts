@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
@@ -27,7 +28,7 @@ describe('the lab in compose', () => {
   const { services } = parse(read('docker-compose.yml')) as { services: Record<string, ComposeService> };
 
   test('has every unit of the declaration, the lab and the report, and nothing else', () => {
-    assert.deepEqual(Object.keys(services).sort(), [...units.map(({ id }) => id), 'intercepted', 'intercepted-app', 'intercepted-rules', 'intercepted-sidecar', 'lab', 'report'].sort());
+    assert.deepEqual(Object.keys(services).sort(), [...units.map(({ id }) => id), 'intercepted', 'intercepted-app', 'intercepted-rules', 'intercepted-sidecar', 'join-tokens', 'lab', 'report'].sort());
   });
 
   test('puts each sidecar into its application’s network namespace, and the application on loopback', () => {
@@ -37,6 +38,21 @@ describe('the lab in compose', () => {
       assert.equal(services[id]!.network_mode, `service:${beside!}`);
       assert.equal(services[beside!]!.environment!['HOST'], '127.0.0.1');
     }
+  });
+
+  test('gives each proxy a token of its own, which is good for its own service alone', () => {
+    const config = (id: string): { service?: string; controlPlane: { node: string; tokenFile: string } } => parse(read(`scenarios/compose/config/${id}.yaml`)) as ReturnType<typeof config>;
+    const { access } = parse(read('scenarios/compose/config/control-plane.yaml')) as { access: { tokens: { name: string; role: string; sha256: string; service?: string; gateway?: true; node?: string }[] } };
+    const known = new Map(access.tokens.map((token) => [token.sha256, token]));
+    const shown = (file: string): (typeof access.tokens)[number] => known.get(createHash('sha256').update(read(file.replace('/app/config/', 'scenarios/compose/config/')).trim()).digest('hex'))!;
+    const proxies = units.filter(({ role }) => role === 'sidecar' || role === 'gateway');
+    for (const { id, role } of proxies) {
+      const { service, controlPlane } = config(id);
+      const token = shown(controlPlane.tokenFile);
+      assert.deepEqual([token.role, token.service, token.gateway, token.node], ['proxy', service, role === 'gateway' ? true : undefined, controlPlane.node], id);
+    }
+    assert.equal(shown(services['lab']!.environment!['CONTROL_PLANE_TOKEN_FILE']!).role, 'write');
+    assert.equal(known.size, proxies.length + 1, 'each has another, and nobody else has one');
   });
 
   test('publishes ports on loopback only', () => {

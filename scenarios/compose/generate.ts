@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { identityOf, restartDelayMs, units, type Addresses, type Unit } from '../lab/declaration.js';
+import { identityOf, restartDelayMs, tokenHolders, units, type Addresses, type Unit } from '../lab/declaration.js';
 import { redisArguments } from '../lab/outside.js';
 import { interceptedConfig, interceptedServices } from './interception.js';
 
@@ -8,8 +8,15 @@ import { interceptedConfig, interceptedServices } from './interception.js';
  * committed, so that they can be read and used without building anything; a test fails when they drift.
  */
 
-/** Tokens of the lab's own control plane, which no port is published of. They are no secrets. */
-export const labTokens = { admin: 'lab-only-admin-token', proxy: 'lab-only-proxy-token' };
+/** Token of one of those who talk to the lab's own control plane, which no port is published of. They are no secrets. */
+export function labToken(holder: string): string {
+  return `lab-only-token-of-${holder}`;
+}
+
+/** Where it is in a container. */
+function tokenFile(holder: string): string {
+  return `/app/config/tokens/${holder}.token`;
+}
 
 /** Where the lab leaves the tokens with which proxies join the mesh. */
 export const joinTokenFile = (unit: string): string => `/join-tokens/${unit}`;
@@ -29,7 +36,7 @@ export function composeFiles(): Map<string, string> {
     if (unit.config !== undefined) files.set(`scenarios/compose/config/${unit.id}.yaml`, note + stringify(unit.config(addressesOf(unit)), { lineWidth: 0, aliasDuplicateObjects: false }));
   }
   files.set('scenarios/compose/config/intercepted-sidecar.yaml', note + stringify(interceptedConfig(addressesOf(find('users-sidecar'))), { lineWidth: 0, aliasDuplicateObjects: false }));
-  files.set('scenarios/compose/config/proxy.token', `${labTokens.proxy}\n`);
+  for (const holder of tokenHolders) files.set(`scenarios/compose/config/tokens/${holder}.token`, `${labToken(holder)}\n`);
   return files;
 }
 
@@ -54,7 +61,7 @@ function addressesOf(unit: Unit): Addresses {
     discovery: (alias, port) => ({ dns: { name: alias, port: portOf(units.find((other) => other.alias === alias)!, port), family: 'ipv4', refreshMin: '1s' } }),
     file: (name) => `/tmp/${name}`,
     joinToken: joinTokenFile,
-    tokens: { ...labTokens, proxyFile: '/app/config/proxy.token' },
+    tokens: { of: labToken, file: tokenFile },
   };
 }
 
@@ -85,7 +92,7 @@ function composeDocument(): object {
     ...imageOf('node'),
     entrypoint: ['node', 'dist/scenarios/main.js'],
     command: ['run'],
-    environment: { LAB_MODE: 'compose' },
+    environment: { LAB_MODE: 'compose', CONTROL_PLANE_URL: `http://control-plane:${portOf(find('control-plane'), 'api')}`, CONTROL_PLANE_TOKEN_FILE: tokenFile('lab') },
     volumes: ['reports:/reports', `kill:${killFolder}`],
     depends_on: Object.fromEntries([...units.map(({ id }) => id), 'report'].map((id) => [id, { condition: 'service_healthy' }])),
   };

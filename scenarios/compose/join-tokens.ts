@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { duration } from '../../shared/config/units.js';
 import { units } from '../lab/declaration.js';
 import { writeJoinTokens } from '../lab/join-tokens.js';
-import { hostOf, joinTokenFile, labTokens, portOf } from './generate.js';
+import { hostOf, joinTokenFile, labToken, portOf } from './generate.js';
 
 /** `join-tokens`: what a container of the lab does for the others, again and again, since each token is good once. */
 export function joinTokensCommand(): Command {
@@ -13,7 +13,7 @@ export function joinTokensCommand(): Command {
       const controlPlane = units.find(({ id }) => id === 'control-plane')!;
       process.once('SIGTERM', () => process.exit(0));
       for (;;) {
-        await writeJoinTokens({ units, controlPlane: `http://${hostOf(controlPlane)}:${portOf(controlPlane, 'api')}`, token: labTokens.admin, fileOf: joinTokenFile }).catch((error: unknown) =>
+        await writeJoinTokens({ units, controlPlane: `http://${hostOf(controlPlane)}:${portOf(controlPlane, 'api')}`, token: labToken('lab'), fileOf: joinTokenFile }).catch((error: unknown) =>
           process.stderr.write(`${(error as Error).message}; trying again\n`),
         );
         await pause(every);

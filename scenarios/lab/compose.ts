@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hostOf, killFolder, labTokens, portOf } from '../compose/generate.js';
+import { hostOf, killFolder, labToken, portOf } from '../compose/generate.js';
 import { units } from './declaration.js';
 import { untilReady, type Lab } from './lab.js';
 
@@ -10,7 +10,7 @@ export async function connectCompose(onProgress: (ready: number, all: number, un
   const lab: Lab = {
     mode: 'compose',
     units,
-    adminToken: labTokens.admin,
+    adminToken: labToken('lab'),
     notes: [],
     url: (id, port) => `http://${hostOf(find(id))}:${portOf(find(id), port)}`,
     // Its supervisor looks for this file.

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 /*
  * The one declaration of the lab: every process, what it listens on and what it is told. Embedded mode starts it
  * as child processes on free ports of loopback, compose as containers; only where an address points differs.
@@ -60,7 +62,7 @@ export interface Addresses {
   /** Where a proxy finds the token with which it joins the mesh. */
   joinToken(unit: string): string;
   /** Tokens of the control plane; undefined where it is on loopback. */
-  readonly tokens: { readonly admin: string; readonly proxyFile: string; readonly proxy: string } | undefined;
+  readonly tokens: { readonly of: (unit: string) => string; readonly file: (unit: string) => string } | undefined;
 }
 
 export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'inventory-v2', 'payments', 'pricing-1', 'pricing-2'] as const;
@@ -194,9 +196,30 @@ function meshed(id: ApplicationId): Unit[] {
 }
 
 export function controlPlaneOf(at: Addresses, node: string): object {
-  return { url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`), // In containers the lab’s network is its own, and the intruder only calls services.
-    ...(at.tokens && { tokenFile: at.tokens.proxyFile, allowPlaintext: true }) };
+  return {
+    url: `http://${at.of('control-plane', 'api')}`, node, snapshotFile: at.file(`${node}.snapshot.json`),
+    // In containers the lab’s network is its own, and the intruder only calls services.
+    ...(at.tokens && { tokenFile: at.tokens.file(node), allowPlaintext: true }),
+  };
 }
+
+/** Each proxy has a token of its own, good for its own service alone; the lab may change everything. */
+function accessOf(tokenOf: (unit: string) => string): object {
+  const proxies = [{ id: 'gateway', whose: { gateway: true } }, ...applications.map((id) => ({ id: `${id}-sidecar`, whose: { service: serviceOf(id) } }))];
+  return {
+    tokens: [
+      { name: 'lab', role: 'write', sha256: digest(tokenOf('lab')) },
+      ...proxies.map(({ id, whose }) => ({ name: id, role: 'proxy', sha256: digest(tokenOf(id)), ...whose, node: id })),
+    ],
+  };
+}
+
+function digest(token: string): string {
+  return createHash('sha256').update(token).digest('hex');
+}
+
+/** Those that show the control plane a token. */
+export const tokenHolders: readonly string[] = ['lab', 'gateway', ...applications.map((id) => `${id}-sidecar`)];
 
 export const units: readonly Unit[] = [
   demo('issuer', 'issuer', (at) => ({ ISSUER: `http://${at.public('issuer', 'app')}` }), { role: 'issuer', needs: [] }),
@@ -211,10 +234,11 @@ export const units: readonly Unit[] = [
     needs: [],
     environment: () => ({}),
     config: (at) => ({
-      listen: at.listen('api'),
+      // The lab's network is its own; who speaks plain HTTP beyond loopback must say that it means it.
+      listen: { ...at.listen('api'), ...(at.tokens && { allowPlaintext: true }) },
       dataDir: at.file('control-plane'),
       ca: { trustDomain },
-      ...(at.tokens && { tokens: { admin: [at.tokens.admin], proxy: [at.tokens.proxy] } }),
+      ...(at.tokens && { access: accessOf(at.tokens.of) }),
       resources: [
         ...serviceResources((unit, port) => at.of(unit, port)),
         ...routes('bare'),

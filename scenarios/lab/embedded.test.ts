@@ -121,6 +121,35 @@ describe('the command line', () => {
     rmSync(logs, { recursive: true, force: true });
   });
 
+  test('up says where the control plane is, which the command line then talks to', async () => {
+    const child = spawn(process.execPath, [main, 'up'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let [output, logs] = ['', ''];
+    child.stderr.on('data', (data: Buffer) => (logs += data.toString()));
+    const address = await new Promise<string>((resolve, reject) => {
+      child.on('close', () => reject(new Error(`it ended: ${output}${logs}`)));
+      child.stdout.on('data', (data: Buffer) => {
+        output += data.toString();
+        const url = /^The control plane is at (http:\/\/127\.0\.0\.1:\d+): /m.exec(output)?.[1];
+        if (url !== undefined) resolve(url);
+      });
+    });
+    const directoryOfLab = /^logs: (.*)$/m.exec(logs)![1]!;
+    try {
+      const lab = (...args: string[]) => spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', env: { PATH: process.env['PATH'], NO_COLOR: '1', CONTROL_PLANE_URL: address } });
+      const status = lab('status', '--wait');
+      assert.equal(status.status, 0, status.stdout + status.stderr);
+      for (const proxy of ['gateway', 'orders-sidecar', 'inventory-3-sidecar']) assert.match(status.stdout, new RegExp(`^${proxy} .*up to date$`, 'm'));
+      assert.match(lab('get', 'routes').stdout, /^Route\s+login\s+POST \/login → users-bare$/m);
+      assert.match(lab('history').stdout, /configuration\s+seed/);
+    } finally {
+      child.removeAllListeners('close');
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+      while (processesWith(directoryOfLab).length > 0) await new Promise((resolve) => setImmediate(resolve));
+      rmSync(directoryOfLab, { recursive: true, force: true });
+    }
+  });
+
   test('a claim that does not exist is named', async () => {
     const { status, stderr } = spawnSync(process.execPath, [main, 'run', 'no-such-claim'], { encoding: 'utf8' });
     assert.equal(status, 1);

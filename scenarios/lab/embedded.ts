@@ -17,12 +17,14 @@ export interface EmbeddedOptions {
   readonly onProgress?: (ready: number, all: number, unit: string) => void;
   /** Keeps logs and configurations after the end, and says where they are. */
   readonly keepFiles?: boolean;
+  /** Ports that are taken where they are free, by `UNIT/PORT`. */
+  readonly preferredPorts?: Readonly<Record<string, number>>;
 }
 
 /** Starts the lab as child processes on free ports of loopback: no Docker, no root. */
-export async function startEmbedded({ onProgress, keepFiles = false }: EmbeddedOptions = {}): Promise<Lab & { readonly directory: string }> {
+export async function startEmbedded({ onProgress, keepFiles = false, preferredPorts = {} }: EmbeddedOptions = {}): Promise<Lab & { readonly directory: string }> {
   const directory = mkdtempSync(join(tmpdir(), 'shop-lab-'));
-  const ports = await freePorts(units.flatMap((unit) => unit.ports.map((port) => `${unit.id}/${port.name}`)));
+  const ports = await freePorts(units.flatMap((unit) => unit.ports.map((port) => `${unit.id}/${port.name}`)), preferredPorts);
   const installed = { python: findPython(), redis: findRedis() };
   writeDiscoveryFiles(directory, ports);
   const processes = new Map<string, ManagedProcess>();
@@ -141,17 +143,16 @@ function findPython(): string | undefined {
 }
 
 /** Asks the system for as many free ports as there are names, all at once so that none is given twice. */
-async function freePorts(names: readonly string[]): Promise<Map<string, number>> {
-  const servers = await Promise.all(
-    names.map(
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const server = createServer().once('error', reject);
-          server.listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
+async function freePorts(names: readonly string[], preferred: Readonly<Record<string, number>>): Promise<Map<string, number>> {
+  const servers = await Promise.all(names.map((name) => listenOn(preferred[name] ?? 0).catch(() => listenOn(0))));
   const ports = new Map(names.map((name, index) => [name, (servers[index]!.address() as AddressInfo).port]));
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   return ports;
+}
+
+function listenOn(port: number): Promise<ReturnType<typeof createServer>> {
+  return new Promise((resolve, reject) => {
+    const server = createServer().once('error', reject);
+    server.listen(port, '127.0.0.1', () => resolve(server));
+  });
 }

@@ -105,6 +105,11 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     letYoungGenerationGrow();
   } catch (error) {
     await lifecycle.close();
+    // What only starting can find out of what is configured: a file of data that is damaged, say.
+    if (error instanceof ConfigError) {
+      process.stderr.write(`${error.message}\n`);
+      process.exit(exitCodes.usage);
+    }
     const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
     if (code === undefined || (syscall !== 'listen' && syscall !== 'bind')) logger.fatal({ err: error }, 'could not start');
     else logger.fatal({ code }, `could not listen on ${port === undefined || port < 0 ? address : `${address}:${port}`}: ${listenFailures[code] ?? code}`);

@@ -1,0 +1,107 @@
+import type { FastifyRequest } from 'fastify';
+import type { TLSSocket } from 'node:tls';
+import { formatSpiffeId, parseSpiffeId, type SpiffeId } from '../../shared/identity/spiffe.js';
+import type { Logger } from '../../shared/telemetry/logger.js';
+import type { PemStore } from '../../shared/tls/pem-store.js';
+import type { Model } from '../model/model.js';
+import type { AccessConfig, Role } from './access-config.js';
+import { ApiError } from './problem.js';
+import { TokenTable } from './token-table.js';
+
+/** Who sent a request. */
+export interface Caller {
+  /** Of its token, or its SPIFFE name. */
+  readonly name: string;
+  readonly role: Role;
+  /** Role proxy: the service whose sidecar it is. */
+  readonly service?: string | undefined;
+  /** Role proxy: whether it is a gateway. */
+  readonly isGateway?: boolean;
+  /** Role proxy: the only proxy that it is. */
+  readonly node?: string | undefined;
+  /** What its certificate says. */
+  readonly identity?: string | undefined;
+}
+
+/** What a route asks for: `any` is each of the roles. */
+export type Need = Role | 'any';
+
+const allowed: Readonly<Record<Need, readonly Role[]>> = { read: ['read', 'write'], write: ['write'], proxy: ['proxy', 'write'], any: ['read', 'write', 'proxy'] };
+/** Whoever asks where nobody is asked who they are: on loopback. */
+const anonymous: Caller = { name: 'anonymous', role: 'write' };
+const unknown: Caller = { name: 'unknown', role: 'read' };
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who sent it; `unknown` until somebody has asked. */
+    caller: Caller;
+  }
+}
+
+/** Knows callers by their token or certificate, and what each may do. */
+export class Access {
+  readonly #tokens: TokenTable;
+  readonly #identities: ReadonlyMap<string, Role>;
+
+  constructor(
+    /** Undefined: everybody may do everything. */
+    private readonly config: AccessConfig | undefined,
+    private readonly model: () => Model,
+    files: PemStore,
+    logger: Logger,
+  ) {
+    this.#tokens = new TokenTable(config?.tokens ?? [], files, logger);
+    this.#identities = new Map(config?.identities.map(({ identity, role }) => [identity, role]));
+  }
+
+  get initialCaller(): Caller {
+    return this.config === undefined ? anonymous : unknown;
+  }
+
+  /** A hook for routes that want `need`. Rejects with 401 who is not known, and with 403 who is and may not. */
+  readonly allow = (need: Need) => async (request: FastifyRequest): Promise<void> => this.check(request, need);
+
+  check(request: FastifyRequest, need: Need): void {
+    request.caller = this.#identify(request);
+    if (!allowed[need].includes(request.caller.role)) throw forbidden(`This takes the role ${allowed[need].join(' or ')}; ${request.caller.name} has ${request.caller.role}.`);
+  }
+
+  #identify(request: FastifyRequest): Caller {
+    if (this.config === undefined) return anonymous;
+    const { authorization } = request.headers;
+    if (authorization === undefined) return this.#byCertificate(request) ?? refuse('A token or a certificate is required.');
+    const token = /^bearer +([^\s]{1,4096})$/i.exec(authorization)?.[1];
+    return (token === undefined ? undefined : this.#tokens.find(token)) ?? refuse('The token is not known here.', 'Bearer error="invalid_token"');
+  }
+
+  #byCertificate(request: FastifyRequest): Caller | undefined {
+    const socket = request.raw.socket as Partial<TLSSocket>;
+    if (socket.encrypted !== true || socket.getPeerX509Certificate?.() === undefined) return undefined;
+    const id = socket.authorized === true ? spiffeIdOf(socket as TLSSocket) : undefined;
+    if (id === undefined) return refuse('The certificate is not one that is believed here, or has no SPIFFE name.');
+    const identity = formatSpiffeId(id);
+    const role = this.#identities.get(identity) ?? 'proxy';
+    return { name: identity, identity, role, ...(role === 'proxy' && this.#ownService(id)) };
+  }
+
+  /** Services have no namespaces: one of another namespace is that service only where a resource says so. */
+  #ownService({ namespace, service }: SpiffeId): Pick<Caller, 'service' | 'isGateway'> {
+    const isBound = namespace === 'default' || this.model().identities.some((identity) => identity.service === service && identity.namespace === namespace);
+    if (!isBound) throw forbidden(`No Identity says that ${service} runs in namespace ${namespace}.`);
+    return service === 'gateway' ? { isGateway: true } : { service };
+  }
+}
+
+export function forbidden(detail: string): ApiError {
+  return new ApiError(403, 'forbidden', detail, { headers: { 'www-authenticate': 'Bearer error="insufficient_scope"' } });
+}
+
+function refuse(detail: string, challenge = 'Bearer'): never {
+  throw new ApiError(401, 'unauthenticated', detail, { headers: { 'www-authenticate': challenge } });
+}
+
+/** A certificate of a workload has one URI (X509-SVID, section 2). */
+function spiffeIdOf(socket: TLSSocket): SpiffeId | undefined {
+  const uris = (socket.getPeerX509Certificate()?.subjectAltName ?? '').split(', ').filter((name) => name.startsWith('URI:'));
+  return uris.length === 1 ? parseSpiffeId(uris[0]!.slice(4)) : undefined;
+}

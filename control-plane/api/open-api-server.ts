@@ -1,0 +1,45 @@
+import type { FastifyInstance } from 'fastify';
+import { randomBytes } from 'node:crypto';
+import type { Server as TlsServer } from 'node:tls';
+import type { ServerTlsConfig } from '../../shared/tls/config.js';
+import { PemStore } from '../../shared/tls/pem-store.js';
+import { ServerCredentials } from '../../shared/tls/server-credentials.js';
+import type { Certificates } from '../ca/open.js';
+import type { AccessConfig } from './access-config.js';
+import { Access } from './access.js';
+import { AuditLog, type AuditConfig } from './audit-log.js';
+import type { ApiContext } from './context.js';
+import { createApi } from './server.js';
+
+export interface ApiServerOptions extends ApiContext {
+  readonly listen: { readonly host: string; readonly port: number; readonly tls?: ServerTlsConfig | undefined };
+  readonly access: AccessConfig | undefined;
+  readonly audit: AuditConfig;
+  readonly version: string;
+  readonly certificates?: Certificates | undefined;
+}
+
+/** The API with all that stands around it: certificates and token files that are read again when they change, and the audit log. Does not listen yet. */
+export async function openApiServer({ listen, access: accessConfig, audit: auditConfig, version, certificates, ...context }: ApiServerOptions): Promise<{ api: FastifyInstance; close: () => Promise<void> }> {
+  const { logger, clock, store } = context;
+  const files = new PemStore(clock);
+  const credentials =
+    listen.tls &&
+    new ServerCredentials(listen.tls, files, randomBytes(32), (error) =>
+      error === undefined ? logger.info('the certificates of the API were exchanged') : logger.error({ err: error }, 'the new certificates of the API cannot be used; the old ones stay'),
+    );
+  const access = new Access(accessConfig, () => store.model, files, logger);
+  const audit = new AuditLog(auditConfig, clock, logger);
+  if (accessConfig === undefined) logger.warn('there is no access control: everybody on this machine may do everything');
+  const api = await createApi({ ...context, access, audit, version, certificates, https: credentials?.options ?? certificates?.serving?.pair, isOpen: accessConfig === undefined });
+  if (credentials !== undefined) credentials.serve(api.server as unknown as TlsServer);
+  else certificates?.serving?.onChange((pair) => (api.server as unknown as TlsServer).setSecureContext(pair));
+  return {
+    api,
+    async close() {
+      await api.close();
+      files.close();
+      audit.close();
+    },
+  };
+}
