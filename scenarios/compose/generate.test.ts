@@ -27,7 +27,7 @@ describe('the lab in compose', () => {
   const { services } = parse(read('docker-compose.yml')) as { services: Record<string, ComposeService> };
 
   test('has every unit of the declaration, the lab and the report, and nothing else', () => {
-    assert.deepEqual(Object.keys(services).sort(), [...units.map(({ id }) => id), 'intercepted', 'intercepted-app', 'intercepted-rules', 'intercepted-sidecar', 'lab', 'report'].sort());
+    assert.deepEqual(Object.keys(services).sort(), [...units.map(({ id }) => id), 'intercepted', 'intercepted-app', 'intercepted-rules', 'intercepted-sidecar', 'join-tokens', 'lab', 'report'].sort());
   });
 
   test('puts each sidecar into its application’s network namespace, and the application on loopback', () => {
