@@ -32,19 +32,22 @@ export interface Change {
    * one has not.
    */
   readonly expected?: readonly { readonly kind: Kind; readonly name: string; readonly version: number }[] | undefined;
+  /** The version that the whole must still have. Rejects with a `Conflict` that names no resource when it has another. */
+  readonly expectedVersion?: number | undefined;
 }
 
 /** Somebody else was faster. */
 export class Conflict extends Error {
   override readonly name = 'Conflict';
   constructor(
-    readonly kind: Kind,
+    /** Undefined: not one resource, but the whole. */
+    readonly kind: Kind | undefined,
     readonly resource: string,
     readonly expected: number,
     /** 0: there is none. */
     readonly actual: number,
   ) {
-    super(`${kind}/${resource} has version ${actual}, and not ${expected}`);
+    super(`${kind === undefined ? 'the whole' : `${kind}/${resource}`} has version ${actual}, and not ${expected}`);
   }
 }
 
