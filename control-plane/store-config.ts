@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { isObject } from '../shared/config/is-object.js';
+import type { Problem } from '../shared/config/load.js';
 import { duration } from '../shared/config/units.js';
 
 const embeddedSchema = z.strictObject({
@@ -46,3 +48,8 @@ const etcdSchema = z
 export const storeSchema = z.discriminatedUnion('kind', [embeddedSchema, etcdSchema]);
 export type StoreConfig = z.output<typeof storeSchema>;
 export type EtcdStoreConfig = z.output<typeof etcdSchema>;
+
+/** Whether the embedded store is named twice. Takes any document, also a wrong one. With etcd, `dataDir` is for what a control plane keeps for itself. */
+export function checkStore(store: unknown, dataDir: unknown): Problem[] {
+  return isObject(store) && store['kind'] === 'embedded' && dataDir !== undefined ? [{ path: 'store', message: 'expected store or dataDir, not both' }] : [];
+}

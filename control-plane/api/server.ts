@@ -9,13 +9,14 @@ import { address, duration } from '../../shared/config/units.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import { collections, resourceSchema, type Resource } from '../model/resources.js';
 import type { Publisher } from '../publish/publisher.js';
-import type { Registry } from '../sources/registry.js';
-import type { ResourceStore } from '../sources/resource-store.js';
+import type { InstanceSource } from '../sources/instances.js';
+import type { Store } from '../sources/store.js';
+import { StoreUnavailable } from '../sources/store-unavailable.js';
 import { streamTo } from './stream.js';
 
 export interface ApiOptions {
-  readonly store: ResourceStore;
-  readonly registry: Registry;
+  readonly store: Store;
+  readonly registry: InstanceSource;
   readonly publisher: Publisher;
   readonly metrics: MetricsRegistry;
   readonly clock: Clock;
@@ -48,17 +49,20 @@ export function createApi(options: ApiOptions): FastifyInstance {
     api.put<{ Params: { name: string } }>(`/v1/${collection}/:name`, { onRequest: mayAdminister }, async (request) => {
       const resource = { ...(request.body as object), kind, name: request.params.name };
       parseConfig(resource, resourceSchema);
-      return { version: await store.apply([resource as Resource]) };
+      return { version: await store.change({ put: [resource as Resource], by: 'api', action: 'apply' }) };
     });
     api.delete<{ Params: { name: string } }>(`/v1/${collection}/:name`, { onRequest: mayAdminister }, async (request, reply) => {
       if (store.model.get(kind, request.params.name) === undefined) return problem(reply, 404, 'not_found', `There is no ${kind} of that name.`);
-      return { version: await store.delete(kind, request.params.name) };
+      return { version: await store.change({ remove: [{ kind, name: request.params.name }], by: 'api', action: 'delete' }) };
     });
   }
 
   api.post<{ Querystring: { dryRun?: string } }>('/v1/apply', { onRequest: mayAdminister }, async (request) => {
     parseConfig(request.body, documentsSchema);
-    return { version: await store.apply(request.body as Resource[], { dryRun: request.query.dryRun === 'true' }) };
+    const change = { put: request.body as Resource[], by: 'api', action: 'apply' };
+    if (request.query.dryRun !== 'true') return { version: await store.change(change) };
+    await store.dryRun(change);
+    return { version: store.version };
   });
 
   api.get<{ Querystring: { settled?: string; timeout?: string } }>('/v1/status', { onRequest: mayAdminister }, async (request, reply) => {
@@ -70,16 +74,17 @@ export function createApi(options: ApiOptions): FastifyInstance {
 
   type InstancePath = { Params: { service: string; instance: string } };
   api.get('/v1/registry', { onRequest: mayProxy }, async () => ({
-    instances: registry.instances.map(({ expiresAt, endpoint, ...instance }) => ({ ...instance, ...(typeof endpoint === 'string' ? { address: endpoint } : endpoint), leaseMs: Math.max(0, Math.round(expiresAt - clock.now())) })),
+    instances: registry.instances.map(({ endpoint, leaseMs, ...instance }) => ({ ...instance, ...(typeof endpoint === 'string' ? { address: endpoint } : endpoint), leaseMs })),
   }));
   api.put<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request) => {
     const { ttl, address, zone, weight, labels } = parseConfig(request.body, registrationSchema);
     if (ttl < 100 || ttl > maxTtlMs) throw new ConfigError([{ path: 'ttl', message: 'expected 100ms to 1h' }]);
-    registry.register(request.params.service, request.params.instance, writeEndpoint({ address, zone, weight, labels, priority: 0 }), ttl);
+    const { service, instance } = request.params;
+    await registry.register({ service, instance, endpoint: writeEndpoint({ address, zone, weight, labels, priority: 0 }) }, ttl);
     return { ttl };
   });
   api.delete<InstancePath>('/v1/registry/:service/:instance', { onRequest: mayProxy }, async (request, reply) => {
-    registry.deregister(request.params.service, request.params.instance);
+    await registry.deregister(request.params.service, request.params.instance);
     return reply.code(204).send();
   });
 
@@ -133,6 +138,7 @@ function untilSettled(publisher: Publisher, clock: Clock, timeoutMs: number): Pr
 
 function answerError(error: unknown, reply: FastifyReply, logger: Logger): FastifyReply {
   if (error instanceof ConfigError) return problem(reply, 422, 'invalid', 'The document is not valid.', error.problems);
+  if (error instanceof StoreUnavailable) return problem(reply.header('retry-after', '1'), 503, error.code, error.message);
   const { statusCode = 500, message } = error as { statusCode?: number; message: string };
   if (statusCode >= 500) logger.error({ err: error }, 'a request failed');
   return problem(reply, statusCode, statusCode >= 500 ? 'internal' : 'bad_request', statusCode >= 500 ? 'The control plane failed to handle the request.' : message);

@@ -155,11 +155,14 @@ function endConnection({ etcd, keepAlives, watches }: Connection): void {
   etcd.close();
 }
 
+/** Of gRPC: cancelled, unknown, deadline exceeded, aborted, internal, unavailable. What streams end with is not translated by the library. */
+const outageCodes: ReadonlySet<unknown> = new Set([1, 2, 4, 10, 13, 14]);
+
 /** Whether etcd, and not the request, is what is wrong: it is away, has no leader, or does not answer. */
 function isOutage(error: unknown): boolean {
   if (error instanceof StoreUnavailable) return false;
   const { constructor, message, code } = error as Error & { code?: unknown };
-  return typeof code === 'string' || /^GRPC(Unavailable|DeadlineExceeded|Cancelled|Internal|Unknown|Aborted|Generic)Error$|^ClientClosedError$/.test(constructor.name) || /no leader|leader changed|timed out/.test(message);
+  return typeof code === 'string' || outageCodes.has(code) || /^GRPC(Unavailable|DeadlineExceeded|Cancelled|Internal|Unknown|Aborted|Generic)Error$|^ClientClosedError$/.test(constructor.name) || /no leader|leader changed|timed out/.test(message);
 }
 
 /** Whether etcd has no space left, or does not let us in. */

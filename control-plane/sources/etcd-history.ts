@@ -1,3 +1,4 @@
+import { SortOrder, SortTarget } from 'etcd3';
 import type { EtcdClient } from './etcd-client.js';
 import { readParts, type Parts } from './etcd-commit.js';
 import type { StoreKeys } from './etcd-keys.js';
@@ -12,7 +13,7 @@ export async function readHistory(client: EtcdClient, keys: StoreKeys, { from, t
   const revisions: Revision[] = [];
   let end = to + 1;
   while (revisions.length < limit && end > from) {
-    const { kvs } = await client.range({ key: Buffer.from(keys.revision(from)), range_end: Buffer.from(keys.revision(end)), limit: Math.min(pageSize, limit - revisions.length), sort_order: 2, sort_target: 0 });
+    const { kvs } = await client.range({ key: Buffer.from(keys.revision(from)), range_end: Buffer.from(keys.revision(end)), limit: Math.min(pageSize, limit - revisions.length), sort_order: SortOrder.Descend, sort_target: SortTarget.Key });
     if (kvs.length === 0) break;
     for (const { value } of kvs) {
       const entry = JSON.parse(value.toString()) as Entry;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { systemClock } from '../../shared/clock/clock.js';
 import { ConfigError } from '../../shared/config/load.js';
 import type { Resource } from '../model/resources.js';
 import { Conflict, type Change, type Store } from './store.js';
@@ -45,7 +46,7 @@ export function storeConformance(name: string, openStore: () => Promise<Store>):
 
     fact('a change that changes nothing makes no version', async (store) => {
       const version = await store.change(put({ kind: 'Route', name: 'all', service: 'orders', match: { path: '/', method: 'GET' } }, service('orders')));
-      assert.equal(await store.change(put({ match: { method: 'GET', path: '/' }, service: 'orders', name: 'all', kind: 'Route' } as Resource)), version);
+      assert.equal(await store.change(put({ match: { method: 'GET', path: '/' }, service: 'orders', name: 'all', kind: 'Route' })), version);
       assert.equal(await store.change(remove('Policy', 'nothing')), version);
       assert.deepEqual([store.version, (await store.history(10)).length], [version, 1]);
     });
@@ -101,7 +102,7 @@ export function storeConformance(name: string, openStore: () => Promise<Store>):
     });
 
     fact('history says what was changed, by whom and when, newest first', async (store) => {
-      const before = Date.now() - 1_000;
+      const before = systemClock.wallNow() - 1_000;
       await store.change({ put: [service('orders')], by: 'alice', action: 'apply' });
       await store.change({ put: [service('orders', '127.0.0.1:1')], by: 'bob', action: 'apply' });
       await store.change({ remove: [{ kind: 'Service', name: 'orders' }], by: 'carol', action: 'delete' });
