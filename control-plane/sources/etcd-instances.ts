@@ -33,7 +33,8 @@ import { StoreUnavailable } from './store-unavailable.js';
  * itself gives every lease its whole length again when it is back. One that comes back with less than it had (emptied, or restored from a
  * backup) gets the records of before again, as instances in their grace.
  *
- * That a control plane has left is seen by a lease of its own, as short as etcd allows.
+ * That a control plane has left is seen by a lease of its own, as short as etcd allows. Instances with leases so short that theirs may end before
+ * that wait for it: what the end of a lease means is decided when a control plane that died with it would have been missed.
  */
 
 export interface EtcdInstancesOptions {
@@ -51,6 +52,10 @@ export interface EtcdInstancesOptions {
 const presenceTtlMs = 2_000;
 /** What a lease may take to end, beyond its length: etcd looks every half second. And one round of renewals (ms). */
 const slackMs = 1_500;
+/** What etcd takes at most to see that a lease has ended (ms). */
+const noticeMs = 500;
+/** Sidecars renew this often in a lease: what is left of one when a control plane dies. */
+const renewals = 3;
 /** How often what is due is looked at again (ms). */
 const beatMs = 250;
 const maxInstances = 50_000;
@@ -138,7 +143,7 @@ export class EtcdInstances implements InstanceSource {
     // Here at once; the others' watches bring it.
     const revision = Number(header.revision);
     const present = this.#view.get(key);
-    if (present === undefined || present.revision <= revision) this.#put(key, { ...instance, ttlMs, revision, lease, renewedAt: sentAt, graceUntil: undefined });
+    if (present === undefined || present.revision <= revision) this.#put(key, { ...instance, ttlMs, revision, lease, renewedAt: sentAt, graceUntil: undefined, suspectedAt: undefined });
   }
 
   async deregister(service: string, instance: string): Promise<boolean> {
@@ -206,7 +211,7 @@ export class EtcdInstances implements InstanceSource {
         // One that this control plane has renewed by itself since is newer than the event.
         if (known === undefined || (isGone && known.revision > Number(kv.mod_revision))) continue;
         if (isGone) this.#ended(known);
-        else [known.lease, known.graceUntil] = [kv.lease, undefined];
+        else [known.lease, known.graceUntil, known.suspectedAt] = [kv.lease, undefined, undefined];
       }
       if (isGone && kv.key.toString().startsWith(this.#keys.controlPlanes)) {
         this.#disturbedAt = this.options.clock.now();
@@ -220,25 +225,22 @@ export class EtcdInstances implements InstanceSource {
     const before = this.#view.get(key);
     if (before !== undefined && before.revision >= known.revision) return false;
     this.#vacated.delete(known.service);
-    return this.#view.put(key, { ...known, lease: before?.lease, renewedAt: before?.renewedAt, graceUntil: before?.graceUntil });
+    return this.#view.put(key, { ...known, lease: before?.lease, renewedAt: before?.renewedAt, graceUntil: before?.graceUntil, suspectedAt: before?.suspectedAt });
   }
 
-  /** A lease is over: rules 1 and 2. */
   #ended(known: Known): void {
-    const { clock, graceMs, logger } = this.options;
-    known.lease = undefined;
-    const isDead = clock.now() - this.#disturbedAt >= known.ttlMs + slackMs;
-    known.graceUntil = clock.now() + (isDead ? 0 : graceMs);
-    logger.info({ service: known.service, instance: known.instance, graceMs: isDead ? 0 : graceMs }, 'the lease of an instance has ended');
-    if (isDead) this.#sweep();
+    const now = this.options.clock.now();
+    const missedMs = presenceTtlMs + noticeMs - (known.ttlMs * (renewals - 1)) / renewals;
+    [known.lease, known.suspectedAt, known.graceUntil] = [undefined, now, now + Math.max(0, missedMs)];
+    this.#sweep();
   }
 
-  /** Rule 3, for all whose time is over. */
+  /** Decides what is due. */
   #sweep(): void {
     if (!this.#mirror.isLive) return;
     const now = this.options.clock.now();
     for (const known of this.#view.all) {
-      if (known.lease !== undefined || (known.graceUntil !== undefined && known.graceUntil > now)) continue;
+      if (known.lease !== undefined || (known.graceUntil !== undefined && known.graceUntil > now) || this.#getsGrace(known)) continue;
       const isNew = known.graceUntil !== undefined;
       known.graceUntil = undefined;
       const other = this.#view.leasedBeside(known);
@@ -247,6 +249,19 @@ export class EtcdInstances implements InstanceSource {
     }
   }
 
+  /** Rules 1 and 2, once for each lease that ended. */
+  #getsGrace(known: Known): boolean {
+    const { clock, graceMs, logger } = this.options;
+    const { suspectedAt, service, instance } = known;
+    if (suspectedAt === undefined) return false;
+    known.suspectedAt = undefined;
+    const isDead = suspectedAt - this.#disturbedAt >= known.ttlMs + slackMs;
+    if (!isDead) known.graceUntil = clock.now() + graceMs;
+    logger.info({ service, instance, graceMs: isDead ? 0 : graceMs }, 'the lease of an instance has ended');
+    return !isDead;
+  }
+
+  /** Rule 3. */
   async #drop(known: Known, other: Known): Promise<void> {
     const key = keyOf(known);
     if (this.#dropping.has(key)) return;
@@ -266,7 +281,7 @@ export class EtcdInstances implements InstanceSource {
   async #putBack(known: Known): Promise<void> {
     const { client, clock, graceMs } = this.options;
     const key = keyOf(known);
-    [known.lease, known.graceUntil] = [undefined, clock.now() + graceMs];
+    [known.lease, known.suspectedAt, known.graceUntil] = [undefined, undefined, clock.now() + graceMs];
     const record = this.#keys.record(key);
     // Whatever comes of it, the sweep looks at it again.
     await client.txn({ compare: [unchanged(record, 0)], success: [{ request_put: { key: Buffer.from(record), value: Buffer.from(writeInstance(known, known.ttlMs)) } }] }, { isRepeatable: true }).catch(() => {});

@@ -43,7 +43,7 @@ export function instanceOf(key: string, { value, mod_revision }: IKeyValue): Kno
   const [service, instance] = key.split('/').map(unpart);
   try {
     const { endpoint, ttlMs } = recordSchema.parse(JSON.parse(value.toString()));
-    return [{ service: service!, instance: instance!, endpoint, ttlMs, revision: Number(mod_revision), lease: undefined, renewedAt: undefined, graceUntil: undefined }];
+    return [{ service: service!, instance: instance!, endpoint, ttlMs, revision: Number(mod_revision), lease: undefined, renewedAt: undefined, graceUntil: undefined, suspectedAt: undefined }];
   } catch {
     return [];
   }

@@ -13,6 +13,8 @@ export interface Known extends Instance {
   renewedAt: number | undefined;
   /** Clock reading (ms) until which it may come back; undefined while it has a lease. */
   graceUntil: number | undefined;
+  /** Clock reading (ms) at which its lease ended, while it is not yet decided what that means. */
+  suspectedAt: number | undefined;
 }
 
 /** Instances by key, and by service. */
