@@ -33,7 +33,8 @@ interface Connection {
 export class EtcdClient {
   #connection: Promise<Connection> | undefined;
   #turn = 0;
-  #available = false;
+  /** Undefined: not yet known. */
+  #available: boolean | undefined;
   #closed = false;
   readonly #listeners = new Set<(isAvailable: boolean) => void>();
 
@@ -45,7 +46,7 @@ export class EtcdClient {
 
   /** Whether the last call was answered. */
   get isAvailable(): boolean {
-    return this.#available;
+    return this.#available === true;
   }
 
   /** The prefix of all keys, without a slash at its end. */
@@ -116,7 +117,7 @@ export class EtcdClient {
         this.#setAvailable(true);
         return result;
       } catch (error) {
-        if (isRefusal(error)) throw this.#refused(error as Error);
+        if (isRefusal(error)) throw this.#refused(error as Error, pending);
         if (!isOutage(error)) throw error;
         // Others may have noticed before, and be on the next member already.
         if (this.#connection === pending) this.giveUp();
@@ -129,7 +130,9 @@ export class EtcdClient {
   }
 
   /** etcd is there and will not: every member would say the same. */
-  #refused(error: Error): StoreUnavailable {
+  #refused(error: Error, connection: Promise<Connection>): StoreUnavailable {
+    // Files are read again with the next connection: the password may have been exchanged.
+    if (!/space exceeded/.test(error.message) && this.#connection === connection) this.giveUp();
     this.#setAvailable(false, error);
     return new StoreUnavailable('The store refuses what it is asked: its operator must see to it.', false, { cause: error });
   }

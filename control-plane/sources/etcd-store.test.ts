@@ -119,7 +119,7 @@ describe('etcd as a store of several control planes', withEtcd, () => {
     const [a, b, prefix] = await two();
     const many = (port: number): Resource[] => Array.from({ length: 10_000 }, (_, index) => service(`service-${index}`, ...Array.from({ length: 8 }, (__, host) => `10.0.0.${host}:${port}`)));
     const sizes = new Set<string>();
-    b.store.onChange(() => sizes.add(`${b.store.model.all.length} ${new Set(b.store.model.services.map(({ endpoints }) => addressOf(endpoints![0]!))).size}`));
+    const stop = b.store.onChange(() => sizes.add(`${b.store.model.all.length} ${new Set(b.store.model.services.map(({ endpoints }) => addressOf(endpoints![0]!))).size}`));
     const first = await a.store.change(put(...many(1)));
     const changing = a.store.change(put(...many(2)));
     // One that starts in between reads one of the two.
@@ -131,6 +131,7 @@ describe('etcd as a store of several control planes', withEtcd, () => {
       assert.deepEqual([store.model.all.length, store.versionOf('Service', 'service-9999')], [10_000, second]);
       assert.deepEqual(store.model.get('Service', 'service-5000'), many(2)[5_000]);
     }
+    stop();
     assert.deepEqual([...sizes], ['10000 1']);
     assert.deepEqual((await b.store.at(first))!.get('Service', 'service-77'), many(1)[77]);
     assert.equal((await b.store.history(1))[0]!.changes.length, 10_000);

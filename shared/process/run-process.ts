@@ -104,6 +104,8 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     lifecycle.started();
     letYoungGenerationGrow();
   } catch (error) {
+    // What a drain gave up has not failed: who drains ends the process.
+    if (lifecycle.isDraining) return;
     await lifecycle.close();
     const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
     if (code === undefined || (syscall !== 'listen' && syscall !== 'bind')) logger.fatal({ err: error }, 'could not start');

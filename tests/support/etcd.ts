@@ -27,6 +27,8 @@ export interface TestEtcdOptions {
   readonly members?: number;
   readonly args?: readonly string[];
   readonly scheme?: 'http' | 'https';
+  /** What etcdctl needs to be let in. */
+  readonly ctl?: readonly string[];
 }
 
 /** Starts a cluster that ends with the test. */
@@ -46,11 +48,13 @@ export class TestEtcd {
     private readonly peerPorts: readonly number[],
     private readonly args: readonly string[],
     private readonly scheme: 'http' | 'https',
+    /** What etcdctl needs to be let in; may be exchanged. */
+    public access: readonly string[],
   ) {}
 
-  static async start({ members = 1, args = [], scheme = 'http' }: TestEtcdOptions = {}): Promise<TestEtcd> {
+  static async start({ members = 1, args = [], scheme = 'http', ctl = [] }: TestEtcdOptions = {}): Promise<TestEtcd> {
     const ports = await freePorts(2 * members);
-    const etcd = new TestEtcd(ports.slice(0, members), ports.slice(members), args, scheme);
+    const etcd = new TestEtcd(ports.slice(0, members), ports.slice(members), args, scheme, ctl);
     for (let member = 0; member < members; member++) etcd.run(member);
     await etcd.ready();
     return etcd;
@@ -88,7 +92,7 @@ export class TestEtcd {
 
   /** Runs etcdctl on the whole cluster. Rejects when it fails. */
   async ctl(args: readonly string[]): Promise<string> {
-    const child = spawn('etcdctl', args.includes('--endpoints') ? args : ['--endpoints', this.endpoints.join(','), ...args], { env: { ...process.env, ETCDCTL_API: '3' }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('etcdctl', [...this.access, ...(args.includes('--endpoints') ? args : ['--endpoints', this.endpoints.join(','), ...args])], { env: { ...process.env, ETCDCTL_API: '3' }, stdio: ['ignore', 'pipe', 'pipe'] });
     let [out, errors] = ['', ''];
     child.stdout.on('data', (data: Buffer) => (out += data.toString()));
     child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
