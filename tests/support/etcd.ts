@@ -55,6 +55,9 @@ export class TestEtcd {
   static async start({ members = 1, args = [], scheme = 'http', ctl = [] }: TestEtcdOptions = {}): Promise<TestEtcd> {
     const ports = await freePorts(2 * members);
     const etcd = new TestEtcd(ports.slice(0, members), ports.slice(members), args, scheme, ctl);
+    // What the runner ends because it takes too long leaves nothing behind.
+    process.once('SIGTERM', etcd.#abandon);
+    process.once('exit', etcd.#abandon);
     for (let member = 0; member < members; member++) etcd.run(member);
     await etcd.ready();
     return etcd;
@@ -114,7 +117,15 @@ export class TestEtcd {
     this.#children[member]!.kill(isFrozen ? 'SIGSTOP' : 'SIGCONT');
   }
 
+  readonly #abandon = (signal?: unknown): void => {
+    for (const child of this.#children) child?.kill('SIGKILL');
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5 });
+    if (signal === 'SIGTERM') process.exit(143);
+  };
+
   async remove(): Promise<void> {
+    process.off('SIGTERM', this.#abandon);
+    process.off('exit', this.#abandon);
     await Promise.all(this.#children.map((_, member) => this.kill(member)));
     rmSync(this.directory, { recursive: true, force: true });
   }
