@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { systemClock } from '../../shared/clock/clock.js';
 import { addressOf } from '../../shared/config/endpoints.js';
@@ -255,6 +256,26 @@ describe('a store whose etcd has trouble', withEtcd, () => {
     let error: unknown;
     while (!/lost its contents/.test(String(error))) error = await store.change(put(service('users'))).catch((reason: unknown) => reason);
     assert.deepEqual([store.version, store.model.services.map(({ name }) => name)], [1, ['orders']]);
+    await close();
+  });
+
+  test('an etcd that was restored from a backup is believed, and goes on from there', async (context) => {
+    const etcd = await startEtcd(context);
+    const { store, close } = await open(etcd.endpoints, '/mesh');
+    await store.change(put(service('orders')));
+    const backup = join(etcd.directory, 'backup.db');
+    await etcd.ctl(['snapshot', 'save', backup]);
+    await store.change(put(service('users')));
+    await store.change(put(service('payments')));
+    await etcd.kill();
+    await etcd.restore(backup);
+    etcd.run();
+    await until(() => store.version === 1);
+    assert.deepEqual(store.model.services.map(({ name }) => name), ['orders']);
+    let version: number | undefined;
+    while (version === undefined) version = await store.change(put(service('next'))).catch(() => undefined);
+    assert.equal(version, 2);
+    assert.deepEqual((await store.history(10)).map((revision) => revision.version), [2, 1]);
     await close();
   });
 

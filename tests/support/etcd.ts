@@ -82,6 +82,13 @@ export class TestEtcd {
     return join(this.directory, `m${member}`);
   }
 
+  /** Puts a backup in the place of what the only member, which is not running, has. */
+  async restore(snapshot: string): Promise<void> {
+    rmSync(this.dataOf(0), { recursive: true, force: true });
+    const peer = `http://127.0.0.1:${this.peerPorts[0]}`;
+    await this.ctl(['snapshot', 'restore', snapshot, '--data-dir', this.dataOf(0), '--name', 'm0', '--initial-cluster', `m0=${peer}`, '--initial-advertise-peer-urls', peer]);
+  }
+
   /** Resolves when the cluster takes writes. */
   async ready(endpoints: readonly string[] = this.endpoints): Promise<void> {
     for (const endpoint of endpoints) {
