@@ -1,13 +1,14 @@
-import { CompareResult, CompareTarget, type IEvent } from 'etcd3';
+import type { IEvent } from 'etcd3';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock, Timer } from '../../shared/clock/clock.js';
 import type { WrittenEndpoint } from '../../shared/config/endpoints.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { EtcdClient, IKeyValue } from './etcd-client.js';
 import { isDeletion } from './etcd-keys.js';
-import { EtcdMirror, unchanged } from './etcd-mirror.js';
+import { EtcdMirror } from './etcd-mirror.js';
 import { EtcdRegistryView, isCounted, type Known } from './etcd-registry-view.js';
-import { instanceOf, keyOf, registryKeys, writeInstance } from './etcd-registry-keys.js';
+import { instanceOf, keyOf, registryKeys } from './etcd-registry-keys.js';
+import { EtcdRegistryWrites } from './etcd-registry-writes.js';
 import { EtcdSession } from './etcd-session.js';
 import type { Instance, InstanceSource } from './instances.js';
 import { StoreUnavailable } from './store-unavailable.js';
@@ -64,6 +65,7 @@ const maxVacated = 10_000;
 
 export class EtcdInstances implements InstanceSource {
   readonly #keys;
+  readonly #writes: EtcdRegistryWrites;
   readonly #view = new EtcdRegistryView();
   readonly #mirror: EtcdMirror;
   readonly #presence: EtcdSession;
@@ -79,6 +81,7 @@ export class EtcdInstances implements InstanceSource {
   private constructor(private readonly options: EtcdInstancesOptions) {
     const { client, clock, random, logger, id } = options;
     this.#keys = registryKeys(client.prefix);
+    this.#writes = new EtcdRegistryWrites(client, this.#keys);
     this.#disturbedAt = clock.now();
     this.#mirror = new EtcdMirror({
       client, clock, random, logger,
@@ -136,22 +139,16 @@ export class EtcdInstances implements InstanceSource {
     }
     if (known === undefined && this.#view.size >= maxInstances) throw new StoreUnavailable(`${maxInstances} instances are registered; no more are taken.`);
     const { id: lease } = await client.grant(ttlMs);
-    const { header } = await client.txn(
-      { success: [{ request_put: { key: Buffer.from(this.#keys.record(key)), value: Buffer.from(writeInstance(instance, ttlMs)) } }, { request_put: { key: Buffer.from(this.#keys.lease(key)), lease } }] },
-      { isRepeatable: true },
-    );
+    const revision = await this.#writes.put(instance, ttlMs, lease);
     // Here at once; the others' watches bring it.
-    const revision = Number(header.revision);
     const present = this.#view.get(key);
     if (present === undefined || present.revision <= revision) this.#put(key, { ...instance, ttlMs, revision, lease, renewedAt: sentAt, graceUntil: undefined, suspectedAt: undefined });
   }
 
   async deregister(service: string, instance: string): Promise<boolean> {
-    const key = keyOf({ service, instance });
-    const [record, lease] = [this.#keys.record(key), this.#keys.lease(key)].map((name) => ({ request_delete_range: { key: Buffer.from(name) } }));
-    const { responses } = await this.options.client.txn({ success: [record!, lease!] }, { isRepeatable: true });
-    this.#gone(key);
-    return Number(responses[0]!.response_delete_range.deleted) > 0;
+    const existed = await this.#writes.remove({ service, instance });
+    if (this.#remove(keyOf({ service, instance }))) this.#notify();
+    return existed;
   }
 
   onChange(listener: () => void): () => void {
@@ -266,11 +263,8 @@ export class EtcdInstances implements InstanceSource {
     const key = keyOf(known);
     if (this.#dropping.has(key)) return;
     this.#dropping.add(key);
-    const record = this.#keys.record(key);
-    const isThere = { key: Buffer.from(this.#keys.lease(keyOf(other))), target: CompareTarget.Create, result: CompareResult.Greater, create_revision: 0 };
     try {
-      const compare = [unchanged(record, known.revision), unchanged(this.#keys.lease(key), 0), isThere];
-      await this.options.client.txn({ compare, success: [{ request_delete_range: { key: Buffer.from(record) } }] });
+      await this.#writes.drop(known, other);
     } catch {
       // The next sweep tries again; the client has said why.
     } finally {
@@ -279,21 +273,15 @@ export class EtcdInstances implements InstanceSource {
   }
 
   async #putBack(known: Known): Promise<void> {
-    const { client, clock, graceMs } = this.options;
-    const key = keyOf(known);
+    const { clock, graceMs } = this.options;
     [known.lease, known.suspectedAt, known.graceUntil] = [undefined, undefined, clock.now() + graceMs];
-    const record = this.#keys.record(key);
     // Whatever comes of it, the sweep looks at it again.
-    await client.txn({ compare: [unchanged(record, 0)], success: [{ request_put: { key: Buffer.from(record), value: Buffer.from(writeInstance(known, known.ttlMs)) } }] }, { isRepeatable: true }).catch(() => {});
+    await this.#writes.putBack(known).catch(() => {});
   }
 
   #put(key: string, known: Known): void {
     this.#vacated.delete(known.service);
     if (this.#view.put(key, known)) this.#notify();
-  }
-
-  #gone(key: string): void {
-    if (this.#remove(key)) this.#notify();
   }
 
   #remove(key: string): boolean {
