@@ -32,6 +32,4 @@ export class EtcdOnceOnly implements OnceOnly {
     if (!succeeded) await this.client.revoke(lease.id);
     return succeeded;
   }
-
-  async close(): Promise<void> {}
 }

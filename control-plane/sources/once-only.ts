@@ -13,7 +13,6 @@ export interface OnceOnly {
    * Rejects when it cannot be known or kept: the id is not to be accepted then.
    */
   use(id: string, expiresAt: number): Promise<boolean>;
-  close(): Promise<void>;
 }
 
 /** How much is remembered at a time; beyond it nothing is accepted until something has expired. */
@@ -54,8 +53,6 @@ export class MemoryOnceOnly implements OnceOnly {
     this.#sweep();
     return [...this.#used];
   }
-
-  async close(): Promise<void> {}
 
   #sweep(): void {
     for (const [digest, end] of this.#used) if (end <= this.clock.wallNow()) this.#used.delete(digest);

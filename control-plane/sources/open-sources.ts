@@ -55,7 +55,7 @@ async function openEmbedded(directory: string | undefined, { resources, leaseGra
   lifecycle.onClose(() => store.close());
   const instances = await openEmbeddedInstances(directory, { clock, logger, leaseGrace, onClose: (close) => lifecycle.onClose(close) });
   const onceOnly = directory === undefined ? new MemoryOnceOnly(clock) : await FileOnceOnly.open(directory, clock);
-  lifecycle.onClose(() => onceOnly.close());
+  if (onceOnly instanceof FileOnceOnly) lifecycle.onClose(() => onceOnly.close());
   const leadership = new AlwaysLeader();
   measure(metrics, { isAvailable: () => true, leadership });
   return { store, instances, leadership, onceOnly, document: undefined };
