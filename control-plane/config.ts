@@ -9,6 +9,7 @@ import { serverTlsSchema } from '../shared/tls/config.js';
 import { accessSchema, checkAccess } from './api/access-config.js';
 import { auditSchema } from './api/audit-log.js';
 import { writtenResource } from './model/written.js';
+import { checkStore, storeSchema } from './store-config.js';
 import { historyDefaults } from './sources/embedded-store.js';
 
 export const controlPlaneProcessSchema = z.strictObject({
@@ -17,6 +18,7 @@ export const controlPlaneProcessSchema = z.strictObject({
     allowPlaintext: z.boolean().default(false).describe('Lets it listen beyond loopback without tls: for a network that nobody else is in.'),
   }),
   dataDir: z.string().min(1).optional().describe('Directory where resources are kept; without it they live in memory.'),
+  store: storeSchema.optional().describe('Where everything is kept that several control planes may share; `dataDir` is the short way to an embedded one.'),
   history: z
     .strictObject({
       revisions: z.int().min(1).max(100_000).default(historyDefaults.revisions).describe('Changes that are remembered, and can be gone back to.'),
@@ -34,8 +36,11 @@ export const controlPlaneProcessSchema = z.strictObject({
 });
 export type ControlPlaneProcessConfig = z.output<typeof controlPlaneProcessSchema>;
 
+/** Whether a store of several control planes, or a directory, is named where the authority’s state can be kept. */
+const keepsState = (store: unknown): boolean => isObject(store) && (store['kind'] === 'etcd' || store['directory'] !== undefined);
+
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { listen, access, ca, dataDir } = isObject(document) ? document : {};
-  return [...checkAccess(access, listen, isObject(ca) && ca['serve'] !== undefined), ...checkServerTls(isObject(listen) ? listen['tls'] : undefined, 'listen.tls'), ...checkCa(ca, dataDir)];
+  const { listen, access, ca, dataDir, store } = isObject(document) ? document : {};
+  return [...checkAccess(access, listen, isObject(ca) && ca['serve'] !== undefined), ...checkServerTls(isObject(listen) ? listen['tls'] : undefined, 'listen.tls'), ...checkCa(ca, keepsState(store) ? store : dataDir), ...checkStore(store, dataDir)];
 }

@@ -6,9 +6,7 @@ import { controlPlaneProcessSchema, crossCheck } from './config.js';
 import type { Identity } from './model/resources.js';
 import { publishMetrics } from './publish/publish-metrics.js';
 import { Publisher } from './publish/publisher.js';
-import { EmbeddedStore } from './sources/embedded-store.js';
-import { Registry } from './sources/registry.js';
-import { persistRegistry } from './sources/registry-file.js';
+import { openSources } from './sources/open-sources.js';
 import { runProcess } from '../shared/process/run-process.js';
 
 await runProcess({
@@ -16,24 +14,19 @@ await runProcess({
   description: 'Tells every proxy what to do: registry, policies, snapshots.',
   schema: controlPlaneProcessSchema,
   crossCheck,
-  async start({ dataDir, resources, history, leaseGrace, listen, access, audit, ca }, { clock, logger, lifecycle, version }) {
-    const store = await EmbeddedStore.open({ directory: dataDir, seed: resources, history, clock });
-    lifecycle.onClose(() => store.close());
-    const registry = new Registry(clock, { graceMs: leaseGrace });
-    lifecycle.onClose(() => registry.close());
-    if (dataDir !== undefined) lifecycle.onClose(await persistRegistry(registry, dataDir, leaseGrace, logger));
-
+  async start({ store: storeConfig, dataDir, resources, history, leaseGrace, listen, access, audit, ca }, { clock, logger, lifecycle, version }) {
+    // eslint-disable-next-line no-restricted-properties -- where it comes into the process
+    const random = Math.random;
     const metrics = new MetricsRegistry();
     collectDefaultMetrics({ register: metrics });
-    const publisher: Publisher = new Publisher({ store, instances: registry, clock, metrics: publishMetrics(metrics, () => publisher.counts) });
+    const { store, instances, leadership, onceOnly, document } = await openSources({ store: storeConfig, dataDir, resources, history, leaseGrace, listen }, { clock, random, logger, metrics, lifecycle });
+    const publisher: Publisher = new Publisher({ store, instances, clock, metrics: publishMetrics(metrics, () => publisher.counts) });
     store.onChange(() => publisher.publish());
-    registry.onChange(() => publisher.publish());
-    new Gauge({ name: 'control_plane_instances', help: 'Registered instances.', registers: [metrics], collect() { this.set(registry.instances.length); } });
-    new Gauge({ name: 'control_plane_registry_protected', help: '1 while instances without a lease are kept, since too many of them went silent at once.', registers: [metrics], collect() { this.set(registry.isProtected ? 1 : 0); } });
-    new Gauge({ name: 'control_plane_registry_gathering', help: '1 for the grace after a start, in which not everybody can have registered yet.', registers: [metrics], collect() { this.set(registry.isGathering ? 1 : 0); } });
+    instances.onChange(() => publisher.publish());
+    new Gauge({ name: 'control_plane_instances', help: 'Registered instances.', registers: [metrics], collect() { this.set(instances.instances.length); } });
 
-    const certificates = ca && (await openCertificates(ca, { dataDir, clock, logger, metrics, identities: () => store.model.identities.filter(isOfWorkload), onClose: (close) => lifecycle.onClose(close) }));
-    const { api, close } = await openApiServer({ store, registry, publisher, metrics, clock, logger, listen, access, audit, version, certificates, isReady: () => lifecycle.readiness().ready });
+    const certificates = ca && (await openCertificates(ca, { dataDir: storeConfig?.kind === 'embedded' ? storeConfig.directory : dataDir, leadership, once: onceOnly, document: document?.('authority'), clock, logger, metrics, identities: () => store.model.identities.filter(isOfWorkload), onClose: (close) => lifecycle.onClose(close) }));
+    const { api, close } = await openApiServer({ store, registry: instances, publisher, metrics, clock, logger, listen, access, audit, version, certificates, isReady: () => lifecycle.readiness().ready });
     lifecycle.onClose(close);
     lifecycle.onClose(() => publisher.close());
     await api.listen({ host: listen.host, port: listen.port });

@@ -14,7 +14,7 @@ const maxConflicts = 5;
 
 export interface KeeperDependencies {
   readonly document: StateDocument;
-  readonly leadership: Leadership;
+  readonly leadership: Pick<Leadership, 'isLeader' | 'leader'>;
   readonly clock: Clock;
   readonly random: (bytes: number) => Buffer;
   readonly logger: Logger;

@@ -35,7 +35,7 @@ export interface Issuance {
 export interface CertificateAuthorityDependencies {
   readonly document: StateDocument;
   readonly once: OnceOnly;
-  readonly leadership: Leadership;
+  readonly leadership: Pick<Leadership, 'isLeader' | 'leader'>;
   readonly identities: () => readonly WorkloadIdentity[];
   readonly clock: Clock;
   readonly random: (bytes: number) => Buffer;
@@ -69,7 +69,7 @@ export class CertificateAuthority {
     return new CertificateAuthority(config, dependencies, keeper, new JoinTokens({ keeper, trustDomain, wallNow, random }), workloads);
   }
 
-  get leadership(): Leadership {
+  get leadership(): CertificateAuthorityDependencies['leadership'] {
     return this.dependencies.leadership;
   }
 

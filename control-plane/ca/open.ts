@@ -6,8 +6,8 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { Clock } from '../../shared/clock/clock.js';
 import { writeDurably } from '../../shared/identity/write-durably.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
-import type { Leadership } from '../sources/leadership.js';
-import { FileOnceOnly, type OnceOnly } from '../sources/once-only.js';
+import { AlwaysLeader, type Leadership } from '../sources/leadership.js';
+import { FileOnceOnly, MemoryOnceOnly, type OnceOnly } from '../sources/once-only.js';
 import { CertificateAuthority, type Issuance } from './certificate-authority.js';
 import type { CaConfig } from './config.js';
 import { certificateRoutes } from './routes.js';
@@ -40,11 +40,9 @@ export interface Certificates {
   readonly serving: ServingCertificate | undefined;
 }
 
-const alone: Leadership = { isLeader: true, leader: undefined };
-
 /** Opens the mesh's certificate authority with all that belongs to it. Rejects if a file cannot be used. */
 export async function openCertificates(config: CaConfig, options: CertificatesOptions): Promise<Certificates> {
-  const { dataDir, clock, logger, metrics, onClose, leadership = alone, identities = () => [], onIssued } = options;
+  const { dataDir, clock, logger, metrics, onClose, leadership = new AlwaysLeader(), identities = () => [], onIssued } = options;
   const document = options.document ?? (dataDir === undefined ? memoryDocument() : await fileDocument(dataDir));
   const once = options.once ?? (await openOnce(dataDir, clock, onClose));
   const authority = await CertificateAuthority.open(config, { document, once, leadership, identities, clock, random: randomBytes, logger, onIssued });
@@ -75,20 +73,8 @@ async function publishRoots(authority: CertificateAuthority, dataDir: string, lo
 }
 
 async function openOnce(dataDir: string | undefined, clock: Clock, onClose: CertificatesOptions['onClose']): Promise<OnceOnly> {
-  if (dataDir === undefined) return inMemory(clock);
+  if (dataDir === undefined) return new MemoryOnceOnly(clock);
   const file = await FileOnceOnly.open(join(dataDir, 'ca'), clock);
   onClose(() => file.close());
   return file;
-}
-
-function inMemory(clock: Clock): OnceOnly {
-  const used = new Map<string, number>();
-  return {
-    async use(id, expiresAt) {
-      for (const [known, end] of used) if (end <= clock.wallNow()) used.delete(known);
-      if (used.has(id)) return false;
-      used.set(id, expiresAt);
-      return true;
-    },
-  };
 }

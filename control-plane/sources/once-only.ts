@@ -1,53 +1,106 @@
 import { createHash } from 'node:crypto';
-import { open, readFile, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, open, readFile, type FileHandle } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import writeFileAtomic from 'write-file-atomic';
 import type { Clock } from '../../shared/clock/clock.js';
-import { writeDurably } from '../../shared/identity/write-durably.js';
+import { StoreUnavailable } from './store-unavailable.js';
 
-/** Remembers what was used, so that it is used once. Interchangeable: a file, or etcd. */
+/** Remembers what was used, so that it is used once. Interchangeable: memory, a file, or etcd. */
 export interface OnceOnly {
   /**
    * Resolves with true for the first who uses an id, and false for all others, however many at the same time. Counts when it is on disk.
-   * `expiresAt` (wall clock, ms): from then on the id is refused elsewhere, and need not be remembered.
+   * `expiresAt` (wall clock, ms): from then on the id is refused elsewhere, and need not be remembered; one that has expired is not usable.
+   * Rejects when it cannot be known or kept: the id is not to be accepted then.
    */
   use(id: string, expiresAt: number): Promise<boolean>;
 }
 
-/**
- * In `DIRECTORY/used.log`: a line for each id, as its digest, appended and synced before anybody is told. What has expired is left out
- * at the next start. A line that a crash cut short was acknowledged to nobody.
- */
-export class FileOnceOnly implements OnceOnly {
-  readonly #used = new Map<string, number>();
-  #turn: Promise<unknown> = Promise.resolve();
+/** How much is remembered at a time; beyond it nothing is accepted until something has expired. */
+const maxRemembered = 100_000;
+/** Expired entries are looked for when there are this many more than before. */
+const sweepEvery = 1_000;
 
-  private constructor(
+/** What an id is kept as: ids are secrets until they are used. */
+export function digestOf(id: string): string {
+  return createHash('sha256').update(id).digest('base64url');
+}
+
+/** In this process, and lost with it. */
+export class MemoryOnceOnly implements OnceOnly {
+  readonly #used = new Map<string, number>();
+  #sweepAt = sweepEvery;
+
+  constructor(
     private readonly clock: Clock,
-    private readonly file: FileHandle,
+    private readonly limit = maxRemembered,
   ) {}
 
-  static async open(directory: string, clock: Clock): Promise<FileOnceOnly> {
-    const path = join(directory, 'used.log');
-    const text = await readFile(path, 'utf8').catch((error: unknown) => {
+  use(id: string, expiresAt: number): Promise<boolean> {
+    return Promise.resolve().then(() => this.take(digestOf(id), expiresAt));
+  }
+
+  /** Throws when there is no room. */
+  take(digest: string, expiresAt: number): boolean {
+    if (expiresAt <= this.clock.wallNow() || this.#used.has(digest)) return false;
+    if (this.#used.size >= Math.min(this.#sweepAt, this.limit)) this.#sweep();
+    if (this.#used.size >= this.limit) throw new StoreUnavailable(`${this.limit} used tokens are remembered; no more are taken until some have expired.`);
+    this.#used.set(digest, expiresAt);
+    return true;
+  }
+
+  /** Those that have not expired. */
+  entries(): readonly (readonly [digest: string, expiresAt: number])[] {
+    this.#sweep();
+    return [...this.#used];
+  }
+
+  #sweep(): void {
+    for (const [digest, end] of this.#used) if (end <= this.clock.wallNow()) this.#used.delete(digest);
+    this.#sweepAt = this.#used.size + sweepEvery;
+  }
+}
+
+/**
+ * In `DIRECTORY/used.log`: a line for each id, as its digest, appended and synced before anybody is told.
+ *
+ * A line that a crash cut short was acknowledged to nobody. What has expired is left out when the file is written anew: at the start, and
+ * whenever it has grown to more than twice what counts.
+ */
+export class FileOnceOnly implements OnceOnly {
+  readonly #memory: MemoryOnceOnly;
+  #lines = 0;
+  #rewriteAt = 0;
+  #turn: Promise<unknown> = Promise.resolve();
+  #file: FileHandle | undefined;
+
+  private constructor(
+    private readonly path: string,
+    clock: Clock,
+    limit: number,
+  ) {
+    this.#memory = new MemoryOnceOnly(clock, limit);
+  }
+
+  /** Rejects when the file cannot be read or written. */
+  static async open(directory: string, clock: Clock, limit = maxRemembered): Promise<FileOnceOnly> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const once = new FileOnceOnly(join(directory, 'used.log'), clock, limit);
+    const text = await readFile(once.path, 'utf8').catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
       throw error;
     });
-    const alive = text.split('\n').slice(0, -1).filter((line) => Number(line.split(' ')[1]) > clock.wallNow());
-    await writeDurably(path, alive.map((line) => `${line}\n`).join(''));
-    const once = new FileOnceOnly(clock, await open(path, 'a', 0o600));
-    for (const line of alive) once.#used.set(line.split(' ')[0]!, Number(line.split(' ')[1]));
+    for (const line of text.split('\n').slice(0, -1)) {
+      const [digest, expiresAt] = line.split(' ');
+      if (digest !== undefined && Number(expiresAt) > 0) once.#memory.take(digest, Number(expiresAt));
+    }
+    await once.#rewrite();
     return once;
   }
 
   async use(id: string, expiresAt: number): Promise<boolean> {
-    const digest = createHash('sha256').update(id).digest('base64url');
-    for (const [known, end] of this.#used) if (end <= this.clock.wallNow()) this.#used.delete(known);
-    if (this.#used.has(digest)) return false;
-    this.#used.set(digest, expiresAt);
-    const written = this.#turn.then(async () => {
-      await this.file.appendFile(`${digest} ${expiresAt}\n`);
-      await this.file.datasync();
-    });
+    const digest = digestOf(id);
+    if (!this.#memory.take(digest, expiresAt)) return false;
+    const written = this.#turn.then(() => this.#append(`${digest} ${expiresAt}\n`));
     // A failed write leaves it used: whether it reached the disk is not known.
     this.#turn = written.catch(() => {});
     await written;
@@ -56,6 +109,44 @@ export class FileOnceOnly implements OnceOnly {
 
   async close(): Promise<void> {
     await this.#turn;
-    await this.file.close();
+    await this.#file?.close();
+    this.#file = undefined;
+  }
+
+  async #append(line: string): Promise<void> {
+    // After a failed write the file may end in half a line, which would swallow the next: it is written anew.
+    if (this.#file === undefined || this.#lines >= this.#rewriteAt) return this.#rewrite();
+    const file = this.#file;
+    try {
+      await file.appendFile(line);
+      await file.datasync();
+      this.#lines++;
+    } catch (error) {
+      this.#file = undefined;
+      await file.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Writes all that counts, the newest included, beside the old file and in its place. */
+  async #rewrite(): Promise<void> {
+    const entries = this.#memory.entries();
+    await this.#file?.close();
+    this.#file = undefined;
+    await writeFileAtomic(this.path, entries.map(([digest, end]) => `${digest} ${end}\n`).join(''), { mode: 0o600, fsync: true });
+    this.#file = await open(this.path, 'a', 0o600);
+    await syncDirectory(dirname(this.path));
+    this.#lines = entries.length;
+    this.#rewriteAt = 2 * entries.length + sweepEvery;
+  }
+}
+
+/** A name counts when its directory is on disk. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
   }
 }

@@ -104,6 +104,8 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     lifecycle.started();
     letYoungGenerationGrow();
   } catch (error) {
+    // What a drain gave up has not failed: who drains ends the process.
+    if (lifecycle.isDraining) return;
     await lifecycle.close();
     // What only starting can find out of what is configured: a file of data that is damaged, say.
     if (error instanceof ConfigError) {

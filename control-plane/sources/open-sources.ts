@@ -1,0 +1,97 @@
+import { randomUUID } from 'node:crypto';
+import { Gauge, type Registry as MetricsRegistry } from 'prom-client';
+import type { Clock } from '../../shared/clock/clock.js';
+import type { Logger } from '../../shared/telemetry/logger.js';
+import type { Resource } from '../model/resources.js';
+import type { EtcdStoreConfig, StoreConfig } from '../store-config.js';
+import { EmbeddedStore, type EmbeddedStoreOptions } from './embedded-store.js';
+import { EtcdClient } from './etcd-client.js';
+import { EtcdDocument } from './etcd-document.js';
+import { EtcdInstances } from './etcd-instances.js';
+import { EtcdLeadership } from './etcd-leadership.js';
+import { EtcdOnceOnly } from './etcd-once-only.js';
+import { EtcdStore } from './etcd-store.js';
+import { holdProcess } from './hold-process.js';
+import type { InstanceSource } from './instances.js';
+import { AlwaysLeader, type Leadership } from './leadership.js';
+import { FileOnceOnly, MemoryOnceOnly, type OnceOnly } from './once-only.js';
+import { Registry } from './registry.js';
+import { persistRegistry } from './registry-file.js';
+import type { Store } from './store.js';
+
+/** Where everything comes from that a control plane knows. */
+export interface Sources {
+  readonly store: Store;
+  readonly instances: InstanceSource;
+  readonly leadership: Leadership;
+  readonly onceOnly: OnceOnly;
+  /** A text that all control planes share; undefined where there is only one, which has files of its own. */
+  readonly document: ((name: string) => EtcdDocument) | undefined;
+}
+
+export interface SourcesConfig {
+  readonly store?: StoreConfig | undefined;
+  /** The short way to an embedded store. */
+  readonly dataDir?: string | undefined;
+  readonly resources: readonly Resource[];
+  /** What an embedded store remembers of its changes. */
+  readonly history: NonNullable<EmbeddedStoreOptions['history']>;
+  /** How long instances may come back that could not renew (ms). */
+  readonly leaseGrace: number;
+  readonly listen: { readonly host: string; readonly port: number };
+}
+
+export interface SourcesContext {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  readonly metrics: MetricsRegistry;
+  readonly lifecycle: { onClose(step: () => Promise<void> | void): void; onDrain(step: () => Promise<void>): void };
+}
+
+/** Opens the sources of either kind; what it opens closes with the process. With etcd it resolves once etcd has answered, however long that takes. */
+export function openSources(config: SourcesConfig, context: SourcesContext): Promise<Sources> {
+  return config.store?.kind === 'etcd' ? openEtcd(config.store, config, context) : openEmbedded(config.store?.directory ?? config.dataDir, config, context);
+}
+
+async function openEmbedded(directory: string | undefined, { resources, history, leaseGrace }: SourcesConfig, { clock, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
+  const store = await EmbeddedStore.open({ directory, seed: resources, history, clock });
+  lifecycle.onClose(() => store.close());
+  const registry = new Registry(clock, { graceMs: leaseGrace });
+  lifecycle.onClose(() => registry.close());
+  if (directory !== undefined) lifecycle.onClose(await persistRegistry(registry, directory, leaseGrace, logger));
+  new Gauge({ name: 'control_plane_registry_protected', help: '1 while instances without a lease are kept, since too many of them went silent at once.', registers: [metrics], collect() { this.set(registry.isProtected ? 1 : 0); } });
+  new Gauge({ name: 'control_plane_registry_gathering', help: '1 for the grace after a start, in which not everybody can have registered yet.', registers: [metrics], collect() { this.set(registry.isGathering ? 1 : 0); } });
+  const onceOnly = directory === undefined ? new MemoryOnceOnly(clock) : await FileOnceOnly.open(directory, clock);
+  if (onceOnly instanceof FileOnceOnly) lifecycle.onClose(() => onceOnly.close());
+  const leadership = new AlwaysLeader();
+  measure(metrics, { isAvailable: () => true, leadership });
+  return { store, instances: registry, leadership, onceOnly, document: undefined };
+}
+
+async function openEtcd(etcd: EtcdStoreConfig, { resources, leaseGrace, listen }: SourcesConfig, { clock, random, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
+  const release = holdProcess();
+  const client = new EtcdClient(etcd, clock, logger);
+  lifecycle.onClose(() => client.close());
+  logger.info({ endpoints: etcd.endpoints, prefix: client.prefix }, 'waiting for etcd');
+  const id = randomUUID();
+  const common = { client, clock, random, logger };
+  const closeAtEnd = (part: { close(): Promise<void> }): void => lifecycle.onClose(() => part.close());
+  try {
+    const store = await EtcdStore.open({ ...common, historyLimit: etcd.historyLimit, timeoutMs: etcd.timeout, seed: resources }, closeAtEnd);
+    const instances = await EtcdInstances.open({ ...common, id, graceMs: leaseGrace }, closeAtEnd);
+    const url = etcd.advertise ?? (listen.port === 0 ? undefined : `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`);
+    const leadership = new EtcdLeadership({ ...common, id, url, ttlMs: etcd.sessionTtl });
+    lifecycle.onDrain(() => leadership.close());
+    closeAtEnd(leadership);
+    measure(metrics, { isAvailable: () => client.isAvailable && store.isLive, leadership });
+    return { store, instances, leadership, onceOnly: new EtcdOnceOnly(client, clock), document: (name) => new EtcdDocument(client, name) };
+  } finally {
+    release();
+  }
+}
+
+function measure(metrics: MetricsRegistry, { isAvailable, leadership }: { readonly isAvailable: () => boolean; readonly leadership: Leadership }): void {
+  new Gauge({ name: 'control_plane_store_available', help: '1 while the store can be asked and followed; 0: snapshots stay as they are, and changes are refused.', registers: [metrics], collect() { this.set(isAvailable() ? 1 : 0); } });
+  new Gauge({ name: 'control_plane_leader', help: '1 while this control plane leads, of those that share a store.', registers: [metrics], collect() { this.set(leadership.isLeader ? 1 : 0); } });
+}
