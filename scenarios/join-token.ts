@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Agent, request } from 'undici';
 
 interface Options {
-  readonly controlPlane: string;
+  readonly url: string;
   readonly namespace: string;
   readonly ttl?: string;
   readonly tokenFile?: string;
@@ -15,7 +15,7 @@ export function joinTokenCommand(): Command {
   return new Command('join-token')
     .description('makes a join token: good once, for one certificate of one service')
     .argument('<service>', 'the service; `gateway` for a gateway')
-    .option('--control-plane <url>', 'base address of the control plane', process.env['CONTROL_PLANE_URL'] ?? 'http://127.0.0.1:8070')
+    .option('--url <url>', 'base address of the control plane', process.env['CONTROL_PLANE_URL'] ?? 'http://127.0.0.1:7000')
     .option('--namespace <name>', 'namespace of the service', 'default')
     .option('--ttl <duration>', 'how long it is good for: 10m; at most ca.joinTokenMaxTtl')
     .option('--token-file <file>', 'file with a bearer token that may write')
@@ -30,11 +30,11 @@ export function joinTokenCommand(): Command {
     });
 }
 
-async function makeJoinToken(service: string, { controlPlane, namespace, ttl, tokenFile, ca }: Options): Promise<string> {
+async function makeJoinToken(service: string, { url, namespace, ttl, tokenFile, ca }: Options): Promise<string> {
   const token = tokenFile === undefined ? undefined : (await readFile(tokenFile, 'utf8')).trim();
   const agent = new Agent({ maxResponseSize: 65_536, connect: { timeout: 5_000, ...(ca !== undefined && { ca: await readFile(ca, 'utf8') }) } });
   try {
-    const answer = await request(`${controlPlane.replace(/\/$/, '')}/v1/join-tokens`, {
+    const answer = await request(`${url.replace(/\/$/, '')}/v1/join-tokens`, {
       method: 'POST',
       dispatcher: agent,
       headersTimeout: 10_000,

@@ -45,7 +45,7 @@ describe('a control plane that serves https with a certificate of its own author
   };
 
   test('enrols a proxy that has its root, by a token that was made on the command line', async () => {
-    const made = await lab('join-token', 'orders', '--control-plane', `https://localhost:${port}`, '--ca', roots, '--token-file', join(directory, 'admin-token'), '--ttl', '5m');
+    const made = await lab('join-token', 'orders', '--url', `https://localhost:${port}`, '--ca', roots, '--token-file', join(directory, 'admin-token'), '--ttl', '5m');
     assert.equal(made.code, 0, made.stderr);
     assert.match(made.stdout, /^[\w-]+\.[\w-]+\.[\w-]+\n$/);
     writeFileSync(join(directory, 'join-token'), made.stdout);
@@ -71,7 +71,7 @@ describe('a control plane that serves https with a certificate of its own author
   });
 
   test('says on the command line what is wrong', async () => {
-    const connection = ['--control-plane', `https://127.0.0.1:${port}`, '--ca', roots] as const;
+    const connection = ['--url', `https://127.0.0.1:${port}`, '--ca', roots] as const;
     for (const [args, reason] of [
       [['orders'], /answered 401/],
       [['Orders', '--token-file', join(directory, 'admin-token')], /service: expected lower-case/],
