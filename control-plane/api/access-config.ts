@@ -51,8 +51,8 @@ export function checkAccess(access: unknown, listen: unknown, servesMeshTls: boo
     if (access === undefined) problems.push({ path: 'access', message: `is needed ${where}: without it everybody may do everything, and only loopback is allowed` });
     if (tls === undefined && !servesMeshTls && allowPlaintext !== true) problems.push({ path: 'listen.tls', message: `is needed ${where}, since tokens would be sent in the clear; or say listen.allowPlaintext: true` });
   }
-  if (isObject(access) && Array.isArray(access['identities']) && access['identities'].length > 0 && !(isObject(tls) && isObject(tls['clientAuth']))) {
-    problems.push({ path: 'access.identities', message: 'are callers by certificate, which listen.tls.clientAuth must ask for' });
+  if (isObject(access) && Array.isArray(access['identities']) && access['identities'].length > 0 && !servesMeshTls && !(isObject(tls) && isObject(tls['clientAuth']))) {
+    problems.push({ path: 'access.identities', message: 'are callers by certificate, which listen.tls.clientAuth or ca.serve must ask for' });
   }
   const tokens: unknown[] = isObject(access) && Array.isArray(access['tokens']) ? access['tokens'] : [];
   tokens.forEach((token, index) => {

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { randomBytes } from 'node:crypto';
-import type { Server as TlsServer } from 'node:tls';
+import type { Server as TlsServer, TlsOptions } from 'node:tls';
 import type { ServerTlsConfig } from '../../shared/tls/config.js';
 import { PemStore } from '../../shared/tls/pem-store.js';
 import { ServerCredentials } from '../../shared/tls/server-credentials.js';
@@ -31,9 +31,14 @@ export async function openApiServer({ listen, access: accessConfig, audit: audit
   const access = new Access(accessConfig, () => store.model, files, logger);
   const audit = new AuditLog(auditConfig, clock, logger);
   if (accessConfig === undefined) logger.warn('there is no access control: everybody on this machine may do everything');
-  const api = await createApi({ ...context, access, audit, version, certificates, https: credentials?.options ?? certificates?.serving?.pair, isOpen: accessConfig === undefined });
+  const api = await createApi({ ...context, access, audit, version, certificates, https: credentials?.options ?? (certificates && meshOptions(certificates)), isOpen: accessConfig === undefined });
   if (credentials !== undefined) credentials.serve(api.server as unknown as TlsServer);
-  else certificates?.serving?.onChange((pair) => (api.server as unknown as TlsServer).setSecureContext(pair));
+  else if (certificates?.serving !== undefined) {
+    const renew = (): void => (api.server as unknown as TlsServer).setSecureContext(meshOptions(certificates)!);
+    certificates.serving.onChange(renew);
+    // Callers are verified against the roots as they are now.
+    certificates.authority.keeper.onChange(renew);
+  }
   return {
     api,
     async close() {
@@ -42,4 +47,9 @@ export async function openApiServer({ listen, access: accessConfig, audit: audit
       audit.close();
     },
   };
+}
+
+/** https with a certificate of the mesh's own authority: workloads may show theirs, and need not, since a certificate is what they may come for. */
+function meshOptions({ authority, serving }: Certificates): TlsOptions | undefined {
+  return serving && { ...serving.pair, ca: authority.bundle.pem, requestCert: true, rejectUnauthorized: false };
 }

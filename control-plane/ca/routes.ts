@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { ConfigError, parseConfig } from '../../shared/config/load.js';
 import { duration } from '../../shared/config/units.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
+import { answerError as answerOthers, problem } from '../api/problem.js';
 import { askLeader, passedOn, type LeaderAnswer } from './ask-leader.js';
 import { RotationUnderWay } from './authority-keeper.js';
 import type { CertificateAuthority } from './certificate-authority.js';
@@ -127,13 +128,7 @@ function answerError(error: unknown, reply: FastifyReply, logger: Logger): Fasti
     if (error.status === 503) reply.header('retry-after', retryAfter);
     return problem(reply, error.status, error.code, error.message);
   }
-  if (error instanceof ConfigError) return problem(reply, 422, 'invalid', 'The document is not valid.', { problems: error.problems });
   if (error instanceof RotationUnderWay) return problem(reply, 409, 'rotation_under_way', `There can be one rotation at a time: ${error.message}.`);
-  const { statusCode = 500, message } = error as { statusCode?: number; message: string };
-  if (statusCode >= 500) logger.error({ err: error }, 'a request failed');
-  return problem(reply, statusCode, statusCode === 429 ? 'too_many_requests' : statusCode >= 500 ? 'internal' : 'bad_request', statusCode >= 500 ? 'The control plane failed to handle the request.' : message);
-}
-
-function problem(reply: FastifyReply, status: number, code: string, detail: string, more: object = {}): FastifyReply {
-  return reply.code(status).type('application/problem+json').send({ type: 'about:blank', status, code, detail, ...more });
+  if ((error as { statusCode?: number }).statusCode === 429) return problem(reply, 429, 'too_many_requests', (error as Error).message);
+  return answerOthers(error, reply, logger);
 }

@@ -18,7 +18,7 @@ describe('a control plane that serves https with a certificate of its own author
   let controlPlane: TestProcess;
   let port = 0;
   before(async () => {
-    controlPlane = new TestProcess('control-plane/main.js', { listen, dataDir: join(directory, 'data'), tokens: { admin: [adminToken] }, ca: { trustDomain: 'shop.internal', certificateLifetime: '10s', bundleRefresh: '1s', overlap: '2s', serve: { names: ['localhost', '127.0.0.1'] } } });
+    controlPlane = new TestProcess('control-plane/main.js', { listen, dataDir: join(directory, 'data'), access: { tokens: [{ name: 'operator', role: 'write', token: adminToken }] }, ca: { trustDomain: 'shop.internal', certificateLifetime: '10s', bundleRefresh: '1s', overlap: '2s', serve: { names: ['localhost', '127.0.0.1'] } } });
     port = portIn(await controlPlane.logged('ready'), 'listen');
     writeFileSync(join(directory, 'admin-token'), `${adminToken}\n`);
   });
@@ -55,6 +55,8 @@ describe('a control plane that serves https with a certificate of its own author
     await stranger.stop();
     const enrolled = sidecar({ joinTokenFile: join(directory, 'join-token') });
     await enrolled.logged('a certificate is in force');
+    // Its certificate is all that it shows.
+    await enrolled.logged('connected to the control plane');
     // The control plane's own certificate is exchanged with the root: the proxy knows the new one by its bundle, whatever `ca` says.
     const old = readFileSync(roots, 'utf8');
     writeFileSync(join(directory, 'old-roots.pem'), old);
