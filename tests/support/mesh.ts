@@ -65,9 +65,9 @@ export class TestMesh {
   }
 
   /** A sidecar with an identity. `log`: the line to wait for. */
-  sidecar(service: string, identity: object, more: object = {}, controlPlane: object = {}): TestProcess {
+  sidecar(service: string, identity: object, more: object = {}, controlPlane: object = {}, environment: NodeJS.ProcessEnv = {}): TestProcess {
     const config = { service, inbound: { listen, app: '127.0.0.1:1' }, admin: listen, identity, controlPlane: { url: this.url, node: `${service}-1`, ...controlPlane }, ...more };
-    const process = new TestProcess('sidecar/main.js', config);
+    const process = new TestProcess('sidecar/main.js', config, [], environment);
     this.processes.add(process);
     return process;
   }

@@ -23,10 +23,10 @@ export class TestProcess {
   stderr = '';
   #wake: (() => void) | undefined;
 
-  constructor(entry: string, config: object | string | undefined, args: readonly string[] = []) {
+  constructor(entry: string, config: object | string | undefined, args: readonly string[] = [], environment: NodeJS.ProcessEnv = {}) {
     const file = join(this.directory, 'config.yaml');
     if (config !== undefined) writeFileSync(file, typeof config === 'string' ? config : JSON.stringify(config));
-    this.child = spawn(process.execPath, [join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn(process.execPath, [join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
     this.child.stdout!.on('data', (data: Buffer) => this.#take(() => (this.stdout += data.toString())));
     this.child.stderr!.on('data', (data: Buffer) => this.#take(() => (this.stderr += data.toString())));
     this.exited = once(this.child, 'close').then(([code, signal]) => {
