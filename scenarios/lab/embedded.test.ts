@@ -7,6 +7,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { ReportDocument } from '../report/document.js';
+import { claims } from '../claims.js';
+import type { Claim } from '../runner/claim.js';
+import { runComparison } from '../runner/run-comparison.js';
 import { LabSession } from '../runner/session.js';
 import { startEmbedded } from './embedded.js';
 import type { Lab } from './lab.js';
@@ -74,6 +77,19 @@ describe('the embedded lab', () => {
       const receipts = await Promise.all(Array.from({ length: 20 }, () => json('/payments', post({ amount: 3 }))));
       assert.deepEqual([...new Set(receipts.map(({ receipt }) => (receipt as { by: string }).by))].sort(), ['provider-1', 'provider-2'], placement);
     }
+  });
+
+  test('a comparison leaves none of its policies behind', async () => {
+    const forged = claims.find(({ name }) => name === 'forged-tokens-stop-at-the-edge')!;
+    const status = async (): Promise<number> => (await fetch(`${lab.url('gateway', 'http')}/orders/7`)).status;
+    const asked: number[] = [];
+    const run: Claim['run'] = async (_session, placement) => {
+      if (placement !== 'none') asked.push(await status());
+      return { facts: {}, loads: {} };
+    };
+    await runComparison([{ ...forged, run, expectations: [], columns: [], sentences: () => [] }], lab, { seed: 1, progress: { step: () => {}, finish: () => {} } });
+    assert.deepEqual(asked, [401, 401, 401], 'the claim has its tokens asked for');
+    assert.equal(await status(), 200);
   });
 
   test('an application that crashes is started again', async () => {
