@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
-import { units } from '../lab/declaration.js';
+import { interceptedSidecar, units } from '../lab/declaration.js';
 import { composeFiles } from './generate.js';
 
 interface ComposeService {
@@ -45,7 +45,7 @@ describe('the lab in compose', () => {
     const { access } = parse(read('scenarios/compose/config/control-plane.yaml')) as { access: { tokens: { name: string; role: string; sha256: string; service?: string; gateway?: true; node?: string }[] } };
     const known = new Map(access.tokens.map((token) => [token.sha256, token]));
     const shown = (file: string): (typeof access.tokens)[number] => known.get(createHash('sha256').update(read(file.replace('/app/config/', 'scenarios/compose/config/')).trim()).digest('hex'))!;
-    const proxies = units.filter(({ role }) => role === 'sidecar' || role === 'gateway');
+    const proxies = [...units.filter(({ role }) => role === 'sidecar' || role === 'gateway'), interceptedSidecar];
     for (const { id, role } of proxies) {
       const { service, controlPlane } = config(id);
       const token = shown(controlPlane.tokenFile);

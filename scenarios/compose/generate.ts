@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { identityOf, restartDelayMs, tokenHolders, units, type Addresses, type Unit } from '../lab/declaration.js';
+import { identityOf, interceptedSidecar, restartDelayMs, tokenHolders, units, type Addresses, type Unit } from '../lab/declaration.js';
 import { redisArguments } from '../lab/outside.js';
 import { interceptedConfig, interceptedServices } from './interception.js';
 
@@ -77,7 +77,8 @@ function composeDocument(): object {
     environment: { LAB_MODE: 'compose' },
     volumes: ['join-tokens:/join-tokens'],
     depends_on: { 'control-plane': { condition: 'service_healthy' } },
-    healthcheck: { test: ['CMD', 'test', '-e', joinTokenFile('gateway')], interval: '2s', timeout: '5s', retries: 30 },
+    // The last one that is written.
+    healthcheck: { test: ['CMD', 'test', '-e', joinTokenFile(interceptedSidecar.id)], interval: '2s', timeout: '5s', retries: 30 },
   };
   services['report'] = {
     ...hardened,

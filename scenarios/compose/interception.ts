@@ -1,4 +1,4 @@
-import { controlPlaneOf, zone, type Addresses } from '../lab/declaration.js';
+import { controlPlaneOf, identityConfig, interceptedSidecar, zone, type Addresses } from '../lab/declaration.js';
 import { sessionStore } from '../lab/outside.js';
 
 /*
@@ -12,6 +12,8 @@ import { sessionStore } from '../lab/outside.js';
 const profiles = ['interception'];
 const namespace = { network_mode: 'service:intercepted' };
 const proxyUid = 1337;
+/** The group of whoever writes join tokens, which may read them. */
+const joinTokenGid = 1000;
 
 export interface Parts {
   readonly hardened: object;
@@ -33,8 +35,9 @@ export function interceptedServices({ hardened, node, healthcheck }: Parts): Rec
     },
     'intercepted-sidecar': {
       ...hardened, ...node, profiles, ...namespace,
-      command: ['node', 'dist/sidecar/main.js', '--config', '/app/config/intercepted-sidecar.yaml'], user: `${proxyUid}:${proxyUid}`,
-      depends_on: { 'intercepted-rules': { condition: 'service_completed_successfully' }, 'control-plane': { condition: 'service_healthy' } },
+      command: ['node', 'dist/sidecar/main.js', '--config', '/app/config/intercepted-sidecar.yaml'], user: `${proxyUid}:${joinTokenGid}`,
+      volumes: ['join-tokens:/join-tokens:ro'],
+      depends_on: { 'intercepted-rules': { condition: 'service_completed_successfully' }, 'control-plane': { condition: 'service_healthy' }, 'join-tokens': { condition: 'service_healthy' } },
       healthcheck: healthcheck(15000, '/healthz'),
     },
     'intercepted-app': {
@@ -55,11 +58,13 @@ export function interceptedConfig(at: Addresses): object {
   return {
     service: 'intercepted',
     zone,
-    inbound: { listen: { host: '0.0.0.0', port: 15006 }, app: '127.0.0.1:3000' },
+    identity: identityConfig(at, interceptedSidecar.id),
+    // Those that call it need not be in the mesh.
+    inbound: { listen: { host: '0.0.0.0', port: 15006 }, app: '127.0.0.1:3000', mtls: 'permissive' },
     outbound: { listen: { host: '127.0.0.1', port: 15001 }, unknownHosts: 'passthrough' },
     ...sessionStore(at),
     admin: { host: '0.0.0.0', port: 15000 },
-    controlPlane: controlPlaneOf(at, 'intercepted-sidecar'),
+    controlPlane: controlPlaneOf(at, interceptedSidecar.id),
     drainTimeout: '5s',
   };
 }

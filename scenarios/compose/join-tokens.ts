@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { setTimeout as pause } from 'node:timers/promises';
 import { duration } from '../../shared/config/units.js';
-import { units } from '../lab/declaration.js';
+import { interceptedSidecar, units } from '../lab/declaration.js';
 import { writeJoinTokens } from '../lab/join-tokens.js';
 import { hostOf, joinTokenFile, labToken, portOf } from './generate.js';
 
@@ -13,7 +13,7 @@ export function joinTokensCommand(): Command {
       const controlPlane = units.find(({ id }) => id === 'control-plane')!;
       process.once('SIGTERM', () => process.exit(0));
       for (;;) {
-        await writeJoinTokens({ units, controlPlane: `http://${hostOf(controlPlane)}:${portOf(controlPlane, 'api')}`, token: labToken('lab'), fileOf: joinTokenFile }).catch((error: unknown) =>
+        await writeJoinTokens({ units: [...units, interceptedSidecar], controlPlane: `http://${hostOf(controlPlane)}:${portOf(controlPlane, 'api')}`, token: labToken('lab'), fileOf: joinTokenFile }).catch((error: unknown) =>
           process.stderr.write(`${(error as Error).message}; trying again\n`),
         );
         await pause(every);

@@ -93,7 +93,7 @@ export function labIdentity(service: string): string {
 }
 
 /** The service whose name a proxy proves; undefined for what is no proxy. */
-export function identityOf({ id, role }: Unit): string | undefined {
+export function identityOf({ id, role }: Pick<Unit, 'id' | 'role'>): string | undefined {
   if (role === 'gateway') return 'gateway';
   return role === 'sidecar' ? serviceOf(id.replace(/-sidecar$/, '')) : undefined;
 }
@@ -203,9 +203,14 @@ export function controlPlaneOf(at: Addresses, node: string): object {
   };
 }
 
+/** The sidecar of the application that knows no proxy: in containers alone, and no part of the comparison. */
+export const interceptedSidecar = { id: 'intercepted-sidecar', role: 'sidecar' } as const;
+
+const sidecarIds: readonly string[] = [...applications.map((id) => `${id}-sidecar`), interceptedSidecar.id];
+
 /** Each proxy has a token of its own, good for its own service alone; the lab may change everything. */
 function accessOf(tokenOf: (unit: string) => string): object {
-  const proxies = [{ id: 'gateway', whose: { gateway: true } }, ...applications.map((id) => ({ id: `${id}-sidecar`, whose: { service: serviceOf(id) } }))];
+  const proxies = [{ id: 'gateway', whose: { gateway: true } }, ...sidecarIds.map((id) => ({ id, whose: { service: identityOf({ id, role: 'sidecar' }) } }))];
   return {
     tokens: [
       { name: 'lab', role: 'write', sha256: digest(tokenOf('lab')) },
@@ -219,7 +224,7 @@ function digest(token: string): string {
 }
 
 /** Those that show the control plane a token. */
-export const tokenHolders: readonly string[] = ['lab', 'gateway', ...applications.map((id) => `${id}-sidecar`)];
+export const tokenHolders: readonly string[] = ['lab', 'gateway', ...sidecarIds];
 
 export const units: readonly Unit[] = [
   demo('issuer', 'issuer', (at) => ({ ISSUER: `http://${at.public('issuer', 'app')}` }), { role: 'issuer', needs: [] }),

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { identityOf, type Unit } from './declaration.js';
 
 export interface JoinTokensOptions {
-  readonly units: readonly Unit[];
+  readonly units: readonly Pick<Unit, 'id' | 'role'>[];
   /** Base address of the control plane. */
   readonly controlPlane: string;
   /** A token that may write; none where the control plane asks for none. */
@@ -30,7 +30,7 @@ export async function writeJoinTokens({ units, controlPlane, token, fileOf }: Jo
     const file = fileOf(unit.id);
     await mkdir(dirname(file), { recursive: true });
     // Whole or not at all: the proxy may look at any moment.
-    await writeFile(`${file}.new`, joinToken, { mode: 0o600 });
+    await writeFile(`${file}.new`, joinToken, { mode: 0o640 });
     await rename(`${file}.new`, file);
   }
 }
