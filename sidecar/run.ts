@@ -11,7 +11,11 @@ await runProxy({
   description: 'The helper: the proxy beside one application.',
   schema: sidecarSchema,
   crossCheck,
-  parseSnapshot: (document, config) => parseConfig(document, sidecarDynamicSchema, (snapshot) => crossCheck(snapshot, config)),
+  parseSnapshot(document, config) {
+    const snapshot = parseConfig(document, sidecarDynamicSchema, (parsed) => crossCheck(parsed, config));
+    // Whom to let in is the operator's own word where no policy says otherwise.
+    return { ...snapshot, inbound: { ...snapshot.inbound, mtls: snapshot.inbound.mtls ?? config.inbound?.mtls } };
+  },
   dynamicOf: ({ inbound, routes, upstreams }) => ({ inbound: inboundPoliciesOf(inbound), routes, upstreams }),
   withDynamic: (config, { inbound, routes, upstreams }) => ({ ...config, ...(config.inbound && { inbound: { ...config.inbound, ...inbound } }), routes, upstreams }),
   create: (config, dataPlane) => Sidecar.create(config, dataPlane),

@@ -25,9 +25,12 @@ export async function runProxy<Config extends ProxyConfig, Dynamic extends Share
   await runProcess({ name: kind, description, schema, crossCheck, start: (config, context) => startFront(definition, config, context) });
 }
 
-async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, fileConfig: Config, context: ProcessContext<Config>): Promise<void> {
+async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, firstConfig: Config, context: ProcessContext<Config>): Promise<void> {
   const { clock, logger, lifecycle, schema, version } = context;
-  const { kind, dynamicOf, withDynamic, parseSnapshot } = definition;
+  const { kind, withDynamic, parseSnapshot } = definition;
+  /** What the file says, the control plane's last word, and what both come to. */
+  let fileConfig = firstConfig;
+  let snapshot: unknown;
   let config = fileConfig;
   const fleet = createFleet(definition, config, context);
   const { metrics } = fleet;
@@ -58,9 +61,10 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     identity: config.identity,
     register: beside?.registrant,
     async apply(document) {
-      const dynamic = parseSnapshot(document, config);
+      const dynamic = parseSnapshot(document, fileConfig);
       await fleet.apply(dynamic);
-      config = withDynamic(config, dynamic);
+      config = withDynamic(fileConfig, dynamic);
+      snapshot = document;
     },
     clock,
     // eslint-disable-next-line no-restricted-properties -- this is where chance enters
@@ -74,8 +78,9 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     // Certificates are files too.
     await fleet.refreshIdentity();
     // The control plane's word goes before the file's.
-    const effective = config.controlPlane === undefined ? next : withDynamic(next, dynamicOf(config));
+    const effective = snapshot === undefined ? next : withDynamic(next, parseSnapshot(snapshot, next));
     await fleet.reload(effective);
+    fileConfig = next;
     config = effective;
   });
 

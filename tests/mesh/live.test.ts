@@ -54,6 +54,18 @@ for (const workers of [1, 2]) {
       assert.ok(answered > 0);
     });
 
+    test('what the configuration says stands wherever no snapshot says otherwise', async (context) => {
+      const snapshot = (mtls?: string): object => ({ inbound: { ...(mtls !== undefined && { mtls }) }, routes: [], upstreams: {} });
+      const plane = await SnapshotSource.start(context, snapshot());
+      const far = await serverOf(context, app.port, await authority.identity('inventory'), { workers, inbound: { mtls: 'permissive' }, controlPlane: { url: plane.url, node: 'inventory' } });
+      const plain = async (): Promise<number> => (await ask(far.port('inbound'), { agent: new Agent() })).status;
+      assert.equal(await plain(), 200);
+      for (const [mtls, status] of [['strict', 403], [undefined, 200]] as const) {
+        assert.equal((await plane.send(snapshot(mtls))).accepted, true);
+        assert.equal(await plain(), status, mtls);
+      }
+    });
+
     test('files that are renewed under load are used at once, and no connection is dropped', async (context) => {
       const [server, client] = [await authority.identity('inventory'), await authority.identity('orders')];
       const far = await serverOf(context, app.port, server, { workers });
