@@ -1,6 +1,6 @@
-import type { Socket } from 'node:net';
 import type { Body, BodySink } from '../http/body.js';
 import type { Headers } from '../http/headers.js';
+import type { SocketWriter } from './socket-writer.js';
 
 /** How a body's end is marked on the wire. */
 export type WireFraming = 'none' | 'length' | 'chunked' | 'close';
@@ -15,7 +15,7 @@ export class MessageWriter implements BodySink {
   bytesWritten = 0;
 
   constructor(
-    private readonly socket: Socket,
+    private readonly to: SocketWriter,
     head: string,
     private readonly framing: WireFraming,
     private readonly body: Body,
@@ -28,7 +28,7 @@ export class MessageWriter implements BodySink {
 
   start(): void {
     if (this.framing === 'none') {
-      this.socket.write(this.#head!, 'latin1');
+      this.to.text(this.#head!);
       this.done();
       return;
     }
@@ -54,11 +54,12 @@ export class MessageWriter implements BodySink {
     if (this.framing !== 'chunked') return this.#writeWithHead(data);
     this.bytesWritten += data.length;
     const head = this.#takeHead();
-    this.socket.cork();
-    this.socket.write(`${head}${data.length.toString(16)}\r\n`, 'latin1');
-    this.socket.write(data);
-    const wantsMore = this.socket.write('\r\n', 'latin1');
-    this.socket.uncork();
+    const { socket } = this.to;
+    socket.cork();
+    socket.write(`${head}${data.length.toString(16)}\r\n`, 'latin1');
+    socket.write(data);
+    const wantsMore = socket.write('\r\n', 'latin1');
+    socket.uncork();
     return wantsMore;
   }
 
@@ -68,7 +69,7 @@ export class MessageWriter implements BodySink {
       return;
     }
     if (this.framing === 'chunked') {
-      this.socket.write(`${this.#takeHead()}0\r\n${trailers?.toWire() ?? ''}\r\n`, 'latin1');
+      this.to.text(`${this.#takeHead()}0\r\n${trailers?.toWire() ?? ''}\r\n`);
     } else {
       this.#flushHead();
     }
@@ -86,33 +87,14 @@ export class MessageWriter implements BodySink {
   }
 
   #flushHead(): void {
-    if (this.#head !== undefined) this.socket.write(this.#takeHead(), 'latin1');
+    if (this.#head !== undefined) this.to.text(this.#takeHead());
   }
 
   #writeWithHead(data: Buffer): boolean {
     this.bytesWritten += data.length;
     const head = this.#head;
-    if (head === undefined) return this.socket.write(data);
+    if (head === undefined) return this.to.socket.write(data);
     this.#head = undefined;
-    return writeWhole(this.socket, head, data);
+    return this.to.message(head, data);
   }
 }
-
-/** Writes a head and the bytes behind it at once. `false`: the socket's buffer is full. */
-export function writeWhole(socket: Socket, head: string, bytes: Buffer): boolean {
-  if (bytes.length === 0) return socket.write(head, 'latin1');
-  if (bytes.length <= maxCopiedBytes) {
-    // One buffer, one write: copying a small body costs less than a second entry in writev.
-    const message = Buffer.allocUnsafe(head.length + bytes.length);
-    message.latin1Write(head, 0, head.length);
-    bytes.copy(message, head.length);
-    return socket.write(message);
-  }
-  socket.cork();
-  socket.write(head, 'latin1');
-  const wantsMore = socket.write(bytes);
-  socket.uncork();
-  return wantsMore;
-}
-
-const maxCopiedBytes = 16_384;

@@ -8,9 +8,10 @@ import { TunnelEnd } from '../http/tunnel.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { Http1Error } from '../http1/http1-error.js';
-import { MessageWriter, writeWhole } from '../http1/message-writer.js';
+import { MessageWriter } from '../http1/message-writer.js';
 import { copyOf } from '../http1/read-buffer.js';
 import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
+import { SocketWriter } from '../http1/socket-writer.js';
 import { statusLine } from '../http1/status-line.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { halfCloseGraceMs, type Http1Listener } from './http1-listener.js';
@@ -31,6 +32,7 @@ import { violationToError } from './violations.js';
 export class Http1Connection {
   deadline: number;
   readonly #socket: Socket;
+  readonly #to: SocketWriter;
   readonly #listener: Http1Listener;
   readonly #clientAddress: string;
   #state: 'head' | 'exchange' | 'tunnel' | 'closing' = 'head';
@@ -68,6 +70,7 @@ export class Http1Connection {
     readonly peer: Peer | undefined,
   ) {
     this.#socket = socket;
+    this.#to = new SocketWriter(socket);
     this.#listener = listener;
     this.#clientAddress = clientAddress;
     this.deadline = this.#now() + listener.options.limits.headTimeout;
@@ -80,7 +83,7 @@ export class Http1Connection {
 
   closeIfIdle(): void {
     if (this.#state !== 'head' || this.#held !== undefined) return;
-    if (this.#waitsForDrain) this.#closeGently();
+    if (this.#waitsForDrain || this.#to.hasUnsent) this.#closeGently();
     else this.#socket.destroy();
   }
 
@@ -341,14 +344,14 @@ export class Http1Connection {
       (this.#keepAlive ? (this.#head?.minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
     const { body } = response;
     if (framing.kind === 'none') {
-      const hasDrained = writeWhole(this.#socket, head, noBytes);
+      const hasDrained = this.#to.text(head);
       body.cancel(noBody);
       this.#finish(exchange, 0, hasDrained);
     } else if (body.bytes !== undefined) {
-      const hasDrained = writeWhole(this.#socket, head, body.bytes);
+      const hasDrained = this.#to.message(head, body.bytes);
       this.#finish(exchange, body.bytes.length, hasDrained);
     } else {
-      const writer = new MessageWriter(this.#socket, head, framing.kind, body, (failure) => {
+      const writer = new MessageWriter(this.#to, head, framing.kind, body, (failure) => {
         if (this.#exchange !== exchange) return;
         if (failure === undefined) this.#finish(exchange, writer.bytesWritten, !this.#socket.writableNeedDrain);
         else this.#breakOff(exchange, response, writer.bytesWritten, failure);
@@ -589,6 +592,5 @@ function checkExpectation(headers: Headers, bodyHasBegun: boolean): void {
 const lingerMs = 1_000;
 /** What a client may send ahead before it is made to wait. */
 const maxHeldBytes = 16_384;
-const noBytes = Buffer.alloc(0);
 const noBody = new Error('the response has no body');
 const refused = { method: '-', target: '-', path: '-', authority: '', scheme: 'http', body: emptyBody } as const;

@@ -30,7 +30,7 @@ export class LineWriter {
 
   /** Takes a whole line, newline included. */
   write(line: string): void {
-    if (this.#used + line.length > this.size) this.#flush();
+    if (this.#used + line.length > this.size) this.#handOver();
     if (line.length > this.size) {
       this.flush(Buffer.from(line, 'latin1'));
       return;
@@ -38,20 +38,25 @@ export class LineWriter {
     this.#used += this.#batch.latin1Write(line, this.#used);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    this.clock.after(maxAgeMs, this.#flush);
+    this.clock.after(maxAgeMs, this.#onAge);
   }
 
-  /** Hands over what there is. */
-  readonly #flush = (): void => {
+  /** One timer at a time, however many batches leave before it because they are full. */
+  readonly #onAge = (): void => {
     this.#isScheduled = false;
+    this.#handOver();
+  };
+
+  /** Hands over what there is. */
+  #handOver(): void {
     if (this.#used === 0) return;
     this.flush(this.#batch.subarray(0, this.#used));
     this.#batch = Buffer.allocUnsafeSlow(this.size);
     this.#used = 0;
-  };
+  }
 
   close(): void {
-    this.#flush();
+    this.#handOver();
   }
 }
 

@@ -7,8 +7,9 @@ import { TunnelEnd } from '../http/tunnel.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
-import { MessageWriter, writeWhole, type WireFraming } from '../http1/message-writer.js';
+import { MessageWriter, type WireFraming } from '../http1/message-writer.js';
 import { copyOf } from '../http1/read-buffer.js';
+import { SocketWriter } from '../http1/socket-writer.js';
 import { parseResponseHead, type ResponseHead } from '../http1/response-head.js';
 import type { Attempt } from './attempt.js';
 import type { ConnectionPool } from './connection-pool.js';
@@ -27,6 +28,7 @@ export class Http1UpstreamConnection implements Cancellable {
   /** A failure while nothing of the response was received may be the keep-alive race. */
   #nothingReceived = true;
   readonly #socket: Socket;
+  readonly #to: SocketWriter;
   readonly #pool: ConnectionPool;
   #state: 'idle' | 'head' | 'body' | 'tunnel' | 'closed' = 'idle';
   #held: Buffer | undefined;
@@ -44,6 +46,7 @@ export class Http1UpstreamConnection implements Cancellable {
 
   constructor(socket: Socket, pool: ConnectionPool) {
     this.#socket = socket;
+    this.#to = new SocketWriter(socket);
     this.#pool = pool;
     socket.on('drain', () => (this.#tunnel === undefined ? this.#writer?.resume() : this.#tunnel.drained()));
     socket.on('end', this.#onEnd);
@@ -100,11 +103,11 @@ export class Http1UpstreamConnection implements Cancellable {
     if (request.upgrade !== undefined) field = `${field}Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n`;
     const head = `${method} ${target} HTTP/1.1\r\n${headers.toWire()}${field}\r\n`;
     if (body.bytes !== undefined) {
-      writeWhole(this.#socket, head, body.bytes);
+      this.#to.message(head, body.bytes);
       this.#requestSent = true;
       return;
     }
-    this.#writer = new MessageWriter(this.#socket, head, framing, body, (failure) => {
+    this.#writer = new MessageWriter(this.#to, head, framing, body, (failure) => {
       if (this.#attempt?.request !== request) return;
       if (failure !== undefined) this.#break(failure);
       else this.#requestSent = true;
