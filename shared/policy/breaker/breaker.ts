@@ -1,8 +1,9 @@
 import CircuitBreaker from 'opossum';
 import type { BreakerConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
-import type { HttpResponse } from '../../http/message.js';
-import type { Layer } from '../../http/service.js';
+import type { Exchange } from '../../http/exchange.js';
+import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import type { Layer, Service } from '../../http/service.js';
 
 export type BreakerState = 'closed' | 'open' | 'half-open';
 
@@ -63,6 +64,27 @@ export function breaker(config: BreakerConfig, { name, onTransition, isFailure =
   const retryAfter = String(Math.max(1, Math.ceil(config.resetTimeout / 1_000)));
   const refusal = (): ProxyError => new ProxyError('breaker_open', { fields: { 'Retry-After': retryAfter } });
   const accepts = (): boolean => circuit.closed || circuit.pendingClose;
+  const fire = (outcome: Promise<void>): Promise<void> => circuit.fire(outcome).then(nothing, nothing);
+
+  /** The one request that finds out. opossum hears of it at once, and lets no other through. */
+  async function probe(next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    const since = changes;
+    const outcome = new Outcome();
+    const told = fire(outcome.promise);
+    let isProof = false;
+    try {
+      const response = await next(request, exchange);
+      isProof = !isFailure(response);
+      return response;
+    } finally {
+      if (since === changes) {
+        // One that proved nothing must not close the breaker: it fails, and another will be sent.
+        if (isProof) outcome.succeed();
+        else outcome.fail(failure);
+        await told;
+      }
+    }
+  }
 
   return {
     layer: (next) =>
@@ -70,24 +92,18 @@ export function breaker(config: BreakerConfig, { name, onTransition, isFailure =
         // The last requests of a retired configuration go through unguarded rather than not at all.
         if (isClosed) return next(request, exchange);
         if (!accepts()) throw refusal();
+        if (!circuit.closed) return probe(next, request, exchange);
         const since = changes;
-        const isProbe = circuit.halfOpen;
-        const outcome = new Outcome();
-        const told = circuit.fire(outcome.promise).then(nothing, nothing);
         try {
           const response = await next(request, exchange);
           if (since === changes) {
-            if (isFailure(response)) outcome.fail(failure);
-            else outcome.succeed();
-            await told;
+            if (isFailure(response)) await fire(Promise.reject(failure));
+            // All that `fire` would come to, at a tenth of the cost: nothing changes by a success while it is closed.
+            else circuit.emit('success', undefined, 0);
           }
           return response;
         } catch (error) {
-          // A probe that proved nothing must not close the breaker: it fails, and another will be sent.
-          if (since === changes && (isProbe || (error instanceof ProxyError && error.entry.blamesUpstream))) {
-            outcome.fail(failure);
-            await told;
-          }
+          if (since === changes && error instanceof ProxyError && error.entry.blamesUpstream) await fire(Promise.reject(failure));
           throw error;
         }
       },
@@ -102,7 +118,7 @@ export function breaker(config: BreakerConfig, { name, onTransition, isFailure =
 
 const isServerError = ({ status }: HttpResponse): boolean => status >= 500;
 
-/** What opossum hears of an attempt. One that never settles is counted as nothing, and held by nobody. */
+/** What opossum hears of a probe. One that never settles is counted as nothing, and held by nobody. */
 class Outcome {
   succeed!: () => void;
   fail!: (reason: Error) => void;
