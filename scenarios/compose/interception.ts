@@ -1,4 +1,4 @@
-import { controlPlaneOf, identityConfig, interceptedSidecar, zone, type Addresses } from '../lab/declaration.js';
+import { calls, controlPlaneOf, identityConfig, interceptedSidecar, zone, type Addresses } from '../lab/declaration.js';
 import { sessionStore } from '../lab/outside.js';
 
 /*
@@ -21,6 +21,10 @@ export interface Parts {
   readonly node: object;
   readonly healthcheck: (port: number, path: string) => object;
 }
+
+/** It calls whom the users call, each by its own name and port. */
+const { mesh, outside } = calls['users']!;
+const addressesOfCalled = Object.fromEntries([...mesh, ...outside].map((name) => [`${name.toUpperCase()}_URLS`, `http://${name}:3000`]));
 
 export function interceptedServices({ hardened, node, healthcheck }: Parts): Record<string, object> {
   return {
@@ -45,9 +49,9 @@ export function interceptedServices({ hardened, node, healthcheck }: Parts): Rec
       command: ['node', 'dist/scenarios/services/main.js', 'users'],
       environment: {
         HOST: '127.0.0.1', PORT: '3000', CONTROL_HOST: '0.0.0.0', CONTROL_PORT: '3100', INSTANCE: 'intercepted',
-        ORDERS_URLS: 'http://orders:3000', ISSUER_URLS: 'http://issuer:3000', SESSIONS_ADDRESS: 'sessions-1:6379',
+        ...addressesOfCalled, SESSIONS_ADDRESS: 'sessions-1:6379',
       },
-      depends_on: { 'intercepted-sidecar': { condition: 'service_healthy' }, issuer: { condition: 'service_healthy' }, orders: { condition: 'service_healthy' }, 'sessions-1': { condition: 'service_healthy' } },
+      depends_on: Object.fromEntries(['intercepted-sidecar', ...mesh, ...outside, 'sessions-1'].map((id) => [id, { condition: 'service_healthy' }])),
       healthcheck: healthcheck(3100, '/healthz'),
     },
   };

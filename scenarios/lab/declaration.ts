@@ -143,7 +143,8 @@ function direct(...names: string[]): Unit['environment'] {
     );
 }
 
-const calls: Readonly<Record<string, { readonly mesh: readonly string[]; readonly outside: readonly string[] }>> = {
+/** Whom the instances of a service call: in the mesh, and outside it. */
+export const calls: Readonly<Record<string, { readonly mesh: readonly string[]; readonly outside: readonly string[] }>> = {
   users: { mesh: ['orders', 'payments'], outside: ['issuer'] },
   orders: { mesh: ['inventory', 'payments', 'pricing'], outside: [] },
   inventory: { mesh: [], outside: [] },
