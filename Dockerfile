@@ -2,7 +2,7 @@ FROM node:26-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
-COPY tsconfig.json ./
+COPY tsconfig.json bundle.js ./
 COPY shared shared
 COPY gateway gateway
 COPY sidecar sidecar
@@ -14,7 +14,8 @@ RUN npm run build && npm prune --omit=dev
 
 # The proxies, the control plane, the Node.js services and the lab's runner.
 FROM node:26-bookworm-slim AS node
-ENV NODE_ENV=production
+# Two arenas are enough for a process of one busy thread, and 6 MB less for each.
+ENV NODE_ENV=production MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY package.json ./
 COPY --from=build /app/node_modules node_modules

@@ -32,9 +32,8 @@ export interface FollowOptions {
 /** Time in which callers hear that an instance has left (ms): two rounds of the control plane, and what a proxy takes to apply a snapshot. */
 const heardMs = 300;
 
-/** Connects a proxy to its control plane, if it has one. Never rejects because the control plane is away. */
-export async function followControlPlane(config: ControlPlaneConfig | undefined, options: FollowOptions): Promise<void> {
-  if (config === undefined) return;
+/** Connects a proxy to its control plane. Never rejects because the control plane is away. */
+export async function followControlPlane(config: ControlPlaneConfig, options: FollowOptions): Promise<void> {
   const { node } = config;
   const { kind, service, zone, identity, register, apply, clock, random, logger, lifecycle, metrics } = options;
   const token = config.tokenFile === undefined ? undefined : (await readFile(config.tokenFile, 'utf8')).trim();

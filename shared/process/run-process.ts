@@ -1,11 +1,11 @@
 import { Command, CommanderError } from 'commander';
-import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { systemClock, type Clock } from '../clock/clock.js';
 import { jsonSchemaOf } from '../config/json-schema.js';
 import { ConfigError, loadConfig, type CrossCheck } from '../config/load.js';
 import { createLogger, type Logger } from '../telemetry/logger.js';
 import { Lifecycle } from './lifecycle.js';
+import { packageVersion } from './version.js';
 import { letYoungGenerationGrow } from './young-generation.js';
 
 /** Exit codes, after sysexits.h. */
@@ -44,7 +44,7 @@ export interface ProcessDefinition<T extends ProcessConfig> {
  * nobody caught logs it and exits 70, since what state it left behind is unknown. On SIGHUP the file is read again.
  */
 export async function runProcess<T extends ProcessConfig>(definition: ProcessDefinition<T>, argv: readonly string[] = process.argv): Promise<void> {
-  const version = (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+  const version = packageVersion();
   const command = new Command(definition.name)
     .description(definition.description)
     .version(version)

@@ -1,7 +1,6 @@
 import cluster from 'node:cluster';
 import { availableParallelism } from 'node:os';
 import { createAdminServer } from '../admin/admin-server.js';
-import { followControlPlane } from '../control/follow-control-plane.js';
 import type { Fleet } from './fleet/fleet.js';
 import { OneProcess } from './fleet/one-process.js';
 import { runWorker } from './fleet/worker.js';
@@ -54,25 +53,29 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   await fleet.create();
   const beside = await definition.beside?.(config, context);
 
-  await followControlPlane(config.controlPlane, {
-    kind,
-    service: beside?.service,
-    zone: config.zone,
-    identity: config.identity,
-    register: beside?.registrant,
-    async apply(document) {
-      const dynamic = parseSnapshot(document, fileConfig);
-      await fleet.apply(dynamic);
-      config = withDynamic(fileConfig, dynamic);
-      snapshot = document;
-    },
-    clock,
-    // eslint-disable-next-line no-restricted-properties -- this is where chance enters
-    random: Math.random,
-    logger,
-    lifecycle,
-    metrics,
-  });
+  if (config.controlPlane !== undefined) {
+    // Loaded on demand: a proxy that follows nobody needs none of it.
+    const { followControlPlane } = await import('../control/follow-control-plane.js');
+    await followControlPlane(config.controlPlane, {
+      kind,
+      service: beside?.service,
+      zone: config.zone,
+      identity: config.identity,
+      register: beside?.registrant,
+      async apply(document) {
+        const dynamic = parseSnapshot(document, fileConfig);
+        await fleet.apply(dynamic);
+        config = withDynamic(fileConfig, dynamic);
+        snapshot = document;
+      },
+      clock,
+      // eslint-disable-next-line no-restricted-properties -- this is where chance enters
+      random: Math.random,
+      logger,
+      lifecycle,
+      metrics,
+    });
+  }
 
   context.onReload(async (next) => {
     // Certificates are files too.
