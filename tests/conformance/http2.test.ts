@@ -73,7 +73,8 @@ const cases: readonly FrameCase[] = [
   { name: 'a length that is none', send: post({ 'content-length': 'x' }, 'hello'), outcome: refused },
   { name: 'two lengths', send: [headers(1, [...requestFields({ ':method': 'POST' }), ['content-length', '5'], ['content-length', '6']], flag.endHeaders), frame(frameType.data, flag.endStream, 1, 'hello')], outcome: refused },
   { name: 'fewer data than the length says', send: post({ 'content-length': '9' }, 'hello'), outcome: ['reset'] },
-  { name: 'more data than the length says', send: post({ 'content-length': '3' }, 'hello'), outcome: ['reset'] },
+  // RFC 9113 section 5.4.1 lets a server take an error of a stream for one of the connection, and the nghttp2 of Node 26 does.
+  { name: 'more data than the length says', send: post({ 'content-length': '3' }, 'hello'), outcome: ['reset', 'closed'] },
   { name: 'a length without any data', send: withFields({ ':method': 'POST', 'content-length': '5' }), outcome: ['reset'] },
   { name: 'data as the length says', send: post({ 'content-length': '5' }, 'hello'), outcome: [200], origin: ['POST / shop hello'] },
   { name: 'an unknown expectation', send: withFields({ expect: 'magic' }), outcome: [417] },

@@ -211,8 +211,8 @@ class MountedStack implements Requestable, Mounted {
     }
     exchange.status = response.status;
     const answer = answerOf(request.method, response, exchange, reply);
-    // Who was refused once has lost our trust in where its next request begins.
-    if (service === this.options.refuse && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
+    // Who was refused once has lost our trust in where its next request begins, and so has one whose body was cut off.
+    if ((service === this.options.refuse || exchange.cancellation.isCancelled) && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
     return answer;
   }
 }
