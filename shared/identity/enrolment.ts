@@ -230,11 +230,10 @@ export class Enrolment {
   }
 
   #hold(identity: HeldIdentity, life: Life): void {
-    const { clock, metrics } = this.options;
+    const { clock } = this.options;
     this.#held = identity;
     this.#life = life;
     this.#since = { now: clock.now(), wall: clock.wallNow() };
-    metrics.expiresAt(identity.notAfter);
   }
 
   /** Each reason once, and again when it gets serious. */

@@ -38,7 +38,9 @@ export class MtlsReport {
     this.#refused = new Counter({ name: 'proxy_mtls_refused_total', help: 'Connections of callers that mutual TLS kept out, by why.', labelNames: ['listener', 'reason'], registers });
     this.#failed = new Counter({ name: 'proxy_mtls_failed_total', help: 'Connections to endpoints that did not prove who they are, by why.', labelNames: ['upstream', 'reason'], registers });
     new Gauge({
-      name: 'proxy_identity_expires_timestamp_seconds', help: 'When the certificate of this proxy ends (Unix time).', registers,
+      name: 'proxy_identity_expires_timestamp_seconds', help: 'When the certificate of this proxy ends (Unix time); 0 while it has none.', registers,
+      // Of several workers, the one that is first without.
+      aggregator: 'min',
       collect() {
         const at = expiresAt();
         if (at !== undefined) this.set(at / 1_000);

@@ -39,7 +39,7 @@ describe('enrolment with a join token', () => {
     assert.ok(certificate.verify(new X509Certificate(readFileSync(join(directory, 'bundle.pem'))).publicKey));
     assert.deepEqual([directory, join(directory, 'identity.pem')].map((path) => statSync(path).mode & 0o777), [0o700, 0o600]);
     const metrics = await (await fetch(`http://127.0.0.1:${portIn(await sidecar.logged('ready'), 'admin')}/metrics`)).text();
-    assert.match(metrics, new RegExp(`^proxy_identity_expires_at ${Date.parse(certificate.validTo) / 1_000}$`, 'm'));
+    assert.match(metrics, new RegExp(`^proxy_identity_expires_timestamp_seconds ${Date.parse(certificate.validTo) / 1_000}$`, 'm'));
     assert.match(metrics, /^proxy_identity_renewals_total\{result="renewed"\} 1$/m);
     assert.match((await mesh.ask('GET', '/metrics')).body['text'] as string, /^control_plane_certificates_issued_total\{result="issued"\} \d+$/m);
     await sidecar.stop();
