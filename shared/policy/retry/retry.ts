@@ -1,6 +1,6 @@
 import { delay, type Clock } from '../../clock/clock.js';
 import type { RetryConfig } from '../../config/policies.js';
-import { outcomeMatcher, provesNothingWasSent, type Outcome } from '../../errors/retry-conditions.js';
+import { neverLeft, outcomeMatcher, provesNothingWasSent, type Outcome } from '../../errors/retry-conditions.js';
 import { grpcMatcher } from '../../grpc/conditions.js';
 import { Discard } from '../../http/discard.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -88,7 +88,11 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
       const body = request.body.bytes === undefined ? new ReplayableBody(request.body, config.maxBodyBytes) : undefined;
       for (let attempt = 1; ; attempt++) {
         const outcome = await settle(next, request, exchange, body);
-        if (attempt > 1) places?.leaveRetry();
+        if (attempt > 1) {
+          places?.leaveRetry();
+          // Or requests that find every breaker open use up what others need when endpoints are back.
+          if (neverLeft(outcome)) budget.giveBack();
+        }
         const waitMs = waitBefore(attempt, outcome, request, exchange, body);
         if (waitMs === undefined) {
           if (outcome.response === undefined) throw outcome.error;
