@@ -7,6 +7,7 @@ import { TestUpstream } from '../../tests/support/upstream.js';
 import { describeUpstream } from './describe-upstream.js';
 
 const [a, b, c, d] = ['10.0.0.1:80', '10.0.0.2:80', '10.0.0.3:80', '10.0.0.4:80'] as const;
+const e = '10.0.0.5:80';
 const four = [a, b, c, d];
 const turns = { algorithm: 'round-robin' };
 const refusal = (code: string) => (error: unknown) => (error as ProxyError).code === code;
@@ -64,19 +65,43 @@ describe('panic', () => {
     assert.deepEqual(await origin.count(4), { [a]: 2, [b]: 2 });
   });
 
-  test('passes open breakers too', async () => {
+  test('ignores health, and never a breaker', async () => {
     const origin = new TestUpstream(four, { balance: turns });
-    for (const address of [a, b, c]) origin.breaker(address, 'open');
-    assert.deepEqual(await origin.count(8), { [a]: 2, [b]: 2, [c]: 2, [d]: 2 });
-    assert.deepEqual([...new Set(origin.forced)].sort(), [a, b, c]);
+    for (const address of [a, b]) origin.breaker(address, 'open');
+    lose(origin, a, c);
+    assert.deepEqual(await origin.count(8), { [c]: 4, [d]: 4 });
+    assert.deepEqual(origin.panics, [true]);
   });
 
-  test('does not take an upstream by storm whose every breaker is open', async () => {
+  test('is none where breakers alone hold endpoints back: those that are closed bear the load', async () => {
     const origin = new TestUpstream(four, { balance: turns });
-    for (const address of four) origin.breaker(address, 'open');
-    await assert.rejects(origin.send(), refusal('breaker_open'));
-    origin.breaker(b, 'half-open');
-    assert.equal(await origin.send(), b);
+    for (const address of [a, b, c]) origin.breaker(address, 'open');
+    assert.deepEqual(await origin.count(8), { [d]: 8 });
+    assert.deepEqual(origin.panics, []);
+  });
+
+  test('lets a retry believe in health: it goes to a healthy endpoint, then to any other, then to one that was tried', async () => {
+    const origin = new TestUpstream([...four, e], { balance: turns });
+    lose(origin, a, b, c);
+    origin.breaker(e, 'open');
+    for (let index = 0; index < 10; index++) {
+      assert.equal(await origin.send({ tried: [a] }), d);
+      assert.ok([b as string, c].includes(await origin.send({ tried: [a, d] })));
+      assert.ok((four as readonly string[]).includes(await origin.send({ tried: four })));
+    }
+  });
+
+  test('lets a retry find the healthy endpoint of another zone before an unhealthy one of its own', async () => {
+    const origin = new TestUpstream([...[a, b, c].map((address) => ({ address, zone: 'own' })), { address: d, zone: 'far' }, { address: e, zone: 'far' }], { balance: { ...turns, overprovisioning: 1 }, zone: 'own' });
+    lose(origin, a, b, c, e);
+    for (let index = 0; index < 10; index++) assert.equal(await origin.send({ tried: [a] }), d);
+  });
+
+  test('divides traffic between levels by what breakers leave of them', async () => {
+    const origin = new TestUpstream([{ address: a }, { address: b }, { address: c, priority: 1 }, { address: d, priority: 1 }], { balance: turns });
+    lose(origin, a, b, c, d);
+    for (const address of [a, b, c]) origin.breaker(address, 'open');
+    assert.deepEqual(await origin.count(20), { [d]: 20 });
   });
 
   test('is off at threshold 0: the last healthy one gets everything, and without one there is an error', async () => {
@@ -173,6 +198,65 @@ describe('a half-open breaker', () => {
     assert.notEqual(await origin.send({ tried: [a] }), a);
     origin.endpoint(a).health.object('probe');
     assert.notEqual(await origin.send(), a);
+  });
+
+  test('gets no retry while there is a healthy endpoint that was not tried: a request is a probe once', async () => {
+    const origin = new TestUpstream(four, { balance: turns });
+    for (const address of [a, b]) origin.breaker(address, 'half-open');
+    for (let index = 0; index < 10; index++) {
+      assert.ok([c as string, d].includes(await origin.send({ tried: [a] })));
+      assert.equal(await origin.send({ tried: [a, c] }), d);
+      assert.equal(await origin.send({ tried: [a, c, d] }), b, 'it is better than one that was tried');
+    }
+  });
+});
+
+describe('an upstream whose endpoints are all out', () => {
+  const allOpen = (balance: object = {}): TestUpstream => {
+    const origin = new TestUpstream(four, { balance: { ...turns, ...balance } });
+    for (const address of four) origin.breaker(address, 'open');
+    return origin;
+  };
+
+  for (const reason of ['probe', 'outlier'] as const) {
+    test(`is refused while every breaker is open, and probed at the first that is half-open, though health (${reason}) objects`, async () => {
+      const origin = allOpen();
+      for (const address of four) origin.endpoint(address).health.object(reason);
+      await assert.rejects(origin.send(), refusal('breaker_open'));
+      origin.breaker(b, 'half-open');
+      assert.equal(await origin.send(), b);
+      assert.equal(await origin.send({ tried: [b] }), b, 'there is no other');
+      origin.breaker(b, 'closed');
+      assert.deepEqual(await origin.count(10), { [b]: 10 }, 'what has recovered carries everything, and the others are still spared');
+      origin.breaker(d, 'half-open');
+      assert.equal(await origin.send(), d);
+    });
+  }
+
+  test('has those probed first that health does not object to', async () => {
+    const origin = allOpen();
+    for (const address of [a, b, d]) origin.endpoint(address).health.object('probe');
+    for (const address of four) origin.breaker(address, 'half-open');
+    assert.equal(await origin.send(), c);
+    assert.notEqual(await origin.send({ tried: [c] }), c);
+  });
+
+  test('is not probed against its health at threshold 0, and says that it has no endpoint', async () => {
+    const origin = allOpen({ panicThreshold: 0 });
+    for (const address of four) origin.endpoint(address).health.object('probe');
+    for (const address of four) origin.breaker(address, 'half-open');
+    await assert.rejects(origin.send(), refusal('no_endpoint'));
+    origin.endpoint(c).health.withdraw('probe');
+    assert.equal(await origin.send(), c);
+    origin.breaker(c, 'open');
+    await assert.rejects(origin.send(), refusal('breaker_open'));
+  });
+
+  test('refuses what comes while the probe is under way, and tells a retry the same', async () => {
+    const origin = allOpen();
+    origin.breaker(b, 'probed');
+    await assert.rejects(origin.send(), refusal('breaker_open'));
+    await assert.rejects(origin.send({ tried: [b] }), refusal('breaker_open'));
   });
 });
 

@@ -121,9 +121,7 @@ export class Upstream {
     const send: Service = (request, exchange) => {
       const member = this.#choose(selection, request, exchange);
       if (member === undefined) return Promise.reject(new ProxyError(selection.refusal));
-      const { endpoint } = member;
-      if (selection.isPanic && !endpoint.gate.accepts()) return endpoint.pastBreaker(request, exchange);
-      return endpoint.service(request, exchange);
+      return member.endpoint.service(request, exchange);
     };
     return stack([stickyCookie(balance.hash, this.#dependencies.random)], send);
   }
@@ -134,9 +132,7 @@ export class Upstream {
     return (request, exchange) => {
       const member = this.#choose(selection, request, exchange);
       if (member === undefined) return Promise.reject(new ProxyError(selection.refusal));
-      const { endpoint } = member;
-      if (selection.isPanic && !endpoint.gate.accepts()) return endpoint.streamPastBreaker(request, exchange);
-      return endpoint.stream(request, exchange);
+      return member.endpoint.stream(request, exchange);
     };
   }
 
