@@ -20,6 +20,7 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
   const gate =
     config.breaker &&
     breaker(config.breaker, {
+      clock,
       name: `${upstream}/${endpoint.name}`,
       ...(config.protocol !== 'h1' && { isFailure: isServerFault }),
       onTransition: (state) => {
