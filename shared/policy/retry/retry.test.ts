@@ -135,6 +135,18 @@ describe('retry', () => {
     }
   });
 
+  test('notes on the exchange that a retry was wanted and there was no room for it, and only then', async () => {
+    const none = { ratio: 0, minPerSecond: 0 };
+    for (const [steps, config, refused] of [[[503], { budget: none }, true], [[404], { budget: none }, false], [[503], { budget: none, attempts: 1 }, false], [[503], {}, false]] as const) {
+      const run = play(steps, config);
+      const over = exchange();
+      const result = run.service(request(over), over);
+      await run.clock.advance(1_000);
+      await result;
+      assert.equal(over.isRetryRefused, refused, JSON.stringify([steps, config]));
+    }
+  });
+
   test('what is a retry already adds nothing to the budget', async () => {
     const run = play([503], { whenRetried: 'allow', budget: { ratio: 1, minPerSecond: 0 }, backoff: { base: 0, max: 0 } });
     for (const fields of [{ 'X-Envoy-Attempt-Count': '2' }, {}, {}] as Record<string, string>[]) {

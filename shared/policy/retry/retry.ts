@@ -71,9 +71,13 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
     const waitMs = wanted + random() * Math.min(max, base * 2 ** (attempt - 1));
     // Better the answer that there is than none: waiting for the deadline would end in an error of our own.
     if (exchange.deadlineAt !== undefined && clock.now() + waitMs >= exchange.deadlineAt) return undefined;
-    if (places !== undefined && !places.enterRetry()) return undefined;
+    if (places !== undefined && !places.enterRetry()) {
+      exchange.isRetryRefused = true;
+      return undefined;
+    }
     if (!budget.withdraw()) {
       places?.leaveRetry();
+      exchange.isRetryRefused = true;
       onEvent?.('budget_exhausted');
       return undefined;
     }
