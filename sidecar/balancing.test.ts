@@ -82,7 +82,7 @@ describe('a sidecar whose upstream is mostly dead', () => {
   test('says that it ignores health, in log, metric and /upstreams, goes on serving, and takes it back', async () => {
     const instances = await Promise.all(['one', 'two', 'three'].map((name) => new Instance(name).start()));
     const [one, two] = instances;
-    const sidecar = await start(undefined, { endpoints: instances.map(({ address }) => address), breaker: { ...breaker, resetTimeout: '1s' }, retry: { attempts: 3 }, balance: { algorithm: 'round-robin' } });
+    const sidecar = await start(undefined, { endpoints: instances.map(({ address }) => address), healthCheck: { interval: '50ms', unhealthyThreshold: 2 }, retry: { attempts: 3 }, balance: { algorithm: 'round-robin' } });
     assert.equal(await sidecar.panic(), '0');
     await Promise.all([one!.stop(), two!.stop()]);
     while ((await sidecar.panic()) !== '1') assert.equal(await sidecar.ask(), 'three');

@@ -43,6 +43,11 @@ export function outcomeMatcher(conditions: RetryConfig['on']): (outcome: Outcome
 
 const nothingSent = new Set<ErrorCode>([...codesOf['connect-failure'], ...codesOf.refused]);
 
+/** The attempt was turned away in this proxy: it cost the upstream nothing. */
+export function neverLeft({ error }: Outcome): boolean {
+  return error instanceof ProxyError && nothingSent.has(error.code) && !error.entry.blamesUpstream;
+}
+
 /** The attempt never reached anybody: it may be repeated whatever it was (RFC 9110 section 9.2.2). */
 export function provesNothingWasSent({ error }: Outcome): boolean {
   return error instanceof ProxyError && nothingSent.has(error.code);

@@ -169,7 +169,7 @@ describe('retry after statuses of gRPC', () => {
 
 test('the breaker of an endpoint counts what its server got wrong, and nothing else', async () => {
   for (const [status, state] of [[14, 'open'], [13, 'open'], [2, 'open'], [4, 'open'], [15, 'open'], [5, 'closed'], [3, 'closed'], [16, 'closed']] as const) {
-    const gate = breaker(breakerSchema.parse({ volumeThreshold: 3 }), { name: 'x', isFailure: isServerFault });
+    const gate = breaker(breakerSchema.parse({ volumeThreshold: 3 }), { clock: new FakeClock(), name: 'x', isFailure: isServerFault });
     for (let index = 0; index < 3; index++) {
       const over = exchange();
       assert.equal((await gate.layer(() => Promise.resolve(trailersOnly(status)))(call(over), over)).headers.get('grpc-status'), String(status));

@@ -71,6 +71,8 @@ export class Exchange {
   attempts = 0;
   /** The last outcome would have been tried again, but all attempts had been made: Envoy's flag URX. */
   retriesExhausted = false;
+  /** The last outcome would have been tried again, but neither budget nor `maxRetries` left room: Envoy's flag UO. */
+  isRetryRefused = false;
 
   /** Of a call of gRPC: its status, once it is known, and when its deadline is (clock reading, ms). */
   grpcStatus: number | undefined;

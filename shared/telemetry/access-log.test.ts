@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { exchange, request, response } from '../../tests/support/policy.js';
+import type { Exchange } from '../http/exchange.js';
 import { FakeClock } from '../clock/fake-clock.js';
 import { parseRequestHead } from '../http1/request-head.js';
 import { limitsSchema } from '../config/sections.js';
@@ -20,6 +21,28 @@ function heapUsed(): number {
 const limits = limitsSchema.parse({});
 
 describe('the access log', () => {
+  const failures: readonly (readonly [name: string, particulars: Partial<Exchange>, flags: string | undefined])[] = [
+    ['an error by its own flag', { errorCode: 'upstream_timeout' }, 'UT'],
+    ['a retry that there was no room for', { errorCode: 'upstream_timeout', isRetryRefused: true }, 'UT,UO'],
+    ['the same for an answer of the upstream', { isRetryRefused: true }, 'UO'],
+    ['one flag once', { errorCode: 'breaker_open', isRetryRefused: true }, 'UO'],
+    ['attempts that were used up', { errorCode: 'upstream_reset', retriesExhausted: true }, 'UC,URX'],
+    ['nothing where all went well', {}, undefined],
+  ];
+  for (const [name, particulars, flags] of failures) {
+    test(`tells ${name}`, async () => {
+      const clock = new FakeClock();
+      let text = '';
+      const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
+      const over = exchange();
+      over.request = request(over);
+      await accessLog(writer, { clock })(() => Promise.resolve(response(200)))(over.request, Object.assign(over, particulars));
+      over.finish(clock.now());
+      writer.close();
+      assert.equal((JSON.parse(text) as { flags?: string }).flags, flags);
+    });
+  }
+
   const heads: readonly (readonly [name: string, head: (index: number) => string])[] = [
     ['short ones of long heads', (index) => `Host: a-host-with-the-number-${index}\r\nX: ${'x'.repeat(30_000)}\r\n`],
     ['addresses of clients that a proxy in front names', (index) => `Host: shop\r\nX-Forwarded-For: 2001:db8:1234:5678::${index.toString(16)}\r\nX: ${'x'.repeat(30_000)}\r\n`],

@@ -51,12 +51,12 @@ export function refusalFields(refusal: Refusal | undefined): string {
 
 /** What there is to say about a call of gRPC, or of an exchange that did not go well: mostly nothing. */
 function particularsOf(exchange: Exchange): string {
-  const { errorCode, flags, retriesExhausted, grpcStatus, refusal } = exchange;
-  if (errorCode === undefined && flags === undefined && !retriesExhausted && grpcStatus === undefined && refusal === undefined) return '';
+  const { errorCode, flags, retriesExhausted, isRetryRefused, grpcStatus, refusal } = exchange;
+  if (errorCode === undefined && flags === undefined && !retriesExhausted && !isRetryRefused && grpcStatus === undefined && refusal === undefined) return '';
   const grpc = (grpcStatus === undefined ? '' : `,"grpcStatus":${grpcStatus}`) + refusalFields(refusal);
   const code = errorCode === undefined ? '' : `,"code":"${errorCode}"`;
-  const all = [flags, errorCode && describe(errorCode).flag, retriesExhausted ? 'URX' : undefined];
-  const told = all.filter((flag) => flag !== undefined);
+  const all = [flags, errorCode && describe(errorCode).flag, retriesExhausted ? 'URX' : undefined, isRetryRefused ? 'UO' : undefined];
+  const told = all.filter((flag, index) => flag !== undefined && all.indexOf(flag) === index);
   return told.length === 0 ? grpc : `${grpc}${code},"flags":"${told.join(',')}"`;
 }
 

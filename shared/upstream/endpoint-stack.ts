@@ -20,6 +20,7 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
   const gate =
     config.breaker &&
     breaker(config.breaker, {
+      clock,
       name: `${upstream}/${endpoint.name}`,
       ...(config.protocol !== 'h1' && { isFailure: isServerFault }),
       onTransition: (state) => {
@@ -29,28 +30,19 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
         onTransition(upstream, endpoint.name, state);
       },
     });
-  const guarded = (connection: Service): [service: Service, pastBreaker: Service] => {
-    const attempt = stack(
+  const guarded = (connection: Service): Service =>
+    stack(
       [
+        watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
+        gate?.layer, // sees each attempt too; what it refuses was none
         watch?.outlierDetection, // sees each attempt, and one that timed out is a failed one
         config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // times the connection alone
         config.protocol === 'h1' ? undefined : grpcTimeLeft({ clock }), // innermost: what was waited before is not left any more
       ],
       connection,
     );
-    return [
-      stack(
-        [
-          watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
-          gate?.layer, // sees each attempt too; what it refuses was none
-        ],
-        attempt,
-      ),
-      stack([watch?.bulkhead], attempt),
-    ];
-  };
-  [endpoint.service, endpoint.pastBreaker] = guarded(endpoint.connect);
-  [endpoint.stream, endpoint.streamPastBreaker] = guarded(endpoint.openStream);
+  endpoint.service = guarded(endpoint.connect);
+  endpoint.stream = guarded(endpoint.openStream);
   if (gate !== undefined) endpoint.gate = gate;
   if (gate === undefined && watch === undefined) return;
   endpoint.onClose = () => {

@@ -32,12 +32,9 @@ export class Endpoint {
   service: Service;
   /** The innermost service: sends the request over a connection of the pool. */
   readonly connect: Service;
-  /** The same without the breaker, for when so many are cut out that it is better to try than to spare. */
-  pastBreaker: Service;
-  /** The three of them for a connection of its own, on which no HTTP is spoken. */
+  /** Both of them for a connection of its own, on which no HTTP is spoken. */
   readonly openStream: Service;
   stream: Service;
-  streamPastBreaker: Service;
   gate: Gate = alwaysOpen;
   onChange: (() => void) | undefined;
   onClose: (() => void) | undefined;
@@ -73,11 +70,9 @@ export class Endpoint {
     this.name = this.pool.name;
     this.latency = new PeakEwma();
     this.service = this.connect;
-    this.pastBreaker = this.connect;
     this.#streams = this.pool instanceof ConnectionPool ? this.pool : new ConnectionPool(address, limits, dependencies);
     this.openStream = this.#timed((request, exchange) => openStream(this.#streams, request, exchange));
     this.stream = this.openStream;
-    this.streamPastBreaker = this.openStream;
   }
 
   /** Health or gate are not what they were. */

@@ -7,6 +7,7 @@ import { TestUpstream } from '../../tests/support/upstream.js';
 import { describeUpstream } from './describe-upstream.js';
 
 const [a, b, c, d] = ['10.0.0.1:80', '10.0.0.2:80', '10.0.0.3:80', '10.0.0.4:80'] as const;
+const e = '10.0.0.5:80';
 const four = [a, b, c, d];
 const turns = { algorithm: 'round-robin' };
 const refusal = (code: string) => (error: unknown) => (error as ProxyError).code === code;
@@ -64,19 +65,43 @@ describe('panic', () => {
     assert.deepEqual(await origin.count(4), { [a]: 2, [b]: 2 });
   });
 
-  test('passes open breakers too', async () => {
+  test('ignores health, and never a breaker', async () => {
     const origin = new TestUpstream(four, { balance: turns });
-    for (const address of [a, b, c]) origin.breaker(address, 'open');
-    assert.deepEqual(await origin.count(8), { [a]: 2, [b]: 2, [c]: 2, [d]: 2 });
-    assert.deepEqual([...new Set(origin.forced)].sort(), [a, b, c]);
+    for (const address of [a, b]) origin.breaker(address, 'open');
+    lose(origin, a, c);
+    assert.deepEqual(await origin.count(8), { [c]: 4, [d]: 4 });
+    assert.deepEqual(origin.panics, [true]);
   });
 
-  test('does not take an upstream by storm whose every breaker is open', async () => {
+  test('is none where breakers alone hold endpoints back: those that are closed bear the load', async () => {
     const origin = new TestUpstream(four, { balance: turns });
-    for (const address of four) origin.breaker(address, 'open');
-    await assert.rejects(origin.send(), refusal('breaker_open'));
-    origin.breaker(b, 'half-open');
-    assert.equal(await origin.send(), b);
+    for (const address of [a, b, c]) origin.breaker(address, 'open');
+    assert.deepEqual(await origin.count(8), { [d]: 8 });
+    assert.deepEqual(origin.panics, []);
+  });
+
+  test('lets a retry believe in health: it goes to a healthy endpoint, then to any other, then to one that was tried', async () => {
+    const origin = new TestUpstream([...four, e], { balance: turns });
+    lose(origin, a, b, c);
+    origin.breaker(e, 'open');
+    for (let index = 0; index < 10; index++) {
+      assert.equal(await origin.send({ tried: [a] }), d);
+      assert.ok([b as string, c].includes(await origin.send({ tried: [a, d] })));
+      assert.ok((four as readonly string[]).includes(await origin.send({ tried: four })));
+    }
+  });
+
+  test('lets a retry find the healthy endpoint of another zone before an unhealthy one of its own', async () => {
+    const origin = new TestUpstream([...[a, b, c].map((address) => ({ address, zone: 'own' })), { address: d, zone: 'far' }, { address: e, zone: 'far' }], { balance: { ...turns, overprovisioning: 1 }, zone: 'own' });
+    lose(origin, a, b, c, e);
+    for (let index = 0; index < 10; index++) assert.equal(await origin.send({ tried: [a] }), d);
+  });
+
+  test('divides traffic between levels by what breakers leave of them', async () => {
+    const origin = new TestUpstream([{ address: a }, { address: b }, { address: c, priority: 1 }, { address: d, priority: 1 }], { balance: turns });
+    lose(origin, a, b, c, d);
+    for (const address of [a, b, c]) origin.breaker(address, 'open');
+    assert.deepEqual(await origin.count(20), { [d]: 20 });
   });
 
   test('is off at threshold 0: the last healthy one gets everything, and without one there is an error', async () => {
@@ -162,17 +187,6 @@ describe('subsets', () => {
   test('may be an upstream’s own, where no route names one', async () => {
     const origin = new TestUpstream(versions, { balance: { ...turns, subset: { version: 'v2' } } });
     assert.deepEqual(await origin.count(10), { [b]: 5, [c]: 5 });
-  });
-});
-
-describe('a half-open breaker', () => {
-  test('gets the next request, unless health objects or it was tried', async () => {
-    const origin = new TestUpstream([a, b, c], { balance: turns });
-    origin.breaker(a, 'half-open');
-    assert.equal(await origin.send(), a);
-    assert.notEqual(await origin.send({ tried: [a] }), a);
-    origin.endpoint(a).health.object('probe');
-    assert.notEqual(await origin.send(), a);
   });
 });
 

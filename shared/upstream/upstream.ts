@@ -15,6 +15,7 @@ import { Member } from './balance/member.js';
 import { Selection, type Group } from './balance/selection.js';
 import { weigh } from './balance/slow-start.js';
 import { stickyCookie } from './balance/sticky-cookie.js';
+import { untilAccepted } from './balance/until-accepted.js';
 import { Endpoint } from './endpoint.js';
 
 export interface UpstreamDependencies {
@@ -121,23 +122,25 @@ export class Upstream {
     const send: Service = (request, exchange) => {
       const member = this.#choose(selection, request, exchange);
       if (member === undefined) return Promise.reject(new ProxyError(selection.refusal));
-      const { endpoint } = member;
-      if (selection.isPanic && !endpoint.gate.accepts()) return endpoint.pastBreaker(request, exchange);
-      return endpoint.service(request, exchange);
+      return member.endpoint.service(request, exchange);
     };
-    return stack([stickyCookie(balance.hash, this.#dependencies.random)], send);
+    return stack([stickyCookie(balance.hash, this.#dependencies.random), this.#mayWait ? untilAccepted : undefined], send);
   }
 
   /** Chooses an endpoint that has these labels and opens a connection there: for what is not HTTP. */
   streamOver(subset: Subset | undefined): Service {
     const selection = this.#selectionOf(subset ?? this.config.balance.subset);
-    return (request, exchange) => {
+    const open: Service = (request, exchange) => {
       const member = this.#choose(selection, request, exchange);
       if (member === undefined) return Promise.reject(new ProxyError(selection.refusal));
-      const { endpoint } = member;
-      if (selection.isPanic && !endpoint.gate.accepts()) return endpoint.streamPastBreaker(request, exchange);
-      return endpoint.stream(request, exchange);
+      return member.endpoint.stream(request, exchange);
     };
+    return stack([this.#mayWait ? untilAccepted : undefined], open);
+  }
+
+  /** Whether a request may wait between the choice of its endpoint and that endpoint's breaker. */
+  get #mayWait(): boolean {
+    return this.config.breaker !== undefined && this.config.limits?.maxConnections !== undefined;
   }
 
   /** How traffic is divided between zones and priorities at the moment, nearest first. */

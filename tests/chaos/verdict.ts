@@ -1,14 +1,30 @@
 import type { ChaosReport } from './chaos.js';
 import { settleMs } from './schedule.js';
 
+type Failed = ChaosReport['subjects'][number]['failures'][number];
+
 const maxGrownBytes = 40 * 2 ** 20;
+/** How long a retry counts against the budget that bounds the next; its default. */
+const budgetWindowMs = 10_000;
 
 /**
  * A machine that stands still has no endpoint that is well: checks and attempts time out everywhere, every breaker opens, and the
  * proxy refuses until checks have passed and a breaker has closed, as after any other fault. Failures until then prove nothing.
+ * What was tried again meanwhile has used up the retry budget: until its window has passed, a request that meets a fault may find no
+ * retry permitted. The log says so of each.
  */
 function examined({ subjects, stalls }: ChaosReport): ChaosReport['subjects'] {
-  return subjects.map((subject) => ({ ...subject, failures: subject.failures.filter(({ atMs, endMs }) => !stalls.some(({ fromMs, toMs }) => atMs < toMs + settleMs && endMs > fromMs)) }));
+  const isExcused = ({ atMs, endMs, log }: Failed): boolean => {
+    const afterMs = isRetryRefused(log) ? budgetWindowMs : settleMs;
+    return stalls.some(({ fromMs, toMs }) => atMs < toMs + afterMs && endMs > fromMs);
+  };
+  return subjects.map((subject) => ({ ...subject, failures: subject.failures.filter((failure) => !isExcused(failure)) }));
+}
+
+/** By the flags of the access log: UO is said of a refused retry, and of a refused attempt, which is no last one unless all were made (URX). */
+function isRetryRefused(log: string): boolean {
+  const flags = /"flags":"([^"]*)"/.exec(log)?.[1]!.split(',') ?? [];
+  return flags.includes('UO') && !flags.includes('URX');
 }
 
 /** What a run must not have shown, in sentences; nothing if all is well. */

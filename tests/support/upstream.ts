@@ -17,7 +17,8 @@ export interface TestUpstreamOptions {
   readonly more?: object;
 }
 
-type BreakerState = ReturnType<Gate['state']>;
+/** `probed`: half-open, with the probe under way. */
+type BreakerState = ReturnType<Gate['state']> | 'probed';
 
 /** An upstream on a fake clock whose endpoints answer at once with their own address, and whose health the test decides. */
 export class TestUpstream {
@@ -25,8 +26,6 @@ export class TestUpstream {
   readonly upstream: Upstream;
   readonly random: () => number;
   readonly panics: boolean[] = [];
-  /** Endpoints that were asked past their breaker. */
-  readonly forced: string[] = [];
   readonly #states: Map<string, BreakerState>;
 
   constructor(endpoints: readonly WrittenEndpoint[], { balance = {}, zone, seed = 1, previous, more = {} }: TestUpstreamOptions = {}) {
@@ -78,18 +77,19 @@ export class TestUpstream {
   }
 
   #guard(endpoint: Endpoint): void {
-    const answer = (): ReturnType<Endpoint['service']> => {
+    endpoint.service = () => {
       endpoint.latency.reset();
       endpoint.latency.observe(5, this.clock.now());
       return Promise.resolve(response(200, { 'X-Endpoint': endpoint.name }));
     };
-    endpoint.service = answer;
-    endpoint.pastBreaker = () => {
-      this.forced.push(endpoint.name);
-      return answer();
-    };
     const state = (): BreakerState => this.#states.get(endpoint.name) ?? 'closed';
-    endpoint.gate = { state, accepts: () => state() !== 'open' };
+    endpoint.gate = {
+      state: () => {
+        const current = state();
+        return current === 'probed' ? 'half-open' : current;
+      },
+      accepts: () => state() === 'closed' || state() === 'half-open',
+    };
   }
 }
 

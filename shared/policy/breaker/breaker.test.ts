@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, mock, test } from 'node:test';
+import { FakeClock } from '../../clock/fake-clock.js';
 import { breakerSchema } from '../../config/policies.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
@@ -15,7 +16,7 @@ describe('breaker', () => {
     const states: BreakerState[] = [];
     let sent = 0;
     let answer: () => number | ErrorCode = () => 200;
-    const guard: Breaker = breaker(breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...config }), { name: 'test', onTransition: (state) => states.push(state) });
+    const guard: Breaker = breaker(breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...config }), { clock: new FakeClock(), name: 'test', onTransition: (state) => states.push(state) });
     const service = guard.layer(async () => {
       sent++;
       const outcome = answer();
@@ -107,7 +108,8 @@ describe('breaker', () => {
   /** Requests whose outcome the test decides, one by one. */
   function held(config: object = {}) {
     const settlers: ((outcome: number | ErrorCode) => void)[] = [];
-    const guard = breaker(breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...config }), { name: 'held' });
+    const clock = new FakeClock();
+    const guard = breaker(breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...config }), { clock, name: 'held' });
     const service = guard.layer(
       () => new Promise((resolve, reject) => settlers.push((outcome) => (typeof outcome === 'number' ? resolve(response(outcome)) : reject(new ProxyError(outcome))))),
     );
@@ -115,7 +117,7 @@ describe('breaker', () => {
       const over = exchange();
       return service(request(over), over).then(({ status }) => status, (error: unknown) => (error as ProxyError).code);
     };
-    return { guard, send, settlers };
+    return { guard, send, settlers, clock };
   }
 
   test('counts outcomes: what is still under way, or was broken off by its client, makes no failure look rarer', async () => {
@@ -161,6 +163,59 @@ describe('breaker', () => {
       guard.close();
     });
   }
+
+  /** Half-open, with a probe under way that nobody answers. */
+  async function probed() {
+    const run = held();
+    const failing = Array.from({ length: 4 }, run.send);
+    run.settlers.splice(0).forEach((settle) => settle(503));
+    await Promise.all(failing);
+    mock.timers.tick(1_000);
+    return { ...run, hanging: run.send() };
+  }
+
+  for (const [outcome, state] of [[200, 'closed'], [503, 'open'], ['client_closed', 'open']] as const) {
+    test(`a probe that hangs for another reset time keeps nobody out: one more is sent, whose ${outcome} makes the breaker ${state}`, async () => {
+      const { guard, send, settlers, clock, hanging } = await probed();
+      await clock.advance(999);
+      assert.equal(guard.accepts(), false);
+      assert.equal(await send(), 'breaker_open');
+      await clock.advance(1);
+      assert.equal(guard.accepts(), true);
+      const further = send();
+      assert.equal(guard.accepts(), false, 'one at a time');
+      settlers[1]!(outcome);
+      assert.equal(await further, outcome);
+      assert.equal(guard.state(), state);
+      settlers[0]!(state === 'closed' ? 'upstream_timeout' : 200);
+      await hanging;
+      assert.equal(guard.state(), state, 'the first one comes too late');
+      assert.equal(clock.pending, 0);
+      guard.close();
+    });
+  }
+
+  test('the first of two probes decides as well, if it is answered first', async () => {
+    const { guard, send, settlers, clock, hanging } = await probed();
+    await clock.advance(1_000);
+    const further = send();
+    settlers[0]!(200);
+    assert.equal(await hanging, 200);
+    assert.equal(guard.state(), 'closed');
+    settlers[1]!('upstream_timeout');
+    assert.equal(await further, 'upstream_timeout');
+    assert.equal(guard.state(), 'closed');
+    assert.equal(clock.pending, 0);
+    guard.close();
+  });
+
+  test('closing it while a probe is under way leaves no timer', async () => {
+    const { guard, clock, settlers, hanging } = await probed();
+    guard.close();
+    assert.equal(clock.pending, 0);
+    settlers[0]!(200);
+    await hanging;
+  });
 
   test('closing it ends its timers: nothing happens to it any more', async () => {
     const set = mock.method(globalThis, 'setInterval');

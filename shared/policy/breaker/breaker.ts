@@ -1,4 +1,5 @@
 import CircuitBreaker from 'opossum';
+import type { Clock, Timer } from '../../clock/clock.js';
 import type { BreakerConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -10,13 +11,14 @@ export type BreakerState = 'closed' | 'open' | 'half-open';
 export interface Breaker {
   readonly layer: Layer;
   state(): BreakerState;
-  /** Whether a request would be let through: closed, or half-open with the probe still to be sent. */
+  /** Whether a request would be let through: closed, or half-open with a probe to be sent. */
   accepts(): boolean;
   /** Stops the timers. */
   close(): void;
 }
 
 export interface BreakerDependencies {
+  readonly clock: Pick<Clock, 'after'>;
   /** Names the breaker in opossum's events. */
   readonly name: string;
   readonly onTransition?: (state: BreakerState) => void;
@@ -30,13 +32,14 @@ export interface BreakerDependencies {
  * Closed, it lets requests through and counts failures over a rolling window: errors that blame the
  * upstream, and answers of 500 and above. At `errorThreshold` percent, of at least `volumeThreshold` outcomes, it
  * opens and refuses with `breaker_open`. After `resetTimeout` it is half-open: one request goes through as a
- * probe, whose outcome closes or reopens it. A client that left proves nothing and is not counted.
+ * probe, whose outcome closes or reopens it. A probe that has had no outcome for another `resetTimeout` does not keep the
+ * endpoint out: one more is let through, and the first outcome decides. A client that left proves nothing and is not counted.
  *
  * Two things opossum would do otherwise. It decides on failures per request begun, so that what is still under way, or was broken
  * off by its client, would count as a success: here the share is that of the outcomes. And it takes any outcome for the probe's
  * while it is half-open: here the outcome of a request that began before the last change of state is nobody's any more.
  */
-export function breaker(config: BreakerConfig, { name, onTransition, isFailure = isServerError }: BreakerDependencies): Breaker {
+export function breaker(config: BreakerConfig, { clock, name, onTransition, isFailure = isServerError }: BreakerDependencies): Breaker {
   const circuit = new CircuitBreaker((outcome: Promise<unknown>) => outcome, {
     name,
     timeout: false,
@@ -51,7 +54,23 @@ export function breaker(config: BreakerConfig, { name, onTransition, isFailure =
   let isClosed = false;
   /** Changes of state so far. */
   let changes = 0;
-  for (const change of ['open', 'halfOpen', 'close'] as const) circuit.on(change as 'open', () => changes++);
+  /** Runs while a probe is under way; when it is over, another one is due. */
+  let patience: Timer | undefined;
+  let isProbeDue = false;
+  const watchProbe = (): void => {
+    isProbeDue = false;
+    patience = clock.after(config.resetTimeout, () => (isProbeDue = true));
+  };
+  const forgetProbe = (): void => {
+    patience?.cancel();
+    isProbeDue = false;
+  };
+  for (const change of ['open', 'halfOpen', 'close'] as const) {
+    circuit.on(change as 'open', () => {
+      changes++;
+      forgetProbe();
+    });
+  }
   circuit.on('failure', () => {
     const { successes, failures } = circuit.stats;
     if (circuit.closed && successes + failures >= config.volumeThreshold && failures * 100 >= config.errorThreshold * (successes + failures)) circuit.open();
@@ -63,14 +82,16 @@ export function breaker(config: BreakerConfig, { name, onTransition, isFailure =
   }
   const retryAfter = String(Math.max(1, Math.ceil(config.resetTimeout / 1_000)));
   const refusal = (): ProxyError => new ProxyError('breaker_open', { fields: { 'Retry-After': retryAfter } });
-  const accepts = (): boolean => circuit.closed || circuit.pendingClose;
+  const accepts = (): boolean => circuit.closed || circuit.pendingClose || isProbeDue;
   const fire = (outcome: Promise<void>): Promise<void> => circuit.fire(outcome).then(nothing, nothing);
 
-  /** The one request that finds out. opossum hears of it at once, and lets no other through. */
+  /** The one request that finds out. opossum hears of it at once, and lets no other through; of a further one it would not hear. */
   async function probe(next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
     const since = changes;
+    const isFurther = isProbeDue;
+    watchProbe();
     const outcome = new Outcome();
-    const told = fire(outcome.promise);
+    const told = isFurther ? outcome.promise.then(() => circuit.close(), () => circuit.open()) : fire(outcome.promise);
     let isProof = false;
     try {
       const response = await next(request, exchange);
@@ -111,6 +132,7 @@ export function breaker(config: BreakerConfig, { name, onTransition, isFailure =
     accepts,
     close: () => {
       isClosed = true;
+      forgetProbe();
       circuit.shutdown();
     },
   };

@@ -30,6 +30,21 @@ describe('RetryBudget', () => {
     );
   });
 
+  test('gives back what was taken for nothing, also when the slot it was taken in is another, and never more', async () => {
+    const clock = new FakeClock();
+    const budget = new RetryBudget({ ratio: 0, minPerSecond: 1, window: 2_000 }, clock);
+    const granted = (): number => [1, 2, 3].filter(() => budget.withdraw()).length;
+    assert.equal(granted(), 2);
+    await clock.advance(500);
+    budget.giveBack();
+    assert.equal(granted(), 1);
+    for (let index = 0; index < 5; index++) budget.giveBack();
+    assert.equal(granted(), 2);
+    await clock.advance(5_000);
+    budget.giveBack();
+    assert.equal(granted(), 2);
+  });
+
   test('in an outage of an upstream with 1,000 requests a second, a fifth and ten a second are retried (seeded)', async () => {
     const random = seeded(3);
     const clock = new FakeClock();

@@ -8,7 +8,8 @@ const slotCount = 10;
  *
  * Requests deposit, retries withdraw, and both are forgotten after the window, which is kept in ten
  * slots. A retry is allowed while retries in the window stay below `ratio` of the requests in it plus `minPerSecond`
- * for each of its seconds. So when everything fails, an upstream gets 1.2 times its load and not three times.
+ * for each of its seconds. So when everything fails, an upstream gets 1.2 times its load and not three times. An
+ * attempt that the upstream never saw adds nothing to its load, and is given back.
  */
 export class RetryBudget {
   readonly #clock: Clock;
@@ -37,6 +38,17 @@ export class RetryBudget {
     if (sum(this.#retries) + 1 > allowed) return false;
     this.#retries[slot]!++;
     return true;
+  }
+
+  /** Puts back what was taken for an attempt that never left the proxy. */
+  giveBack(): void {
+    const slot = this.#currentSlot();
+    for (let back = 0; back < slotCount; back++) {
+      const index = (slot + slotCount - back) % slotCount;
+      if (this.#retries[index]! === 0) continue;
+      this.#retries[index]!--;
+      return;
+    }
   }
 
   /** Index of the slot of now; the slots that time has passed over are emptied. */

@@ -135,6 +135,18 @@ describe('retry', () => {
     }
   });
 
+  test('notes on the exchange that a retry was wanted and there was no room for it, and only then', async () => {
+    const none = { ratio: 0, minPerSecond: 0 };
+    for (const [steps, config, refused] of [[[503], { budget: none }, true], [[404], { budget: none }, false], [[503], { budget: none, attempts: 1 }, false], [[503], {}, false]] as const) {
+      const run = play(steps, config);
+      const over = exchange();
+      const result = run.service(request(over), over);
+      await run.clock.advance(1_000);
+      await result;
+      assert.equal(over.isRetryRefused, refused, JSON.stringify([steps, config]));
+    }
+  });
+
   test('what is a retry already adds nothing to the budget', async () => {
     const run = play([503], { whenRetried: 'allow', budget: { ratio: 1, minPerSecond: 0 }, backoff: { base: 0, max: 0 } });
     for (const fields of [{ 'X-Envoy-Attempt-Count': '2' }, {}, {}] as Record<string, string>[]) {
@@ -203,6 +215,21 @@ describe('retry', () => {
     assert.equal(run.sentAt.length, 120);
     assert.equal(run.events.filter((event) => event === 'budget_exhausted').length, 80);
   });
+
+  for (const [code, sent] of [['breaker_open', 300], ['no_endpoint', 300], ['upstream_queue_full', 300], ['upstream_overloaded', 300], ['upstream_connect_failed', 120], ['upstream_refused', 120]] as const) {
+    test(`retries that end with ${code} ${sent === 300 ? 'cost the budget nothing, since the upstream never saw them' : 'count, since the upstream had to do with them'}`, async () => {
+      const run = play([code], { attempts: 3, budget: { ratio: 0.2, minPerSecond: 0, window: 10_000 }, backoff: { base: 0, max: 0 } });
+      for (let index = 0; index < 100; index++) {
+        const over = exchange();
+        const result = run.service(request(over), over);
+        const failed = assert.rejects(result, { code });
+        await run.clock.advance(1);
+        await failed;
+      }
+      // There is nothing to withdraw before five requests are counted.
+      assert.ok(Math.abs(run.sentAt.length - sent) <= 10, String(run.sentAt.length));
+    });
+  }
 
   test('the budget forgets with time', async () => {
     const run = play([503], { attempts: 2, budget: { ratio: 0, minPerSecond: 1, window: 1_000 }, backoff: { base: 0, max: 0 } });

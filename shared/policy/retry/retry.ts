@@ -1,6 +1,6 @@
 import { delay, type Clock } from '../../clock/clock.js';
 import type { RetryConfig } from '../../config/policies.js';
-import { outcomeMatcher, provesNothingWasSent, type Outcome } from '../../errors/retry-conditions.js';
+import { neverLeft, outcomeMatcher, provesNothingWasSent, type Outcome } from '../../errors/retry-conditions.js';
 import { grpcMatcher } from '../../grpc/conditions.js';
 import { Discard } from '../../http/discard.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -71,9 +71,13 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
     const waitMs = wanted + random() * Math.min(max, base * 2 ** (attempt - 1));
     // Better the answer that there is than none: waiting for the deadline would end in an error of our own.
     if (exchange.deadlineAt !== undefined && clock.now() + waitMs >= exchange.deadlineAt) return undefined;
-    if (places !== undefined && !places.enterRetry()) return undefined;
+    if (places !== undefined && !places.enterRetry()) {
+      exchange.isRetryRefused = true;
+      return undefined;
+    }
     if (!budget.withdraw()) {
       places?.leaveRetry();
+      exchange.isRetryRefused = true;
       onEvent?.('budget_exhausted');
       return undefined;
     }
@@ -88,7 +92,11 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
       const body = request.body.bytes === undefined ? new ReplayableBody(request.body, config.maxBodyBytes) : undefined;
       for (let attempt = 1; ; attempt++) {
         const outcome = await settle(next, request, exchange, body);
-        if (attempt > 1) places?.leaveRetry();
+        if (attempt > 1) {
+          places?.leaveRetry();
+          // Or requests that find every breaker open use up what others need when endpoints are back.
+          if (neverLeft(outcome)) budget.giveBack();
+        }
         const waitMs = waitBefore(attempt, outcome, request, exchange, body);
         if (waitMs === undefined) {
           if (outcome.response === undefined) throw outcome.error;

@@ -26,32 +26,38 @@ const cases: readonly (readonly [healthy: Loads, loads: Loads, panics: readonly 
 describe('shares of levels', () => {
   for (const [healthy, loads, panics] of cases) {
     test(`${healthy.join(' %, ')} % healthy get ${loads.join(' %, ')} %${panics.includes(true) ? ', in panic' : ''}`, () => {
-      const shares = sharesOf(healthy.map((percent) => ({ healthy: percent, total: 100 })), { overprovisioning: 1.4, panicThreshold: 0.5 });
+      const shares = sharesOf(healthy.map((percent) => ({ healthy: percent, closed: 100, total: 100 })), { overprovisioning: 1.4, panicThreshold: 0.5 });
       assert.deepEqual(shares.map(({ load }) => Math.round(load * 1_000) / 10), loads);
       assert.deepEqual(shares.map(({ isPanic }) => isPanic), panics);
     });
   }
 
   test('follow the sizes when all are in panic', () => {
-    const shares = sharesOf([{ healthy: 0, total: 1 }, { healthy: 0, total: 3 }], { overprovisioning: 1.4, panicThreshold: 0.5 });
+    const shares = sharesOf([{ healthy: 0, closed: 1, total: 1 }, { healthy: 0, closed: 3, total: 3 }], { overprovisioning: 1.4, panicThreshold: 0.5 });
     assert.deepEqual(shares.map(({ load }) => load), [0.25, 0.75]);
+  });
+
+  test('are nothing in panic for those whose breakers are all open', () => {
+    const options = { overprovisioning: 1.4, panicThreshold: 0.5 };
+    assert.deepEqual(sharesOf([{ healthy: 0, closed: 0, total: 4 }, { healthy: 0, closed: 2, total: 4 }], options).map(({ load }) => load), [0, 1]);
+    assert.deepEqual(sharesOf([{ healthy: 0, closed: 0, total: 4 }], options), [{ load: 0, isPanic: true }]);
   });
 
   test('without a panic threshold leave nothing for those who have nobody healthy', () => {
     const options = { overprovisioning: 1.4, panicThreshold: 0 };
-    assert.deepEqual(sharesOf([{ healthy: 0, total: 4 }, { healthy: 1, total: 10 }], options), [{ load: 0, isPanic: false }, { load: 1, isPanic: false }]);
-    assert.deepEqual(sharesOf([{ healthy: 0, total: 4 }], options), [{ load: 0, isPanic: false }]);
+    assert.deepEqual(sharesOf([{ healthy: 0, closed: 4, total: 4 }, { healthy: 1, closed: 10, total: 10 }], options), [{ load: 0, isPanic: false }, { load: 1, isPanic: false }]);
+    assert.deepEqual(sharesOf([{ healthy: 0, closed: 4, total: 4 }], options), [{ load: 0, isPanic: false }]);
   });
 
   test('keep nothing back without over-provisioning', () => {
-    const shares = sharesOf([{ healthy: 3, total: 4 }, { healthy: 1, total: 1 }], { overprovisioning: 1, panicThreshold: 0.5 });
+    const shares = sharesOf([{ healthy: 3, closed: 4, total: 4 }, { healthy: 1, closed: 1, total: 1 }], { overprovisioning: 1, panicThreshold: 0.5 });
     assert.deepEqual(shares.map(({ load }) => load), [0.75, 0.25]);
   });
 
   test('never add up to more or less than all, whatever the numbers', () => {
     for (let first = 0; first <= 20; first++) {
       for (let second = 0; second <= 20; second++) {
-        const shares = sharesOf([{ healthy: first, total: 20 }, { healthy: second, total: 20 }], { overprovisioning: 1.4, panicThreshold: 0.5 });
+        const shares = sharesOf([{ healthy: first, closed: 20, total: 20 }, { healthy: second, closed: 20, total: 20 }], { overprovisioning: 1.4, panicThreshold: 0.5 });
         const sum = shares.reduce((total, { load }) => total + load, 0);
         assert.ok(Math.abs(sum - 1) < 1e-9, `${first} and ${second}: ${sum}`);
       }

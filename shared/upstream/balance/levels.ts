@@ -25,7 +25,7 @@ export function levelsOf<T extends Placed>(members: readonly T[], zone: string |
 export interface Share {
   /** Part of the traffic, 0 to 1. */
   readonly load: number;
-  /** Whether all endpoints of the level get it, healthy or not. */
+  /** Whether health is ignored in the level: all its endpoints get it whose breaker is closed. */
   readonly isPanic: boolean;
 }
 
@@ -49,14 +49,16 @@ export interface ShareOptions {
  * 3. When all together cannot bear everything, they take it in proportion to what they can, and a level with fewer
  *    healthy endpoints than the panic threshold spreads its part over all its endpoints: the few would break
  *    under it, or the health that was reported is wrong. When every level is so, their sizes decide.
+ *
+ * Envoy has no breakers that open: here, an endpoint whose breaker is not `closed` is none of the healthy, and panic does not reach it.
  */
-export function sharesOf(levels: readonly { readonly healthy: number; readonly total: number }[], { overprovisioning, panicThreshold }: ShareOptions): Share[] {
+export function sharesOf(levels: readonly { readonly healthy: number; readonly closed: number; readonly total: number }[], { overprovisioning, panicThreshold }: ShareOptions): Share[] {
   const bearable = levels.map(({ healthy, total }) => Math.min(1, (overprovisioning * healthy) / total));
   const together = Math.min(1, bearable.reduce((sum, part) => sum + part, 0));
   const isPanic = levels.map(({ healthy, total }) => together < 1 && healthy / total < panicThreshold);
   if (isPanic.every(Boolean)) {
-    const all = levels.reduce((sum, { total }) => sum + total, 0);
-    return levels.map(({ total }) => ({ load: total / all, isPanic: true }));
+    const all = levels.reduce((sum, { closed }) => sum + closed, 0);
+    return levels.map(({ closed }) => ({ load: all === 0 ? 0 : closed / all, isPanic: true }));
   }
   let left = 1;
   return bearable.map((part, index) => {

@@ -11,13 +11,26 @@ export interface Group extends Omit<Level<Member>, 'members'> {
   readonly healthy: number;
   readonly total: number;
   readonly load: number;
+  /** Whether health is ignored here. */
   readonly isPanic: boolean;
   /** Missing where there is nobody to choose. */
   readonly choose: Chooser<Member> | undefined;
+  /** The same among those alone that health and breaker allow. */
+  readonly chooseHealthy: Chooser<Member> | undefined;
 }
 
 /**
  * Chooses among the members of an upstream, or those of a subset.
+ *
+ * Two things speak about a member. *Health* (checks, outlier detection) is an opinion from outside, and in panic it is ignored. Its
+ * *breaker* has counted what requests met there, and is never passed by: open, a member gets nothing, and half-open one
+ * request, its probe. So whatever state all are in, the next request after a breaker's reset time finds out whether the
+ * upstream is back, and what has recovered carries traffic while the rest is still spared.
+ *
+ * 1. First attempts are the probes of half-open members; those that health objects to are probed in panic only.
+ * 2. Other first attempts are chosen among members that are healthy and closed; in panic among all that are closed.
+ * 3. A retry believes both: it goes to one not tried that is healthy and closed, before in panic any other closed one, before a
+ *    probe, before one that was tried. Else a request might spend all its attempts on finding out who has recovered.
  *
  * Who can be used, how traffic is divided between zones and priorities, and the choosers are worked out by `refresh`,
  * when health or membership have changed; `choose` looks none of it up. Nearly always there is one group, and
@@ -28,8 +41,8 @@ export class Selection {
   #levels: readonly Level<Member>[] = [];
   #groups: readonly Group[] = [];
   /** The group that gets everything, if one does. */
-  #only: Chooser<Member> | undefined;
-  /** Members whose breaker wants to know whether they have recovered. */
+  #only: Group | undefined;
+  /** Members whose breaker wants to know whether they have recovered, the likeliest first. */
   #probing: readonly Member[] = [];
   #refusal: ErrorCode = 'no_endpoint';
   #isPanic = false;
@@ -66,64 +79,77 @@ export class Selection {
 
   /** Works out what follows from the members' health and weights. */
   refresh(): void {
-    const levels = this.#levels.map((level) => ({ ...level, usable: level.members.filter(isUsable) }));
-    const members = levels.flatMap((level) => level.members);
-    this.#probing = members.filter(isProbing);
-    this.#refusal = members.some(({ endpoint }) => endpoint.health.isHealthy) ? 'breaker_open' : 'no_endpoint';
-    // With every breaker open it is not the few that must be spared but the upstream as a whole: that is what breakers are for.
-    const isSpared = members.every(isCutOut);
+    const levels = this.#levels.map((level) => {
+      const closed = level.members.filter(isClosed);
+      return { ...level, closed, usable: closed.filter(isHealthy) };
+    });
     const shares = sharesOf(
-      levels.map(({ usable, members: { length } }) => ({ healthy: usable.length, total: length })),
-      { overprovisioning: this.config.overprovisioning, panicThreshold: isSpared ? 0 : this.config.panicThreshold / 100 },
+      levels.map(({ usable, closed, members }) => ({ healthy: usable.length, closed: closed.length, total: members.length })),
+      { overprovisioning: this.config.overprovisioning, panicThreshold: this.config.panicThreshold / 100 },
     );
-    this.#groups = levels.map(({ usable, members: all, priority, isOwnZone }, index) => {
+    this.#groups = levels.map(({ usable, closed, members: all, priority, isOwnZone }, index) => {
       const { load, isPanic } = shares[index]!;
-      const candidates = isPanic ? all : usable;
+      const chooseHealthy = this.#chooser(usable, all);
       return {
-        priority, isOwnZone, healthy: usable.length, total: all.length, load, isPanic,
-        choose: candidates.length === 0 ? undefined : this.#balancer.prepare(candidates, all),
+        priority, isOwnZone, healthy: usable.length, total: all.length, load,
+        isPanic: isPanic && !all.every(isHealthy),
+        choose: isPanic && closed.length > usable.length ? this.#chooser(closed, all) : chooseHealthy,
+        chooseHealthy,
       };
     });
     this.#isPanic = this.#groups.some(({ load, isPanic }) => isPanic && load > 0);
-    this.#only = this.#groups.find(({ load }) => load === 1)?.choose;
+    this.#only = this.#groups.find(({ load }) => load === 1);
+    // Those that nothing but their breaker keeps from being used.
+    const held = levels.flatMap(({ members }, index) => members.filter((member) => !isClosed(member) && (isHealthy(member) || shares[index]!.isPanic)));
+    this.#probing = held.filter(({ endpoint }) => endpoint.gate.state() === 'half-open').sort((a, b) => Number(isHealthy(b)) - Number(isHealthy(a)));
+    this.#refusal = held.length > 0 ? 'breaker_open' : 'no_endpoint';
   }
 
   /** The member that gets the request, not one that was tried while there is another; undefined when there is none at all. */
   choose(request: HttpRequest, exchange: Exchange): Member | undefined {
-    const { tried } = exchange;
+    if (exchange.tried.length > 0) return this.#chooseAgain(request, exchange);
     // A breaker that wants to know whether its endpoint has recovered gets the next request: left to the
     // balancer, an endpoint that was slow before it was cut out would not be chosen for long.
     if (this.#probing.length > 0) {
-      const probe = this.#probing.find(({ endpoint, name }) => endpoint.gate.accepts() && !tried.includes(name));
+      const probe = this.#probe(exchange.tried);
       if (probe !== undefined) return probe;
     }
-    const choose = this.#only ?? this.#draw(request, exchange);
-    return choose?.(request, exchange, tried) ?? this.#elsewhere(choose, request, exchange);
+    return (this.#only ?? this.#draw(request, exchange))?.choose?.(request, exchange, exchange.tried);
   }
 
-  #draw(request: HttpRequest, exchange: Exchange): Chooser<Member> | undefined {
+  #chooser(candidates: readonly Member[], all: readonly Member[]): Chooser<Member> | undefined {
+    return candidates.length === 0 ? undefined : this.#balancer.prepare(candidates, all);
+  }
+
+  #draw(request: HttpRequest, exchange: Exchange): Group | undefined {
     if (this.#groups.length === 0) return undefined;
     let place = this.#balancer.spread?.(request, exchange) ?? this.dependencies.random();
-    let last: Chooser<Member> | undefined;
-    for (const { load, choose } of this.#groups) {
-      if (load === 0) continue;
-      last = choose;
-      if (place < load) break;
-      place -= load;
+    let last: Group | undefined;
+    for (const group of this.#groups) {
+      if (group.load === 0) continue;
+      last = group;
+      if (place < group.load) break;
+      place -= group.load;
     }
     return last;
   }
 
-  /** All that the request's own group has was tried: any other group will do, and in the end one that was tried. */
-  #elsewhere(own: Chooser<Member> | undefined, request: HttpRequest, exchange: Exchange): Member | undefined {
-    for (const { choose } of this.#groups) {
-      const fresh = choose === own ? undefined : choose?.(request, exchange, exchange.tried);
-      if (fresh !== undefined) return fresh;
-    }
-    return own?.(request, exchange, []) ?? this.#probing.find(({ endpoint }) => endpoint.gate.accepts());
+  /** For a retry: the request's own group first, then any other; in the end one that was tried. */
+  #chooseAgain(request: HttpRequest, exchange: Exchange): Member | undefined {
+    const { tried } = exchange;
+    const own = this.#only ?? this.#draw(request, exchange);
+    const fresh = (by: 'chooseHealthy' | 'choose'): Member | undefined => {
+      let member = own?.[by]?.(request, exchange, tried);
+      for (const group of this.#groups) member ??= group === own ? undefined : group[by]?.(request, exchange, tried);
+      return member;
+    };
+    return fresh('chooseHealthy') ?? fresh('choose') ?? this.#probe(tried) ?? own?.choose?.(request, exchange, []) ?? this.#probe([]);
+  }
+
+  #probe(tried: readonly string[]): Member | undefined {
+    return this.#probing.find(({ endpoint, name }) => endpoint.gate.accepts() && !tried.includes(name));
   }
 }
 
-const isUsable = ({ endpoint }: Member): boolean => endpoint.health.isHealthy && endpoint.gate.state() === 'closed';
-const isProbing = ({ endpoint }: Member): boolean => endpoint.health.isHealthy && endpoint.gate.state() === 'half-open';
-const isCutOut = ({ endpoint }: Member): boolean => endpoint.gate.state() !== 'closed';
+const isHealthy = ({ endpoint }: Member): boolean => endpoint.health.isHealthy;
+const isClosed = ({ endpoint }: Member): boolean => endpoint.gate.state() === 'closed';
