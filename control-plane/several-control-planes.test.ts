@@ -194,6 +194,7 @@ for (const [what, store, problem] of [
   ['a user without a password', { username: 'x' }, /store: expected username and passwordFile, or neither/],
   ['a session that is too short', { sessionTtl: '1s' }, /store\.sessionTtl: expected 2s to 10m/],
   ['an unknown key', { endpoint: 'x' }, /store\.endpoint: unknown key/],
+  ['the old name of history.revisions', { historyLimit: 500 }, /store\.historyLimit: is history\.revisions now/],
 ] as const) {
   test(`a store with ${what} is refused before anything starts`, async () => {
     const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, store: { kind: 'etcd', endpoints: ['http://127.0.0.1:2379'], ...store } }).exited;
@@ -206,4 +207,23 @@ test('the embedded store is named once', async () => {
   const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, dataDir: '/x', store: { kind: 'embedded', directory: '/y' } }).exited;
   assert.equal(code, 64);
   assert.match(stderr, /store: expected store or dataDir, not both/);
+});
+
+for (const [what, history, problem] of [
+  ['more revisions than etcd keeps', { revisions: 1_001 }, /history\.revisions: expected at most 1000 with etcd/],
+  ['bytes', { bytes: '1MiB' }, /history\.bytes: is for the embedded store/],
+] as const) {
+  test(`history on etcd with ${what} is refused before anything starts`, async () => {
+    const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, store: { kind: 'etcd', endpoints: ['http://127.0.0.1:2379'] }, history }).exited;
+    assert.equal(code, 64);
+    assert.match(stderr, problem);
+  });
+}
+
+test('history on etcd is as long as history.revisions says', withEtcd, async (context) => {
+  const etcd = await startEtcd(context);
+  const { api } = await start(context, etcd, {}, { history: { revisions: 3 } });
+  for (let port = 1; port <= 6; port++) assert.equal((await api('PUT', '/v1/services/orders', { endpoints: [`127.0.0.1:${port}`] })).status, 200);
+  const { items } = (await api('GET', '/v1/history')).body as { items: { version: number }[] };
+  assert.deepEqual(items.map(({ version }) => version), [6, 5, 4]);
 });
