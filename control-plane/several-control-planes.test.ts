@@ -227,3 +227,27 @@ test('history on etcd is as long as history.revisions says', withEtcd, async (co
   const { items } = (await api('GET', '/v1/history')).body as { items: { version: number }[] };
   assert.deepEqual(items.map(({ version }) => version), [6, 5, 4]);
 });
+
+test('of two writers with the same tag at two control planes exactly one wins, every time', withEtcd, async (context) => {
+  const etcd = await startEtcd(context);
+  const planes = await Promise.all([start(context, etcd), start(context, etcd)]);
+  const put = (writer: number, round: number, tag: string): Promise<Response> =>
+    fetch(`${planes[writer]!.url}/v1/services/orders`, { method: 'PUT', headers: { 'content-type': 'application/json', 'if-match': tag }, body: JSON.stringify({ endpoints: [`127.0.0.1:${round * 2 + writer + 1}`] }) });
+  const created = await fetch(`${planes[0].url}/v1/services/orders`, { method: 'PUT', headers: { 'content-type': 'application/json', 'if-none-match': '*' }, body: '{}' });
+  let tag = created.headers.get('etag')!;
+  const wins = [0, 0];
+  for (let round = 1; round <= 200; round++) {
+    const answers = await Promise.all([0, 1].map((writer) => put(writer, round, tag)));
+    const bodies = (await Promise.all(answers.map((answer) => answer.json()))) as { version?: number; code?: string; current?: { version: number; resource: { endpoints: string[] } } }[];
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 412], `round ${round}: ${JSON.stringify(bodies)}`);
+    const winner = answers.findIndex(({ status }) => status === 200);
+    const { code, current } = bodies[1 - winner]!;
+    // Whoever lost is told what won.
+    assert.deepEqual([code, current!.version, current!.resource.endpoints], ['changed_meanwhile', bodies[winner]!.version, [`127.0.0.1:${round * 2 + winner + 1}`]]);
+    wins[winner]!++;
+    assert.notEqual(answers[winner]!.headers.get('etag'), tag);
+    tag = answers[winner]!.headers.get('etag')!;
+  }
+  context.diagnostic(`won: ${wins.join(' and ')}`);
+  assert.deepEqual((await planes[0].api('GET', '/v1/history')).body['version'], 201, 'nobody else has changed anything');
+});
