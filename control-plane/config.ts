@@ -9,8 +9,7 @@ import { serverTlsSchema } from '../shared/tls/config.js';
 import { accessSchema, checkAccess } from './api/access-config.js';
 import { auditSchema } from './api/audit-log.js';
 import { writtenResource } from './model/written.js';
-import { checkStore, storeSchema } from './store-config.js';
-import { historyDefaults } from './sources/embedded-store.js';
+import { checkHistory, checkStore, storeSchema } from './store-config.js';
 
 export const controlPlaneProcessSchema = z.strictObject({
   listen: listenSchema.extend({
@@ -21,8 +20,8 @@ export const controlPlaneProcessSchema = z.strictObject({
   store: storeSchema.optional().describe('Where everything is kept that several control planes may share; `dataDir` is the short way to an embedded one.'),
   history: z
     .strictObject({
-      revisions: z.int().min(1).max(100_000).default(historyDefaults.revisions).describe('Changes that are remembered, and can be gone back to.'),
-      bytes: size.default(historyDefaults.bytes).describe('What they may take; the newest stays in any case.'),
+      revisions: z.int().min(1).max(100_000).optional().describe('Changes that are remembered, and can be gone back to. Default: 1000; with etcd 500, and at most 1000.'),
+      bytes: size.optional().describe('What they may take in the embedded store; the newest stays in any case. Default: 4 MiB. etcd has a bound of its own.'),
     })
     .prefault({}),
   access: accessSchema.optional().describe('Who may do what; without it everybody may do everything, on loopback only.'),
@@ -41,6 +40,6 @@ const keepsState = (store: unknown): boolean => isObject(store) && (store['kind'
 
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
-  const { listen, access, ca, dataDir, store } = isObject(document) ? document : {};
-  return [...checkAccess(access, listen, isObject(ca) && ca['serve'] !== undefined), ...checkServerTls(isObject(listen) ? listen['tls'] : undefined, 'listen.tls'), ...checkCa(ca, keepsState(store) ? store : dataDir), ...checkStore(store, dataDir)];
+  const { listen, access, ca, dataDir, store, history } = isObject(document) ? document : {};
+  return [...checkAccess(access, listen, isObject(ca) && ca['serve'] !== undefined), ...checkServerTls(isObject(listen) ? listen['tls'] : undefined, 'listen.tls'), ...checkCa(ca, keepsState(store) ? store : dataDir), ...checkStore(store, dataDir), ...checkHistory(history, store)];
 }

@@ -194,6 +194,7 @@ for (const [what, store, problem] of [
   ['a user without a password', { username: 'x' }, /store: expected username and passwordFile, or neither/],
   ['a session that is too short', { sessionTtl: '1s' }, /store\.sessionTtl: expected 2s to 10m/],
   ['an unknown key', { endpoint: 'x' }, /store\.endpoint: unknown key/],
+  ['the old name of history.revisions', { historyLimit: 500 }, /store\.historyLimit: is history\.revisions now/],
 ] as const) {
   test(`a store with ${what} is refused before anything starts`, async () => {
     const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, store: { kind: 'etcd', endpoints: ['http://127.0.0.1:2379'], ...store } }).exited;
@@ -206,4 +207,47 @@ test('the embedded store is named once', async () => {
   const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, dataDir: '/x', store: { kind: 'embedded', directory: '/y' } }).exited;
   assert.equal(code, 64);
   assert.match(stderr, /store: expected store or dataDir, not both/);
+});
+
+for (const [what, history, problem] of [
+  ['more revisions than etcd keeps', { revisions: 1_001 }, /history\.revisions: expected at most 1000 with etcd/],
+  ['bytes', { bytes: '1MiB' }, /history\.bytes: is for the embedded store/],
+] as const) {
+  test(`history on etcd with ${what} is refused before anything starts`, async () => {
+    const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, store: { kind: 'etcd', endpoints: ['http://127.0.0.1:2379'] }, history }).exited;
+    assert.equal(code, 64);
+    assert.match(stderr, problem);
+  });
+}
+
+test('history on etcd is as long as history.revisions says', withEtcd, async (context) => {
+  const etcd = await startEtcd(context);
+  const { api } = await start(context, etcd, {}, { history: { revisions: 3 } });
+  for (let port = 1; port <= 6; port++) assert.equal((await api('PUT', '/v1/services/orders', { endpoints: [`127.0.0.1:${port}`] })).status, 200);
+  const { items } = (await api('GET', '/v1/history')).body as { items: { version: number }[] };
+  assert.deepEqual(items.map(({ version }) => version), [6, 5, 4]);
+});
+
+test('of two writers with the same tag at two control planes exactly one wins, every time', withEtcd, async (context) => {
+  const etcd = await startEtcd(context);
+  const planes = await Promise.all([start(context, etcd), start(context, etcd)]);
+  const put = (writer: number, round: number, tag: string): Promise<Response> =>
+    fetch(`${planes[writer]!.url}/v1/services/orders`, { method: 'PUT', headers: { 'content-type': 'application/json', 'if-match': tag }, body: JSON.stringify({ endpoints: [`127.0.0.1:${round * 2 + writer + 1}`] }) });
+  const created = await fetch(`${planes[0].url}/v1/services/orders`, { method: 'PUT', headers: { 'content-type': 'application/json', 'if-none-match': '*' }, body: '{}' });
+  let tag = created.headers.get('etag')!;
+  const wins = [0, 0];
+  for (let round = 1; round <= 200; round++) {
+    const answers = await Promise.all([0, 1].map((writer) => put(writer, round, tag)));
+    const bodies = (await Promise.all(answers.map((answer) => answer.json()))) as { version?: number; code?: string; current?: { version: number; resource: { endpoints: string[] } } }[];
+    assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 412], `round ${round}: ${JSON.stringify(bodies)}`);
+    const winner = answers.findIndex(({ status }) => status === 200);
+    const { code, current } = bodies[1 - winner]!;
+    // Whoever lost is told what won.
+    assert.deepEqual([code, current!.version, current!.resource.endpoints], ['changed_meanwhile', bodies[winner]!.version, [`127.0.0.1:${round * 2 + winner + 1}`]]);
+    wins[winner]!++;
+    assert.notEqual(answers[winner]!.headers.get('etag'), tag);
+    tag = answers[winner]!.headers.get('etag')!;
+  }
+  context.diagnostic(`won: ${wins.join(' and ')}`);
+  assert.deepEqual((await planes[0].api('GET', '/v1/history')).body['version'], 201, 'nobody else has changed anything');
 });

@@ -35,7 +35,7 @@ const etcdSchema = z
     passwordFile: z.string().min(1).optional().describe('File with the password. Read at every connection.'),
     timeout: duration.default(3_000).describe('How long one call to etcd may take.'),
     sessionTtl: duration.default(5_000).describe('How long the leader may be silent before another control plane takes over; whole seconds, at least 2s.'),
-    historyLimit: z.int().min(1).max(1_000).default(500).describe('How many revisions are kept.'),
+    historyLimit: z.never({ error: 'is history.revisions now, for every kind of store' }).optional().describe('Taken away: see history.revisions.'),
     advertise: z.url({ protocol: /^https?$/ }).optional().describe('Address at which this control plane’s API is reached; the others name it when it leads. By default what it listens on.'),
   })
   .refine(({ username, passwordFile }) => (username === undefined) === (passwordFile === undefined), { error: 'expected username and passwordFile, or neither' })
@@ -52,4 +52,17 @@ export type EtcdStoreConfig = z.output<typeof etcdSchema>;
 /** Whether the embedded store is named twice. Takes any document, also a wrong one. With etcd, `dataDir` is for what a control plane keeps for itself. */
 export function checkStore(store: unknown, dataDir: unknown): Problem[] {
   return isObject(store) && store['kind'] === 'embedded' && dataDir !== undefined ? [{ path: 'store', message: 'expected store or dataDir, not both' }] : [];
+}
+
+/** More would make reading history, which is one key of etcd for each revision, slow. */
+const maxEtcdRevisions = 1_000;
+
+/** What `history` may say depends on the kind of store. Takes any documents, also wrong ones. */
+export function checkHistory(history: unknown, store: unknown): Problem[] {
+  if (!isObject(history) || !isObject(store) || store['kind'] !== 'etcd') return [];
+  const { revisions, bytes } = history;
+  return [
+    ...(typeof revisions === 'number' && revisions > maxEtcdRevisions ? [{ path: 'history.revisions', message: `expected at most ${maxEtcdRevisions} with etcd` }] : []),
+    ...(bytes !== undefined ? [{ path: 'history.bytes', message: 'is for the embedded store; with etcd history.revisions alone bounds what is kept, and 64 MiB of those above 16 KiB' }] : []),
+  ];
 }

@@ -58,9 +58,7 @@ export class Access {
     return this.config === undefined ? anonymous : unknown;
   }
 
-  /** A hook for routes that want `need`. Rejects with 401 who is not known, and with 403 who is and may not. */
-  readonly allow = (need: Need) => async (request: FastifyRequest): Promise<void> => this.check(request, need);
-
+  /** Rejects with 401 who is not known, and with 403 who is and may not. */
   check(request: FastifyRequest, need: Need): void {
     request.caller = this.#identify(request);
     if (!allowed[need].includes(request.caller.role)) throw forbidden(`This takes the role ${allowed[need].join(' or ')}; ${request.caller.name} has ${request.caller.role}.`);

@@ -11,7 +11,7 @@ and the tag of what it changes in \`If-Match\`. Bodies are JSON or YAML; every r
 
 const tags = [
   ['services', 'Named services that requests are sent to.'], ['routes', 'What the gateway sends where.'], ['policies', 'What happens to requests, and where.'], ['identities', 'Who may prove to be whom.'],
-  ['changes', 'Many resources at once.'], ['history', 'Who changed what and when, and the way back.'], ['proxies', 'What proxies are sent, and what they make of it.'], ['registry', 'Which instances are there.'], ['operations', 'The process itself.'],
+  ['changes', 'Many resources at once.'], ['history', 'Who changed what and when, and the way back.'], ['proxies', 'What proxies are sent, and what they make of it.'], ['registry', 'Which instances are there.'], ['certificates', 'Who workloads are; where this control plane has a certificate authority.'], ['operations', 'The process itself.'],
 ].map(([name, text]) => ({ name: name!, description: text! }));
 
 /** Has the schemas that requests are checked with make the OpenAPI document. To be called before there are routes. */
@@ -85,10 +85,16 @@ function output(schema: unknown): Json {
 }
 
 function jsonSchema(schema: unknown, io: 'input' | 'output'): Json {
-  if (!(schema instanceof z.ZodType)) return schema as Json;
+  if (!(schema instanceof z.ZodType)) return inEachForm(schema as Json, io);
   const document = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as Json;
   delete document['$schema'];
   return document;
+}
+
+/** An answer that has several forms says its schema for each media type. */
+function inEachForm(answer: Json, io: 'input' | 'output'): Json {
+  const content = answer['content'] as Readonly<Record<string, { readonly schema: unknown }>> | undefined;
+  return content === undefined ? answer : { ...answer, content: Object.fromEntries(Object.entries(content).map(([type, media]) => [type, { ...media, schema: jsonSchema(media.schema, io) }])) };
 }
 
 /** Fields beside those that are named are no parameters. */

@@ -64,7 +64,7 @@ export async function createApi({ access, audit, version, https, isOpen, certifi
   proxyRoutes(api, context);
   registryRoutes(api, context);
   operationRoutes(api, context);
-  if (certificates !== undefined) await server.register(certificates.routes(access.allow('write')));
+  if (certificates !== undefined) await server.register(certificates.routes);
   api.addHook('preClose', async () => watch.close());
   return server;
 }

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import type { FastifyPluginAsync, onRequestAsyncHookHandler } from 'fastify';
+import type { FastifyPluginAsync } from 'fastify';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Counter, Gauge, type Registry } from 'prom-client';
@@ -35,7 +35,7 @@ export interface CertificatesOptions {
 export interface Certificates {
   readonly authority: CertificateAuthority;
   /** The API's part of it. */
-  readonly routes: (mayWrite: onRequestAsyncHookHandler) => FastifyPluginAsync;
+  readonly routes: FastifyPluginAsync;
   /** What the control plane's https shows, where `ca.serve` is configured. */
   readonly serving: ServingCertificate | undefined;
 }
@@ -56,7 +56,7 @@ export async function openCertificates(config: CaConfig, options: CertificatesOp
   new Gauge({ name: 'control_plane_ca_expires_at_seconds', help: 'When the authority that signs expires (Unix time).', registers, collect() { this.set((authority.keeper.signing?.endsAt ?? 0) / 1_000); } });
   new Gauge({ name: 'control_plane_ca_authorities', help: 'Authorities in the trust bundle, by stage.', labelNames: ['stage'], registers, collect() { for (const stage of ['published', 'signing', 'retired'] as const) this.set({ stage }, authority.keeper.state.authorities.filter((one) => one.stage === stage).length); } });
 
-  return { authority, serving, routes: (mayWrite) => certificateRoutes({ authority, mayWrite, logger, onResult: (result) => issued.inc({ result }) }) };
+  return { authority, serving, routes: certificateRoutes({ authority, logger, onResult: (result) => issued.inc({ result }) }) };
 }
 
 /** Keeps `DIRECTORY/ca/roots.pem` up to date, which is what operators give to proxies that speak to `ca.serve`. It holds no secret. */

@@ -6,6 +6,8 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import { exportJWK, SignJWT } from 'jose';
 import { FakeClock } from '../../shared/clock/fake-clock.js';
 import { createSigningRequest } from '../../shared/identity/signing-request.js';
+import { ApiError } from '../api/problem.js';
+import { validateWithZod } from '../api/validation.js';
 import { silentLogger } from '../../shared/telemetry/logger.js';
 import { testMeshAuthority } from '../../tests/support/mesh-authority.js';
 import type { CertificateAuthority, Issuance } from './certificate-authority.js';
@@ -22,14 +24,11 @@ const admin = { authorization: 'Bearer admin' };
 async function serve(authority: CertificateAuthority, results: string[] = []): Promise<{ api: FastifyInstance; url: string }> {
   const api = Fastify();
   open.push(() => api.close(), () => authority.close());
-  await api.register(
-    certificateRoutes({
-      authority,
-      logger: silentLogger,
-      onResult: (result) => results.push(result),
-      mayWrite: async (request, reply) => (request.headers.authorization === admin.authorization ? undefined : reply.code(401).send({ code: 'not_allowed' })),
-    }),
-  );
+  validateWithZod(api);
+  api.addHook('onRequest', async (request) => {
+    if (request.routeOptions.config.need === 'write' && request.headers.authorization !== admin.authorization) throw new ApiError(401, 'unauthenticated', 'Who is it?');
+  });
+  await api.register(certificateRoutes({ authority, logger: silentLogger, onResult: (result) => results.push(result) }));
   await api.listen({ host: '127.0.0.1', port: 0 });
   return { api, url: `http://127.0.0.1:${(api.server.address() as AddressInfo).port}` };
 }

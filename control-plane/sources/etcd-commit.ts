@@ -55,12 +55,12 @@ export function writeHead({ version, heavy, pending }: Omit<Head, 'revision'>): 
 }
 
 /** Commits a revision, made from what `head` says. Resolves with etcd's revision, or undefined when somebody else was faster. */
-export async function commit(client: EtcdClient, keys: StoreKeys, head: Head, revision: Revision, historyLimit: number): Promise<number | undefined> {
+export async function commit(client: EtcdClient, keys: StoreKeys, head: Head, revision: Revision, revisions: number): Promise<number | undefined> {
   const { changes, version, ...about } = revision;
   const operations = resourceOperations(keys, version, changes);
   const text = Buffer.from(JSON.stringify(changes));
   const heavy = [...head.heavy, ...(text.length > limits.heavyBytes ? [[version, text.length] as const] : [])];
-  let oldest = Math.max(1, version - historyLimit + 1);
+  let oldest = Math.max(1, version - revisions + 1);
   while (heavy.length > 1 && heavy.reduce((sum, [, bytes]) => sum + bytes, 0) > limits.historyBytes) oldest = Math.max(oldest, heavy.shift()![0] + 1);
   const kept = heavy.filter(([of]) => of >= oldest);
   const pruning = [remove(keys.history, keys.revision(oldest)), remove(keys.allParts, keys.parts(oldest))];

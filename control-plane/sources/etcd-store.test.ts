@@ -27,10 +27,10 @@ interface Opened {
   readonly close: () => Promise<void>;
 }
 
-async function open(endpoints: readonly string[], prefix: string, { historyLimit = 500, seed = [] as readonly Resource[], timeout = 3_000 } = {}): Promise<Opened> {
+async function open(endpoints: readonly string[], prefix: string, { revisions = 500, seed = [] as readonly Resource[], timeout = 3_000 } = {}): Promise<Opened> {
   const config = storeSchema.parse({ kind: 'etcd', endpoints, prefix, timeout }) as EtcdStoreConfig;
   const client = new EtcdClient(config, systemClock, logger);
-  const store = await EtcdStore.open({ client, historyLimit, timeoutMs: timeout, seed, clock: systemClock, random: Math.random, logger });
+  const store = await EtcdStore.open({ client, revisions, timeoutMs: timeout, seed, clock: systemClock, random: Math.random, logger });
   const close = store.close.bind(store);
   const closeAll = async (): Promise<void> => {
     client.close();
@@ -165,7 +165,7 @@ describe('etcd as a store of several control planes', withEtcd, () => {
   });
 
   test('history is bounded, and so is what can be gone back to', async () => {
-    const { store, close } = await open(etcd.endpoints, prefixes.next().value!, { historyLimit: 5 });
+    const { store, close } = await open(etcd.endpoints, prefixes.next().value!, { revisions: 5 });
     for (let round = 1; round <= 12; round++) await store.change(put(service('orders', `10.0.0.1:${round}`)));
     assert.deepEqual((await store.history(100)).map(({ version }) => version), [12, 11, 10, 9, 8]);
     assert.equal((await store.at(7))!.services.length, 1);

@@ -14,8 +14,8 @@ import { Conflict, type Change, type ResourceChange, type Revision, type Store }
 
 export interface EtcdStoreOptions {
   readonly client: EtcdClient;
-  /** How many revisions are kept. */
-  readonly historyLimit: number;
+  /** How many revisions of history are kept. */
+  readonly revisions: number;
   /** How long to wait for the watch to bring what etcd already has (ms). */
   readonly timeoutMs: number;
   /** Fills a store in which nothing was ever stored. */
@@ -25,6 +25,8 @@ export interface EtcdStoreOptions {
   readonly logger: Logger;
 }
 
+/** Revisions of history that are kept where nothing else is said. */
+export const defaultRevisions = 500;
 /** Times that a change is made anew because another control plane was faster. */
 const maxAttempts = 40;
 const maxWaiting = 10_000;
@@ -136,14 +138,14 @@ export class EtcdStore implements Store {
   }
 
   async #change(change: Change): Promise<number> {
-    const { client, clock, random, historyLimit } = this.options;
+    const { client, clock, random, revisions } = this.options;
     for (let attempt = 1; attempt <= maxAttempts; attempt++) {
       const head = await this.#upToDate();
       if (head !== undefined && (await this.#folded(head))) {
         const { changes } = makeChange(this.#state, change);
         if (changes.length === 0) return this.version;
         const version = head.version + 1;
-        const revision = await commit(client, this.#keys, head, { version, at: new Date(clock.wallNow()).toISOString(), by: change.by, action: change.action, changes }, historyLimit);
+        const revision = await commit(client, this.#keys, head, { version, at: new Date(clock.wallNow()).toISOString(), by: change.by, action: change.action, changes }, revisions);
         if (revision !== undefined) {
           // It counts, whether or not the watch brings it in time.
           await this.#reached(revision).catch(() => {});

@@ -4,13 +4,13 @@ import type { Clock } from '../../shared/clock/clock.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { Resource } from '../model/resources.js';
 import type { EtcdStoreConfig, StoreConfig } from '../store-config.js';
-import { EmbeddedStore, type EmbeddedStoreOptions } from './embedded-store.js';
+import { EmbeddedStore, historyDefaults } from './embedded-store.js';
 import { EtcdClient } from './etcd-client.js';
 import { EtcdDocument } from './etcd-document.js';
 import { EtcdInstances } from './etcd-instances.js';
 import { EtcdLeadership } from './etcd-leadership.js';
 import { EtcdOnceOnly } from './etcd-once-only.js';
-import { EtcdStore } from './etcd-store.js';
+import { EtcdStore, defaultRevisions } from './etcd-store.js';
 import { holdProcess } from './hold-process.js';
 import type { InstanceSource } from './instances.js';
 import { AlwaysLeader, type Leadership } from './leadership.js';
@@ -34,8 +34,8 @@ export interface SourcesConfig {
   /** The short way to an embedded store. */
   readonly dataDir?: string | undefined;
   readonly resources: readonly Resource[];
-  /** What an embedded store remembers of its changes. */
-  readonly history: NonNullable<EmbeddedStoreOptions['history']>;
+  /** How much history is kept; what is not said is up to the kind of store. `bytes` is for an embedded one. */
+  readonly history: { readonly revisions?: number | undefined; readonly bytes?: number | undefined };
   /** How long instances may come back that could not renew (ms). */
   readonly leaseGrace: number;
   readonly listen: { readonly host: string; readonly port: number };
@@ -55,7 +55,8 @@ export function openSources(config: SourcesConfig, context: SourcesContext): Pro
 }
 
 async function openEmbedded(directory: string | undefined, { resources, history, leaseGrace }: SourcesConfig, { clock, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
-  const store = await EmbeddedStore.open({ directory, seed: resources, history, clock });
+  const { revisions = historyDefaults.revisions, bytes = historyDefaults.bytes } = history;
+  const store = await EmbeddedStore.open({ directory, seed: resources, history: { revisions, bytes }, clock });
   lifecycle.onClose(() => store.close());
   const registry = new Registry(clock, { graceMs: leaseGrace });
   lifecycle.onClose(() => registry.close());
@@ -69,7 +70,7 @@ async function openEmbedded(directory: string | undefined, { resources, history,
   return { store, instances: registry, leadership, onceOnly, document: undefined };
 }
 
-async function openEtcd(etcd: EtcdStoreConfig, { resources, leaseGrace, listen }: SourcesConfig, { clock, random, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
+async function openEtcd(etcd: EtcdStoreConfig, { resources, history, leaseGrace, listen }: SourcesConfig, { clock, random, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
   const release = holdProcess();
   const client = new EtcdClient(etcd, clock, logger);
   lifecycle.onClose(() => client.close());
@@ -78,7 +79,7 @@ async function openEtcd(etcd: EtcdStoreConfig, { resources, leaseGrace, listen }
   const common = { client, clock, random, logger };
   const closeAtEnd = (part: { close(): Promise<void> }): void => lifecycle.onClose(() => part.close());
   try {
-    const store = await EtcdStore.open({ ...common, historyLimit: etcd.historyLimit, timeoutMs: etcd.timeout, seed: resources }, closeAtEnd);
+    const store = await EtcdStore.open({ ...common, revisions: history.revisions ?? defaultRevisions, timeoutMs: etcd.timeout, seed: resources }, closeAtEnd);
     const instances = await EtcdInstances.open({ ...common, id, graceMs: leaseGrace }, closeAtEnd);
     const url = etcd.advertise ?? (listen.port === 0 ? undefined : `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`);
     const leadership = new EtcdLeadership({ ...common, id, url, ttlMs: etcd.sessionTtl });

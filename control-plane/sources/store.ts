@@ -70,7 +70,7 @@ export interface Store {
   change(change: Change): Promise<number>;
   /** What a change would do, without doing it. Rejects as `change` would. */
   dryRun(change: Change): Promise<readonly ResourceChange[]>;
-  /** Revisions, newest first; as many are kept as the store's `historyLimit` says. */
+  /** Revisions, newest first; as many are kept as `history.revisions` says. */
   history(limit: number): Promise<readonly Revision[]>;
   /** The resources as they were at a version; undefined when history does not reach back to it. */
   at(version: number): Promise<Model | undefined>;
