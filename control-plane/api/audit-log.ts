@@ -31,7 +31,7 @@ declare module 'fastify' {
 const maxChanges = 100;
 const maxPaths = 20;
 const maxText = 256;
-/** Who knocks with wrong tokens must not fill the disk: refusals that are written each second; the rest are counted. */
+/** Who knocks with wrong tokens or proofs must not fill the disk: refusals and failures that are written each second; the rest are counted. */
 const maxRefusalsASecond = 50;
 
 /**
@@ -68,7 +68,7 @@ export class AuditLog {
     const need = request.routeOptions.config.need;
     const isChange = !['GET', 'HEAD', 'OPTIONS'].includes(request.method) && need !== 'proxy' && request.routeOptions.url !== undefined && !request.isDryRun;
     if (!isRefused && (!isChange || (statusCode < 400 && request.changed?.changes.length === 0))) return;
-    if (isRefused && this.#isTooMuch()) return;
+    if (statusCode >= 400 && this.#isTooMuch()) return;
     this.#write(this.#line(request, reply, isRefused ? 'refused' : statusCode < 400 ? 'done' : 'failed'));
   }
 
