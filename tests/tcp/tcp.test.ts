@@ -192,7 +192,7 @@ for (const [name, placement] of Object.entries(placements)) {
       const clients: RawClient[] = [];
       for (let index = 0; index < 4; index++) clients.push(await open(proxy.port));
       // The reset may be there before the connection is told to be.
-      const end = await RawClient.connect(proxy.port).then(({ socket }) => errorOf(socket), (error: NodeJS.ErrnoException) => error.code);
+      const end = await RawClient.connect(proxy.port).then(({ socket }) => errorOf(socket), (error: unknown) => (error as NodeJS.ErrnoException).code);
       assert.equal(end, 'ECONNRESET');
       const metrics = await proxy.admin('/metrics');
       assert.match(metrics, /^proxy_tcp_connections\{listener="tcp-db"\} 4$/m);
