@@ -12,13 +12,16 @@ export interface Sweepable {
  *
  * A connection moves its deadline with each message and each chunk. Moving it is one assignment, since
  * nothing is sorted: every `resolutionMs` the sweep looks at all of them, which for 10,000 connections
- * takes a fraction of a millisecond. A deadline is noticed up to one resolution late.
+ * takes a fraction of a millisecond, or sooner when one is nearer. A deadline that was set to come before the next look
+ * is noticed up to one resolution late, unless `soon` was called for it.
  */
 export class DeadlineSweep {
   readonly #clock: Clock;
   readonly #resolutionMs: number;
   readonly #watched = new Set<Sweepable>();
   #timer: Timer | undefined;
+  /** Clock reading (ms) at which the timer ends. */
+  #nextAt = Infinity;
 
   /** `timeouts` (ms) are those that will be watched: the resolution is a quarter of the shortest, 5 to 500 ms. */
   constructor(clock: Clock, timeouts: readonly number[]) {
@@ -28,7 +31,14 @@ export class DeadlineSweep {
 
   add(item: Sweepable): void {
     this.#watched.add(item);
-    this.#timer ??= this.#clock.after(this.#resolutionMs, this.#sweep);
+    if (this.#timer === undefined) this.#lookAt(this.#clock.now() + this.#resolutionMs);
+  }
+
+  /** Looks at `at` (clock reading, ms) at the latest, for a deadline nearer than the timeouts that the sweep was made for. It costs a timer. */
+  soon(at: number): void {
+    if (this.#watched.size === 0 || this.#nextAt <= at) return;
+    this.#timer?.cancel();
+    this.#lookAt(at);
   }
 
   delete(item: Sweepable): void {
@@ -39,16 +49,35 @@ export class DeadlineSweep {
     this.#watched.clear();
     this.#timer?.cancel();
     this.#timer = undefined;
+    this.#nextAt = Infinity;
   }
 
   readonly #sweep = (): void => {
     const now = this.#clock.now();
+    // A timer counts from when the event loop last looked at the time, and so may end before its time.
+    if (now < this.#nextAt) {
+      this.#lookAt(this.#nextAt);
+      return;
+    }
+    this.#nextAt = Infinity;
+    this.#timer = undefined;
+    let nearest = Infinity;
     for (const item of this.#watched) {
       if (item.deadline <= now) {
         item.deadline = Infinity;
         item.onDeadline();
       }
+      if (item.deadline < nearest) nearest = item.deadline;
     }
-    this.#timer = this.#watched.size === 0 ? undefined : this.#clock.after(this.#resolutionMs, this.#sweep);
+    // One of those just told may have asked for a look already.
+    if (this.#timer === undefined && this.#watched.size > 0) this.#lookAt(Math.max(now + minPauseMs, Math.min(now + this.#resolutionMs, nearest)));
   };
+
+  #lookAt(at: number): void {
+    this.#nextAt = at;
+    this.#timer = this.#clock.after(Math.max(1, Math.ceil(at - this.#clock.now())), this.#sweep);
+  }
 }
+
+/** However many deadlines are near (ms). */
+const minPauseMs = 10;

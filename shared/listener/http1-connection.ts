@@ -14,6 +14,7 @@ import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
 import { SocketWriter } from '../http1/socket-writer.js';
 import { statusLine } from '../http1/status-line.js';
 import { ProxyError } from '../errors/proxy-error.js';
+import { hasReset } from './has-reset.js';
 import { halfCloseGraceMs, type Http1Listener } from './http1-listener.js';
 import { IncomingBody } from './incoming-body.js';
 import { lendReads } from './lend-reads.js';
@@ -123,7 +124,9 @@ export class Http1Connection {
   #checkExchange(): void {
     const now = this.#now();
     const { writeTimeout } = this.#listener.options.limits;
-    if (this.#responseStarted && this.#socket.writableNeedDrain && now - this.#blockedSince >= writeTimeout) {
+    if (this.#socket.isPaused() && hasReset(this.#socket)) {
+      this.#abandon(new ProxyError('client_closed'));
+    } else if (this.#responseStarted && this.#socket.writableNeedDrain && now - this.#blockedSince >= writeTimeout) {
       this.#abandon(new ProxyError('client_stalled'));
     } else if (this.#clientEnded && !this.#responseStarted) {
       this.#abandon(new ProxyError('client_closed'));
@@ -136,10 +139,12 @@ export class Http1Connection {
 
   /** When the exchange in progress has to be looked at next. */
   #exchangeDeadline(now: number): number {
-    const { writeTimeout, bodyIdleTimeout } = this.#listener.options.limits;
-    const body = this.#body === undefined ? Infinity : this.#body.isPaused ? now + bodyIdleTimeout : this.#body.deadline;
-    if (!this.#responseStarted) return body;
-    return Math.min(body, (this.#socket.writableNeedDrain ? this.#blockedSince : now) + writeTimeout);
+    const { writeTimeout } = this.#listener.options.limits;
+    let due = this.#body === undefined || this.#body.isPaused ? Infinity : this.#body.deadline;
+    // It cannot tell that its client has left.
+    if (this.#socket.isPaused()) due = Math.min(due, this.#within(pausedGlanceMs));
+    if (this.#responseStarted) due = Math.min(due, (this.#socket.writableNeedDrain ? this.#blockedSince : now) + writeTimeout);
+    return due;
   }
 
   #receive(data: Buffer, isLent: boolean): void {
@@ -193,10 +198,13 @@ export class Http1Connection {
         if (next === -1) return;
         offset = next;
       } else {
-        // A pipelined request: it waits until the exchange before it is over. A socket that is paused does not tell that its client has left.
+        // A pipelined request: it waits until the exchange before it is over.
         const held = this.#kept(data, offset);
         this.#held = held;
-        if (this.#state === 'exchange' && held.length >= maxHeldBytes) this.#socket.pause();
+        if (this.#state === 'exchange' && held.length >= maxHeldBytes) {
+          this.#socket.pause();
+          this.deadline = Math.min(this.deadline, this.#exchangeDeadline(this.#now()));
+        }
         return;
       }
     }
@@ -245,7 +253,7 @@ export class Http1Connection {
     this.#state = 'exchange';
     this.#keepAlive = head.keepAlive && ++this.#requests < options.limits.maxRequestsPerConnection;
     // Requests that came before the client's FIN are answered, each as if the FIN came now.
-    this.deadline = this.#clientEnded ? this.#now() + halfCloseGraceMs : Infinity;
+    this.deadline = this.#clientEnded ? this.#within(halfCloseGraceMs) : Infinity;
     const exchange = this.#open();
     if (head.minorVersion === 0) exchange.httpVersion = '1.0';
     let body: Body = emptyBody;
@@ -538,7 +546,7 @@ export class Http1Connection {
     else if (this.#state === 'closing') this.#socket.destroySoon();
     else if (this.#state === 'head' && !this.#resumesSoon) this.#socket.destroySoon();
     else if (this.#body !== undefined) this.#abandon(new ProxyError('client_closed'));
-    else if (!this.#responseStarted) this.deadline = this.#now() + halfCloseGraceMs;
+    else if (!this.#responseStarted) this.deadline = this.#within(halfCloseGraceMs);
   };
 
   readonly #onClose = (): void => {
@@ -573,6 +581,13 @@ export class Http1Connection {
   #now(): number {
     return this.#listener.options.clock.now();
   }
+
+  /** A deadline that is nearer than those that the sweep is made for. */
+  #within(ms: number): number {
+    const at = this.#now() + ms;
+    this.#listener.sweep.soon(at);
+    return at;
+  }
 }
 
 /** The protocol that the client wants to switch to, if it may. One at a time: of a list the first that may be. */
@@ -590,6 +605,8 @@ function checkExpectation(headers: Headers, bodyHasBegun: boolean): void {
 }
 
 const lingerMs = 1_000;
+/** How often a connection whose client is made to wait is asked whether the client is still there (ms). */
+const pausedGlanceMs = 20;
 /** What a client may send ahead before it is made to wait. */
 const maxHeldBytes = 16_384;
 const noBody = new Error('the response has no body');

@@ -229,6 +229,32 @@ describe('clients that leave', () => {
     });
   }
 
+  const paused: readonly (readonly [name: string, request: string, more: string])[] = [
+    ['while its body is made to wait', 'POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 67108864\r\n\r\n', 'x'.repeat(32 * 1_024 * 1_024)],
+    ['while the requests behind it are made to wait', get('/slow'), get('/next').repeat(1_000_000)],
+  ];
+  for (const [name, request, more] of paused) {
+    test(`a client that resets ${name} cancels the attempt`, async () => {
+      const origin = await tcpOrigin((socket) => socket.pause());
+      const engine = await startEngine([origin.address]);
+      const client = await RawClient.connect(engine.port);
+      client.send(request + more);
+      let left = -1;
+      while (client.socket.writableLength !== left) {
+        left = client.socket.writableLength;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.ok(left > 0, 'everything was taken');
+      const leftAt = performance.now();
+      client.socket.resetAndDestroy();
+      const [exchange] = await engine.untilFinished(1);
+      assert.ok(performance.now() - leftAt < 50, `noticed after ${performance.now() - leftAt} ms`);
+      assert.deepEqual([exchange!.errorCode, exchange!.status], ['client_closed', 499]);
+      await engine.close();
+      await origin.close();
+    });
+  }
+
   test('a slow reader makes the origin wait instead of filling memory', async () => {
     let written = 0;
     const origin = await httpOrigin((_request, response) => {

@@ -74,7 +74,7 @@ export class Http1Listener {
   constructor(options: ListenerOptions) {
     this.options = options;
     const { limits, clock, credentials, mesh, listen } = options;
-    this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, limits.writeTimeout, limits.tunnelIdleTimeout, halfCloseGraceMs * 2]);
+    this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, limits.writeTimeout, limits.tunnelIdleTimeout]);
     this.#sendsProxyHeader = networkList(listen.proxyProtocol?.from ?? []);
     // Half-open, so that a client's FIN is ours to interpret; see Http1Connection.
     const common = { allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 };

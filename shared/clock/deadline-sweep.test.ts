@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Clock } from './clock.js';
+import { DeadlineSweep, type Sweepable } from './deadline-sweep.js';
+import { FakeClock } from './fake-clock.js';
+
+function watched(clock: Clock): Sweepable & { readonly told: number[] } {
+  const told: number[] = [];
+  return { told, deadline: Infinity, onDeadline: () => told.push(clock.now()) };
+}
+
+test('a deadline is noticed within a quarter of the shortest timeout, once', async () => {
+  const clock = new FakeClock();
+  const sweep = new DeadlineSweep(clock, [8_000, 400]);
+  const item = watched(clock);
+  sweep.add(item);
+  item.deadline = 50;
+  await clock.advance(1_000);
+  assert.deepEqual(item.told, [100]);
+});
+
+test('one that was asked for is noticed in time, and the others go on as before', async () => {
+  const clock = new FakeClock();
+  const sweep = new DeadlineSweep(clock, [2_000]);
+  const [near, far] = [watched(clock), watched(clock)];
+  sweep.add(near);
+  sweep.add(far);
+  [near.deadline, far.deadline] = [20, 900];
+  sweep.soon(20);
+  await clock.advance(2_000);
+  assert.deepEqual([near.told, far.told], [[20], [900]]);
+});
+
+test('a later one that was asked for meanwhile is not forgotten', async () => {
+  const clock = new FakeClock();
+  const sweep = new DeadlineSweep(clock, [2_000]);
+  const item = watched(clock);
+  sweep.add(item);
+  item.deadline = 20;
+  sweep.soon(20);
+  await clock.advance(10);
+  item.deadline = 30;
+  sweep.soon(30);
+  await clock.advance(100);
+  assert.deepEqual(item.told, [30]);
+});
+
+test('looks no more often than every 10 ms, however near deadlines are', async () => {
+  const clock = new FakeClock();
+  const sweep = new DeadlineSweep(clock, [2_000]);
+  const items = Array.from({ length: 20 }, () => watched(clock));
+  items.forEach((item, index) => {
+    sweep.add(item);
+    item.deadline = 500 + index;
+  });
+  await clock.advance(1_000);
+  assert.deepEqual(new Set(items.flatMap(({ told }) => told)), new Set([500, 510, 520]));
+});
+
+test('one that asks again whenever it is told is told again and again', async () => {
+  const clock = new FakeClock();
+  const sweep = new DeadlineSweep(clock, [2_000]);
+  const told: number[] = [];
+  const item: Sweepable = {
+    deadline: 20,
+    onDeadline() {
+      told.push(clock.now());
+      item.deadline = clock.now() + 20;
+      sweep.soon(item.deadline);
+    },
+  };
+  sweep.add(item);
+  sweep.soon(20);
+  await clock.advance(70);
+  assert.deepEqual(told, [20, 40, 60]);
+});
+
+test('a timer that ends before its time is set again', async () => {
+  const clock = new FakeClock();
+  const hasty: Clock = { now: () => clock.now(), wallNow: () => clock.wallNow(), after: (ms, callback) => clock.after(ms > 5 ? ms - 4 : ms, callback) };
+  const sweep = new DeadlineSweep(hasty, [2_000]);
+  const item = watched(clock);
+  sweep.add(item);
+  item.deadline = 20;
+  sweep.soon(20);
+  await clock.advance(30);
+  assert.deepEqual(item.told, [20]);
+});
+
+test('leaves no timer when there is nothing to watch', async () => {
+  const clock = new FakeClock();
+  const sweep = new DeadlineSweep(clock, [100]);
+  const item = watched(clock);
+  sweep.soon(10);
+  assert.equal(clock.pending, 0);
+  sweep.add(item);
+  sweep.delete(item);
+  await clock.advance(50);
+  assert.equal(clock.pending, 0);
+  sweep.add(item);
+  sweep.close();
+  assert.equal(clock.pending, 0);
+});

@@ -1,0 +1,15 @@
+import type { Socket } from 'node:net';
+
+interface Handle {
+  readonly getpeername?: (into: object) => number;
+}
+
+/**
+ * Whether the peer has reset a connection. A socket that is read tells by itself; one that is paused is not watched by libuv, and
+ * its peer may be long gone. The operating system knows: a connection that was reset has no peer any more (getpeername(2), ENOTCONN).
+ * False where it cannot be asked. A FIN does not show: it waits behind what was not read.
+ */
+export function hasReset(socket: Socket): boolean {
+  const { _handle: handle } = socket as unknown as { readonly _handle?: Handle | null };
+  return typeof handle?.getpeername === 'function' && handle.getpeername({}) !== 0;
+}
