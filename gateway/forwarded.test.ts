@@ -24,7 +24,8 @@ test('a stranger’s claims are removed, and it is named itself', async () => {
 });
 
 const believed: readonly (readonly [name: string, fields: Readonly<Record<string, string>>, client: string, chain: string, proto: string, host: string])[] = [
-  ['X-Forwarded-*', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'Public' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'Public'],
+  ['X-Forwarded-*', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'Public' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'public'],
+  ['X-Forwarded-* but for what is no scheme and no host', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Proto': 'gopher', 'X-Forwarded-Host': 'a";for=6.6.6.6' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
   ['the rightmost address that is not trusted', { 'X-Forwarded-For': '6.6.6.6, 198.51.100.1, 10.2.2.2' }, '198.51.100.1', '6.6.6.6, 198.51.100.1, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
   ['the first address when all are trusted', { 'X-Forwarded-For': '10.9.9.9, 10.2.2.2' }, '10.9.9.9', '10.9.9.9, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
   ['Forwarded', { Forwarded: 'for=198.51.100.1;proto=https;host=public.test' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'public.test'],

@@ -82,15 +82,24 @@ function believed(headers: Headers): Believed {
   if (headers.has('x-forwarded-for') || !headers.has('forwarded')) {
     return {
       chain: list(headers.getCombined('x-forwarded-for')),
-      proto: list(headers.getCombined('x-forwarded-proto')).at(-1),
-      host: list(headers.getCombined('x-forwarded-host')).at(-1),
+      proto: schemeOf(list(headers.getCombined('x-forwarded-proto')).at(-1)),
+      host: hostOf(list(headers.getCombined('x-forwarded-host')).at(-1)),
     };
   }
   const elements = headers.getCombined('forwarded')!.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/).map(parameters);
   const chain = elements.map((element) => addressOf(element.get('for') ?? '')).filter((address) => address !== '');
-  const proto = elements.at(-1)?.get('proto')?.toLowerCase();
-  const host = elements.at(-1)?.get('host')?.toLowerCase();
-  return { chain, proto: proto === 'http' || proto === 'https' ? proto : undefined, host: host !== undefined && /^[\w.:[\]-]{1,255}$/.test(host) ? host : undefined };
+  return { chain, proto: schemeOf(elements.at(-1)?.get('proto')), host: hostOf(elements.at(-1)?.get('host')) };
+}
+
+/** What is not a scheme or a host is not passed on as one: a trusted proxy may repeat what its client said. */
+function schemeOf(said: string | undefined): string | undefined {
+  const scheme = said?.toLowerCase();
+  return scheme === 'http' || scheme === 'https' ? scheme : undefined;
+}
+
+function hostOf(said: string | undefined): string | undefined {
+  const host = said?.toLowerCase();
+  return host !== undefined && /^[\w.:[\]-]{1,255}$/.test(host) ? host : undefined;
 }
 
 function list(value: string | undefined): string[] {
