@@ -150,6 +150,22 @@ describe('jwt', () => {
     assert.equal(await policy.call(old), 'token_invalid');
   });
 
+  test('does not remember under new keys what was verified with old ones', async () => {
+    const policy = await start({ cacheMaxAge: 60_000 });
+    const [first, last] = [`Bearer ${await policy.token({ exp: undefined, nbf: undefined })}`, `Bearer ${await policy.token({ exp: Math.floor(policy.clock.wallNow() / 1_000) + 600 })}`];
+    await policy.call(first);
+    policy.setKeys(async () => ({ keys: [next.jwk] }));
+    await policy.clock.advance(60_000);
+    const verifying = policy.call(last);
+    // The keys come while the token is being verified, and another caller is the first to notice. Verifying takes turns of the event loop.
+    for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+    assert.equal(policy.fetches(), 2);
+    const noticed = policy.call('Bearer not.a.token');
+    assert.equal(await verifying, 'passed');
+    assert.equal(await noticed, 'token_invalid');
+    assert.equal(await policy.call(last), 'token_invalid');
+  });
+
   test('serves with the keys it has while the issuer is away, and says so', async () => {
     const policy = await start({ cacheMaxAge: 60_000 });
     assert.equal(await policy.call(`Bearer ${await policy.token()}`), 'passed');

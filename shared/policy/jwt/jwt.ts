@@ -36,6 +36,7 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
   let version = keys.version;
 
   async function verify(token: string, digest: string): Promise<Verified> {
+    const before = keys.version;
     try {
       const { payload } = await jwtVerify(token, keys.getKey, {
         issuer: config.issuer,
@@ -47,7 +48,8 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
       });
       const caller = callerOf(payload);
       const found = { caller, fields: fieldsFor(caller) };
-      verified.set(digest, found, payload.exp! * 1_000 + config.clockTolerance);
+      // Keys that changed in the meantime may no longer be those that it was verified with.
+      if (keys.version === before) verified.set(digest, found, payload.exp! * 1_000 + config.clockTolerance);
       return found;
     } catch (cause) {
       throw toTokenError(cause);
@@ -57,6 +59,7 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
   function callerFor(token: string): Verified | Promise<Verified> {
     if (keys.version !== version) {
       verified.clear();
+      verifying.clear();
       version = keys.version;
     }
     const digest = TokenCache.digest(token);
@@ -66,8 +69,10 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
     if (!tokenForm.test(token)) throw refusal('token_invalid', 'error="invalid_token"');
     let pending = verifying.get(digest);
     if (pending === undefined) {
-      pending = verify(token, digest).finally(() => verifying.delete(digest));
-      verifying.set(digest, pending);
+      const started = verify(token, digest).finally(() => {
+        if (verifying.get(digest) === started) verifying.delete(digest);
+      });
+      verifying.set(digest, (pending = started));
     }
     return pending;
   }
