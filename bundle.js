@@ -6,6 +6,19 @@
 import { rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
+/** zod brings its messages in fifty languages, and a namespace that names them all; we speak one. */
+const oneLanguage = {
+  name: 'one language',
+  setup({ onLoad, onEnd }) {
+    let isFound = false;
+    onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => {
+      isFound = true;
+      return { contents: "export { default as en } from './en.js';" };
+    });
+    onEnd(() => (isFound ? undefined : { errors: [{ text: 'zod keeps its languages elsewhere now: look for them, or take this away' }] }));
+  },
+};
+
 rmSync('dist/parts', { recursive: true, force: true });
 await build({
   entryPoints: ['gateway/main.ts', 'sidecar/main.ts'],
@@ -17,6 +30,7 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
+  plugins: [oneLanguage],
   minifyWhitespace: true,
   minifySyntax: true,
   sourcemap: true,

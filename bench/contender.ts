@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { smallProcess } from '../sidecar/small-process.js';
 
 /** Where a contender finds what it needs. */
 export interface Place {
@@ -32,7 +33,10 @@ export interface Contender {
 
 /** The same of ours, under another Node.js. */
 export function under(node: string, version: string, contender: Contender): Contender {
-  const withOther = ([command, ...args]: readonly [string, ...string[]]): readonly [string, ...string[]] => [command === process.execPath ? node : command, ...args];
+  const withOther = ([command, ...args]: readonly [string, ...string[]]): readonly [string, ...string[]] => {
+    const named = (word: string): string => (word === process.execPath ? node : word);
+    return [named(command), ...args.map(named)];
+  };
   return {
     ...contender,
     name: `${contender.name} (${version})`,
@@ -45,9 +49,10 @@ export function under(node: string, version: string, contender: Contender): Cont
 
 const dist = fileURLToPath(new URL('../', import.meta.url));
 
-/** A process of ours, with its configuration file. */
+/** A process of ours, with its configuration file, started as the lab starts it. */
 export function ours(kind: 'gateway' | 'sidecar', file: string): readonly [string, ...string[]] {
-  return [process.execPath, `${dist}${kind}/main.js`, '--config', file];
+  const command = [process.execPath, `${dist}${kind}/main.js`, '--config', file] as const;
+  return kind === 'gateway' ? command : ['env', ...Object.entries(smallProcess).map(([name, value]) => `${name}=${value}`), ...command];
 }
 
 export function script(path: string, ...args: string[]): readonly [string, ...string[]] {

@@ -5,7 +5,7 @@ import { Bench, residentBytes, takeTurns, type Row, type Running } from './measu
 import { edgeContenders } from './peers/edge.js';
 import { features } from './peers/features.js';
 import { caddy, gateway, gatewayWorkers, haproxy, nginx, nginxWorkers, stock } from './peers/plain-hop.js';
-import { pairContenders } from './peers/sidecar-pair.js';
+import { bareRelays, pairContenders } from './peers/sidecar-pair.js';
 
 export interface Effort {
   readonly rounds: number;
@@ -129,7 +129,7 @@ export const addedByHop = ({ rounds, seconds }: Effort, say: Say): Promise<Table
   added('Latency of one hop at 1,000 requests/s', [gateway(), nginx, haproxy], { seconds, connections: 16, rate: 1_000 }, rounds, say);
 
 export const standardTest = ({ rounds, seconds }: Effort, { pair: files }: Credentials, say: Say): Promise<Table> =>
-  added('The field’s standard test: a sidecar pair with mutual TLS, 1 KB, 1,000 requests/s, 16 connections', pairContenders(files), { seconds, connections: 16, rate: 1_000, host: 'server', path: '/bytes/1024' }, rounds, say);
+  added('The field’s standard test: a sidecar pair with mutual TLS, 1 KB, 1,000 requests/s, 16 connections', [...pairContenders(files), bareRelays(files)], { seconds, connections: 16, rate: 1_000, host: 'server', path: '/bytes/1024' }, rounds, say);
 
 export interface IdleMemory {
   readonly connections: number;

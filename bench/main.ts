@@ -48,6 +48,9 @@ const options = new Command('bench')
   .option('--html <file>', 'writes a page with charts to this file', 'reports/bench.html')
   .parse()
   .opts<Effort & { jobs: Job[]; quick?: true; node?: OtherNode; json: string; html: string }>();
+const machine = describeMachine();
+// Where the load is, since it works whenever the load does.
+if (canPin) spawnSync('taskset', ['-acp', '1', String(process.pid)]);
 const effort: Effort = { ...options, otherNode: options.node };
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -101,8 +104,7 @@ async function whole(): Promise<void> {
     const results = { ...measured, ...(memory && { idleMemory: memory }) } as Results;
     const verdicts = judge(results);
     show(printVerdicts(verdicts));
-    const machine = describeMachine();
-    const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, one warm-up, medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
+    const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, stopped while others have theirs; one warm-up; medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
     show(`\n${method}\n`);
     for (const file of [options.json, options.html]) mkdirSync(dirname(file), { recursive: true });
     writeFileSync(options.json, JSON.stringify({ machine, method, results, verdicts, curves: drawn }, null, 2));

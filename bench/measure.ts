@@ -11,7 +11,7 @@ import type { LoadReport, Target } from './load/target.js';
 /*
  * Proxies run on one processor, load and origin on another, where the machine can pin. CPU time is the operating system's own
  * accounting of the proxy's processes between the first request and the last; contenders take turns, round by round, so that what
- * disturbs the machine disturbs all; every figure is a median of the rounds.
+ * disturbs the machine disturbs all, and stand still while others have theirs; every figure is a median of the rounds.
  */
 
 export interface Sample {
@@ -108,6 +108,11 @@ export class Bench {
     }
   }
 
+  /** Everything but one contender stands still: what it has yet to clean up is not done at the expense of the one that is measured. */
+  only(running: Running, all: readonly Running[]): void {
+    for (const other of all) for (const pid of withChildren(other.pids)) process.kill(pid, other === running ? 'SIGCONT' : 'SIGSTOP');
+  }
+
   stop(running: Running): void {
     for (const pid of withChildren(running.pids)) end(pid);
   }
@@ -119,19 +124,27 @@ export class Bench {
   }
 }
 
-/** Measures contenders in turn, `rounds` times after a warm-up, and takes medians. */
+/**
+ * Measures contenders in turn, `rounds` times after a warm-up, and takes medians. Warm means as many requests as it takes for a compiler
+ * to be done. An open loop is warmed up at its own rate, as a service would be: full load leaves a heap behind that this rate would never
+ * have made. It is run in before each round too, since connections and heaps are not what they were when the others have had their turns.
+ */
 export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'closed' | 'open', target: Omit<Target, 'port'>, rounds: number, say: (line: string) => void): Promise<Row[]> {
   const samples = new Map<Running, Sample[]>(all.map((running) => [running, []]));
   for (let round = 0; round <= rounds; round++) {
     for (const running of all) {
-      // Warm means as many requests as it takes for the compiler to be done, whatever rate is measured then.
-      const sample = round === 0 ? await bench.measure(running, 'closed', { ...target, connections: 32 }) : await bench.measure(running, loop, target);
+      bench.only(running, all);
+      if (loop === 'open') await bench.measure(running, 'open', { ...target, seconds: round === 0 ? openWarmUpSeconds : runInSeconds });
+      const sample = await bench.measure(running, loop, loop === 'closed' && round === 0 ? { ...target, connections: 32 } : target);
       say(`  ${round === 0 ? 'warm-up' : `round ${round}`} ${running.contender.name}: ${sample.cpuMicros.toFixed(1)} µs, ${sample.rate.toFixed(0)}/s, p99 ${sample.p99.toFixed(2)} ms`);
       if (round > 0) samples.get(running)!.push(sample);
     }
   }
   return all.map((running) => ({ name: running.contender.name, log: running.contender.log, ...medians(samples.get(running)!) }));
 }
+
+const openWarmUpSeconds = 30;
+const runInSeconds = 2;
 
 export function medians(samples: readonly Sample[]): Sample {
   const median = (key: keyof Sample): number => samples.map((sample) => sample[key]).sort((a, b) => a - b)[samples.length >> 1]!;

@@ -1,4 +1,4 @@
-import { installed, ours, type Contender } from '../contender.js';
+import { installed, ours, script, type Contender } from '../contender.js';
 import { haproxyDefaults, haproxyTrace } from './plain-hop.js';
 
 /* A client's sidecar and a server's, mutual TLS between them, with retries, breaker, trace, log and metrics. */
@@ -38,4 +38,18 @@ export function pairContenders({ ca, client, server }: PairFiles): Contender[] {
       }),
     },
   ];
+}
+
+/** No peer, since it is no proxy: the least that anything on Node.js costs in this place. */
+export function bareRelays({ ca, client, server }: PairFiles): Contender {
+  return {
+    name: 'bare TLS relays on Node.js', log: 'off', isInstalled: true, portCount: 2, hops: 2,
+    launch: ({ ports: [listen, between], origins }) => ({
+      files: {},
+      processes: [
+        script('peers/bare-relay.js', 'client', String(listen), String(between), ca, client.cert, client.key),
+        script('peers/bare-relay.js', 'server', String(between), String(origins[0]), ca, server.cert, server.key),
+      ],
+    }),
+  };
 }

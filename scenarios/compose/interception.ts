@@ -1,3 +1,4 @@
+import { smallProcess } from '../../sidecar/small-process.js';
 import { calls, controlPlaneOf, identityConfig, interceptedSidecar, zone, type Addresses } from '../lab/declaration.js';
 import { sessionStore } from '../lab/outside.js';
 
@@ -39,7 +40,7 @@ export function interceptedServices({ hardened, node, healthcheck }: Parts): Rec
     },
     'intercepted-sidecar': {
       ...hardened, ...node, profiles, ...namespace,
-      command: ['node', 'dist/sidecar/main.js', '--config', '/app/config/intercepted-sidecar.yaml'], user: `${proxyUid}:${joinTokenGid}`,
+      command: ['node', 'dist/sidecar/main.js', '--config', '/app/config/intercepted-sidecar.yaml'], user: `${proxyUid}:${joinTokenGid}`, environment: smallProcess,
       volumes: ['join-tokens:/join-tokens:ro'],
       depends_on: { 'intercepted-rules': { condition: 'service_completed_successfully' }, 'control-plane': { condition: 'service_healthy' }, 'join-tokens': { condition: 'service_healthy' } },
       healthcheck: healthcheck(15000, '/healthz'),

@@ -11,6 +11,7 @@ import { createHash } from 'node:crypto';
  * All proxies run in one zone. Which instance of a service is in which zone, a claim says that is about zones.
  */
 
+import { smallProcess } from '../../sidecar/small-process.js';
 import { externalServices, externalUnits, providers, sessionStore, sessionStores } from './outside.js';
 
 export type Program =
@@ -180,7 +181,7 @@ function meshed(id: ApplicationId): Unit[] {
     ports: [{ name: 'inbound', number: 15006 }, { name: 'outbound', number: 15001, private: true }, { name: 'admin', number: 15000 }, ...(keepsSessions ? [{ name: 'sessions', number: 16379, private: true }] : [])],
     ready: { port: 'admin', path: '/readyz' },
     needs: [id, 'control-plane'],
-    environment: () => ({}),
+    environment: () => smallProcess,
     config: (at) => ({
       service: serviceOf(id),
       zone,
