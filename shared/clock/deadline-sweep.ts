@@ -31,7 +31,7 @@ export class DeadlineSweep {
 
   add(item: Sweepable): void {
     this.#watched.add(item);
-    if (this.#timer === undefined) this.#lookAt(this.#clock.now() + this.#resolutionMs);
+    if (this.#nextAt === Infinity) this.#lookAt(this.#clock.now() + this.#resolutionMs);
   }
 
   /** Looks at `at` (clock reading, ms) at the latest, for a deadline nearer than the timeouts that the sweep was made for. It costs a timer. */
@@ -60,7 +60,6 @@ export class DeadlineSweep {
       return;
     }
     this.#nextAt = Infinity;
-    this.#timer = undefined;
     let nearest = Infinity;
     for (const item of this.#watched) {
       if (item.deadline <= now) {
@@ -70,7 +69,7 @@ export class DeadlineSweep {
       if (item.deadline < nearest) nearest = item.deadline;
     }
     // One of those just told may have asked for a look already.
-    if (this.#timer === undefined && this.#watched.size > 0) this.#lookAt(Math.max(now + minPauseMs, Math.min(now + this.#resolutionMs, nearest)));
+    if (this.#nextAt === Infinity && this.#watched.size > 0) this.#lookAt(Math.max(now + minPauseMs, Math.min(now + this.#resolutionMs, nearest)));
   };
 
   #lookAt(at: number): void {
