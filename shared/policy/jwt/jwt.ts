@@ -31,12 +31,11 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
     config.jwksUri === undefined
       ? await localKeySet(config.jwks!)
       : new RemoteKeySet({ ...config, jwksUri: config.jwksUri }, { clock, fetchJson: dependencies.fetchJson ?? fetchJson, onEvent });
-  const verified = new TokenCache<Verified>(maxCachedTokens);
-  const verifying = new Map<string, Promise<Verified>>();
-  let version = keys.version;
+  // What was found under one version of the keys. When they change, so does this: a verification that ends later adds to what is gone.
+  const found = () => ({ version: keys.version, verified: new TokenCache<Verified>(maxCachedTokens), verifying: new Map<string, Promise<Verified>>() });
+  let known = found();
 
-  async function verify(token: string, digest: string): Promise<Verified> {
-    const before = keys.version;
+  async function verify(token: string, digest: string, verified: TokenCache<Verified>): Promise<Verified> {
     try {
       const { payload } = await jwtVerify(token, keys.getKey, {
         issuer: config.issuer,
@@ -47,32 +46,26 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
         requiredClaims: ['exp', 'sub'],
       });
       const caller = callerOf(payload);
-      const found = { caller, fields: fieldsFor(caller) };
-      // Keys that changed in the meantime may no longer be those that it was verified with.
-      if (keys.version === before) verified.set(digest, found, payload.exp! * 1_000 + config.clockTolerance);
-      return found;
+      const said = { caller, fields: fieldsFor(caller) };
+      verified.set(digest, said, payload.exp! * 1_000 + config.clockTolerance);
+      return said;
     } catch (cause) {
       throw toTokenError(cause);
     }
   }
 
   function callerFor(token: string): Verified | Promise<Verified> {
-    if (keys.version !== version) {
-      verified.clear();
-      verifying.clear();
-      version = keys.version;
-    }
+    if (keys.version !== known.version) known = found();
+    const { verified, verifying } = known;
     const digest = TokenCache.digest(token);
-    const known = verified.get(digest, clock.wallNow());
-    if (known !== undefined) return known;
+    const said = verified.get(digest, clock.wallNow());
+    if (said !== undefined) return said;
     // Only now: what was verified was well-formed.
     if (!tokenForm.test(token)) throw refusal('token_invalid', 'error="invalid_token"');
     let pending = verifying.get(digest);
     if (pending === undefined) {
-      const started = verify(token, digest).finally(() => {
-        if (verifying.get(digest) === started) verifying.delete(digest);
-      });
-      verifying.set(digest, (pending = started));
+      pending = verify(token, digest, verified).finally(() => verifying.delete(digest));
+      verifying.set(digest, pending);
     }
     return pending;
   }
@@ -88,7 +81,7 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
       tellUpstream(request.headers, fields);
       return next(request, exchange);
     };
-  return { layer, close: () => verified.clear() };
+  return { layer, close: () => known.verified.clear() };
 }
 
 /** A token that was verified, and what it means. */
