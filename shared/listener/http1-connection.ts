@@ -4,7 +4,7 @@ import { Exchange, type Peer } from '../http/exchange.js';
 import { Headers } from '../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
-import { TunnelEnd } from '../http/tunnel.js';
+import type { TunnelEnd } from '../http/tunnel.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { Http1Error } from '../http1/http1-error.js';
@@ -14,6 +14,7 @@ import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
 import { SocketWriter } from '../http1/socket-writer.js';
 import { statusLine } from '../http1/status-line.js';
 import { ProxyError } from '../errors/proxy-error.js';
+import { ClientTunnel } from './client-tunnel.js';
 import { hasReset } from './has-reset.js';
 import { halfCloseGraceMs, type Http1Listener } from './http1-listener.js';
 import { IncomingBody } from './incoming-body.js';
@@ -61,8 +62,7 @@ export class Http1Connection {
   #blockedSince = 0;
   /** The next request waits until the client has taken the answers before it. */
   #waitsForDrain = false;
-  #tunnel: TunnelEnd | undefined;
-  #tunnelActiveAt = 0;
+  #tunnel: ClientTunnel | undefined;
 
   constructor(
     socket: Socket,
@@ -114,7 +114,7 @@ export class Http1Connection {
         else this.#refuse(new ProxyError('request_timeout'));
         break;
       case 'tunnel':
-        this.#checkTunnel();
+        this.#checkTunnel(this.#tunnel!);
         break;
       case 'exchange':
         this.#checkExchange();
@@ -150,7 +150,6 @@ export class Http1Connection {
   #receive(data: Buffer, isLent: boolean): void {
     if (this.#state === 'closing') return;
     if (this.#tunnel !== undefined) {
-      this.#tunnelActiveAt = this.#now();
       this.#tunnel.received(isLent ? Buffer.from(data) : data);
       return;
     }
@@ -410,28 +409,18 @@ export class Http1Connection {
     this.#responseStarted = true;
     this.#state = 'tunnel';
     this.#socket.write(`${statusLine(response.status)}${headers.toWire()}Connection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`, 'latin1');
-    const tunnel = new TunnelEnd(this.#socket);
+    const { clock, limits } = this.#listener.options;
+    const tunnel = new ClientTunnel(this.#socket, clock, limits.tunnelIdleTimeout);
     this.#tunnel = tunnel;
     const held = this.#held;
     this.#held = undefined;
-    if (held !== undefined) tunnel.received(held);
-    if (this.#clientEnded) tunnel.ended();
-    tunnel.join(upstream);
-    this.#tunnelActiveAt = this.#now();
-    this.deadline = this.#tunnelActiveAt + this.#listener.options.limits.tunnelIdleTimeout;
-    exchange.onFinish(() => {
-      exchange.requestBytes = tunnel.bytes;
-      exchange.responseBytes = upstream.bytes;
-    });
-    upstream.onActive = () => {
-      this.#tunnelActiveAt = this.#now();
-    };
+    tunnel.join(upstream, exchange, held, this.#clientEnded);
+    this.deadline = tunnel.deadline;
   }
 
-  #checkTunnel(): void {
-    const due = this.#tunnelActiveAt + this.#listener.options.limits.tunnelIdleTimeout;
-    if (due <= this.#now()) this.#socket.destroy();
-    else this.deadline = due;
+  #checkTunnel({ deadline }: ClientTunnel): void {
+    if (deadline <= this.#now()) this.#socket.destroy();
+    else this.deadline = deadline;
   }
 
   #end(exchange: Exchange): void {

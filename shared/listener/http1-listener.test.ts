@@ -3,6 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { httpOrigin, readBody, refusedPort, tcpOrigin, type Origin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
+import { untilStill } from '../../tests/support/until-still.js';
 
 const get = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: shop\r\n${fields}\r\n`;
 const lastGet = (path: string): string => get(path, 'Connection: close\r\n');
@@ -183,11 +184,7 @@ describe('limits', () => {
     client.socket.pause();
     const burst = get('/').repeat(1_000);
     client.send(burst).send(burst);
-    let last = -1;
-    while (requests !== last || requests === 0) {
-      last = requests;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+    await untilStill(() => requests);
     assert.ok(requests < 500, `${requests} requests were answered into the void`);
     client.socket.removeAllListeners('data');
     let received = 0;
@@ -238,13 +235,19 @@ describe('clients that leave', () => {
       const origin = await tcpOrigin((socket) => socket.pause());
       const engine = await startEngine([origin.address]);
       const client = await RawClient.connect(engine.port);
-      client.send(request + more);
-      let left = -1;
-      while (client.socket.writableLength !== left) {
-        left = client.socket.writableLength;
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-      assert.ok(left > 0, 'everything was taken');
+      client.send(request);
+      let taken = 0;
+      const send = (): void => {
+        if (taken >= more.length) return;
+        client.socket.write(more.slice(taken, taken + 65_536), (error) => {
+          if (error) return;
+          taken += 65_536;
+          send();
+        });
+      };
+      send();
+      await untilStill(() => taken);
+      assert.ok(taken < more.length, 'everything was taken');
       const leftAt = performance.now();
       client.socket.resetAndDestroy();
       const [exchange] = await engine.untilFinished(1);
@@ -275,11 +278,7 @@ describe('clients that leave', () => {
     const client = await RawClient.connect(engine.port);
     client.socket.pause();
     client.send(get('/big'));
-    let last = -1;
-    while (written !== last) {
-      last = written;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+    await untilStill(() => written);
     assert.ok(written < 32 * 1_024 * 1_024, `${written} bytes were taken from the origin`);
     client.close();
     await engine.untilFinished(1);

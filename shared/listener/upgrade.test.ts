@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
+import { untilStill } from '../../tests/support/until-still.js';
 import { httpOrigin, tcpOrigin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 
@@ -180,11 +181,7 @@ test('a reader that is slow makes the other side of the tunnel wait', async () =
   const client = await RawClient.connect(engine.port);
   client.socket.pause();
   client.send(upgrade);
-  let last = -1;
-  while (written !== last || written === 0) {
-    last = written;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await untilStill(() => written);
   assert.ok(written < 32 << 20, `${written} bytes were taken`);
   const closed = once(client.socket, 'close');
   client.close();
