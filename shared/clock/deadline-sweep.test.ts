@@ -4,14 +4,18 @@ import type { Clock } from './clock.js';
 import { DeadlineSweep, type Sweepable } from './deadline-sweep.js';
 import { FakeClock } from './fake-clock.js';
 
+function start(timeouts: readonly number[] = [2_000]): { clock: FakeClock; sweep: DeadlineSweep } {
+  const clock = new FakeClock();
+  return { clock, sweep: new DeadlineSweep(clock, timeouts) };
+}
+
 function watched(clock: Clock): Sweepable & { readonly told: number[] } {
   const told: number[] = [];
   return { told, deadline: Infinity, onDeadline: () => told.push(clock.now()) };
 }
 
 test('a deadline is noticed within a quarter of the shortest timeout, once', async () => {
-  const clock = new FakeClock();
-  const sweep = new DeadlineSweep(clock, [8_000, 400]);
+  const { clock, sweep } = start([8_000, 400]);
   const item = watched(clock);
   sweep.add(item);
   item.deadline = 50;
@@ -20,8 +24,7 @@ test('a deadline is noticed within a quarter of the shortest timeout, once', asy
 });
 
 test('one that was asked for is noticed in time, and the others go on as before', async () => {
-  const clock = new FakeClock();
-  const sweep = new DeadlineSweep(clock, [2_000]);
+  const { clock, sweep } = start();
   const [near, far] = [watched(clock), watched(clock)];
   sweep.add(near);
   sweep.add(far);
@@ -32,8 +35,7 @@ test('one that was asked for is noticed in time, and the others go on as before'
 });
 
 test('a later one that was asked for meanwhile is not forgotten', async () => {
-  const clock = new FakeClock();
-  const sweep = new DeadlineSweep(clock, [2_000]);
+  const { clock, sweep } = start();
   const item = watched(clock);
   sweep.add(item);
   item.deadline = 20;
@@ -46,8 +48,7 @@ test('a later one that was asked for meanwhile is not forgotten', async () => {
 });
 
 test('looks no more often than every 10 ms, however near deadlines are', async () => {
-  const clock = new FakeClock();
-  const sweep = new DeadlineSweep(clock, [2_000]);
+  const { clock, sweep } = start();
   const items = Array.from({ length: 20 }, () => watched(clock));
   items.forEach((item, index) => {
     sweep.add(item);
@@ -58,8 +59,7 @@ test('looks no more often than every 10 ms, however near deadlines are', async (
 });
 
 test('one that asks again whenever it is told is told again and again', async () => {
-  const clock = new FakeClock();
-  const sweep = new DeadlineSweep(clock, [2_000]);
+  const { clock, sweep } = start();
   const told: number[] = [];
   const item: Sweepable = {
     deadline: 20,
@@ -88,8 +88,7 @@ test('a timer that ends before its time is set again', async () => {
 });
 
 test('leaves no timer when there is nothing to watch', async () => {
-  const clock = new FakeClock();
-  const sweep = new DeadlineSweep(clock, [100]);
+  const { clock, sweep } = start([100]);
   const item = watched(clock);
   sweep.soon(10);
   assert.equal(clock.pending, 0);

@@ -18,6 +18,8 @@ export interface Sweepable {
 export class DeadlineSweep {
   readonly #clock: Clock;
   readonly #resolutionMs: number;
+  /** Between two looks, however many deadlines are near (ms). */
+  readonly #pauseMs: number;
   readonly #watched = new Set<Sweepable>();
   #timer: Timer | undefined;
   /** Clock reading (ms) at which the timer ends. */
@@ -27,6 +29,7 @@ export class DeadlineSweep {
   constructor(clock: Clock, timeouts: readonly number[]) {
     this.#clock = clock;
     this.#resolutionMs = Math.min(500, Math.max(5, Math.min(...timeouts) / 4));
+    this.#pauseMs = Math.min(10, this.#resolutionMs);
   }
 
   add(item: Sweepable): void {
@@ -69,7 +72,7 @@ export class DeadlineSweep {
       if (item.deadline < nearest) nearest = item.deadline;
     }
     // One of those just told may have asked for a look already.
-    if (this.#nextAt === Infinity && this.#watched.size > 0) this.#lookAt(Math.max(now + minPauseMs, Math.min(now + this.#resolutionMs, nearest)));
+    if (this.#nextAt === Infinity && this.#watched.size > 0) this.#lookAt(Math.max(now + this.#pauseMs, Math.min(now + this.#resolutionMs, nearest)));
   };
 
   #lookAt(at: number): void {
@@ -77,6 +80,3 @@ export class DeadlineSweep {
     this.#timer = this.#clock.after(Math.max(1, Math.ceil(at - this.#clock.now())), this.#sweep);
   }
 }
-
-/** However many deadlines are near (ms). */
-const minPauseMs = 10;
