@@ -5,6 +5,7 @@ import { parse, parseAllDocuments } from 'yaml';
 import { parseConfig } from '../../shared/config/load.js';
 import { sidecarSchema } from '../../sidecar/config.js';
 import { crossCheck } from '../../sidecar/cross-check.js';
+import { smallProcess } from '../../sidecar/small-process.js';
 
 const read = (file: string): string => readFileSync(new URL(`../../../deploy/interception/${file}`, import.meta.url), 'utf8');
 
@@ -16,13 +17,15 @@ const compose = parse(read('docker-compose.yml')) as { services: Record<string, 
 const [configMap, deployment] = parseAllDocuments(read('kubernetes.yaml')).map((document) => document.toJS() as { data: Record<string, string>; spec: { template: { spec: Pod } } });
 const [intercept, sidecar] = deployment!.spec.template.spec.initContainers;
 
-/** The configuration of a sidecar, what the rules are told, and who it runs as. */
+const variables = (env: readonly { name: string; value: string }[]): Record<string, string> => Object.fromEntries(env.map(({ name, value }) => [name, value]));
+
+/** The configuration of a sidecar, what the rules are told, who it runs as, and what it is started with. */
 const examples = [
-  ['compose', read('sidecar.yaml'), compose.services['intercept']!.environment!, compose.services['orders-sidecar']!.user!.split(':')[0]],
-  ['Kubernetes', configMap!.data['sidecar.yaml']!, Object.fromEntries(intercept!.env!.map(({ name, value }) => [name, value])), String(sidecar!.securityContext.runAsUser)],
+  ['compose', read('sidecar.yaml'), compose.services['intercept']!.environment!, compose.services['orders-sidecar']!.user!.split(':')[0], compose.services['orders-sidecar']!.environment!],
+  ['Kubernetes', configMap!.data['sidecar.yaml']!, variables(intercept!.env!), String(sidecar!.securityContext.runAsUser), variables(sidecar!.env!)],
 ] as const;
 
-for (const [name, text, settings, user] of examples) {
+for (const [name, text, settings, user, environment] of examples) {
   describe(`the example for ${name}`, () => {
     const config = parseConfig(parse(text), sidecarSchema, crossCheck);
 
@@ -33,6 +36,9 @@ for (const [name, text, settings, user] of examples) {
     });
 
     test('leaves the sidecar’s own connections alone', () => assert.equal(settings['PROXY_UID'], user));
+
+    // The image sets the rest.
+    test('starts the sidecar as a small process', () => assert.equal(environment['NODE_OPTIONS'], smallProcess.NODE_OPTIONS));
 
     // Redirected from outside, a connection arrives at the address of its interface, and from inside at loopback.
     test('listens where redirected connections arrive', () => {
