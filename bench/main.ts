@@ -48,6 +48,7 @@ const options = new Command('bench')
   .option('--html <file>', 'writes a page with charts to this file', 'reports/bench.html')
   .parse()
   .opts<Effort & { jobs: Job[]; quick?: true; node?: OtherNode; json: string; html: string }>();
+// Before it sees one processor alone.
 const machine = describeMachine();
 // Where the load is, since it works whenever the load does.
 if (canPin) spawnSync('taskset', ['-acp', '1', String(process.pid)]);

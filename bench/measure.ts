@@ -131,11 +131,12 @@ export class Bench {
  */
 export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'closed' | 'open', target: Omit<Target, 'port'>, rounds: number, say: (line: string) => void): Promise<Row[]> {
   const samples = new Map<Running, Sample[]>(all.map((running) => [running, []]));
+  const warmUp = loop === 'open' ? { ...target, seconds: openWarmUpSeconds } : { ...target, connections: 32 };
   for (let round = 0; round <= rounds; round++) {
     for (const running of all) {
       bench.only(running, all);
-      if (loop === 'open') await bench.measure(running, 'open', { ...target, seconds: round === 0 ? openWarmUpSeconds : runInSeconds });
-      const sample = await bench.measure(running, loop, loop === 'closed' && round === 0 ? { ...target, connections: 32 } : target);
+      if (loop === 'open' && round > 0) await bench.measure(running, loop, { ...target, seconds: runInSeconds });
+      const sample = await bench.measure(running, loop, round === 0 ? warmUp : target);
       say(`  ${round === 0 ? 'warm-up' : `round ${round}`} ${running.contender.name}: ${sample.cpuMicros.toFixed(1)} µs, ${sample.rate.toFixed(0)}/s, p99 ${sample.p99.toFixed(2)} ms`);
       if (round > 0) samples.get(running)!.push(sample);
     }
