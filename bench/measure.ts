@@ -127,16 +127,17 @@ export class Bench {
 /**
  * Measures contenders in turn, `rounds` times after a warm-up, and takes medians. Warm means as many requests as it takes for a compiler
  * to be done. An open loop is warmed up at its own rate, as a service would be: full load leaves a heap behind that this rate would never
- * have made. It is run in before each round too, since connections and heaps are not what they were when the others have had their turns.
+ * have made. Each round of it is run in too: connections and heaps are not what they were when the others have had their turns, and the
+ * generator, a process of its own in each round, has yet to be compiled; both would be taken for latency.
  */
 export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'closed' | 'open', target: Omit<Target, 'port'>, rounds: number, say: (line: string) => void): Promise<Row[]> {
   const samples = new Map<Running, Sample[]>(all.map((running) => [running, []]));
   const warmUp = loop === 'open' ? { ...target, seconds: openWarmUpSeconds } : { ...target, connections: 32 };
+  const counted = loop === 'open' ? { ...target, runInSeconds } : target;
   for (let round = 0; round <= rounds; round++) {
     for (const running of all) {
       bench.only(running, all);
-      if (loop === 'open' && round > 0) await bench.measure(running, loop, { ...target, seconds: runInSeconds });
-      const sample = await bench.measure(running, loop, round === 0 ? warmUp : target);
+      const sample = await bench.measure(running, loop, round === 0 ? warmUp : counted);
       say(`  ${round === 0 ? 'warm-up' : `round ${round}`} ${running.contender.name}: ${sample.cpuMicros.toFixed(1)} µs, ${sample.rate.toFixed(0)}/s, p99 ${sample.p99.toFixed(2)} ms`);
       if (round > 0) samples.get(running)!.push(sample);
     }
@@ -145,7 +146,7 @@ export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'cl
 }
 
 const openWarmUpSeconds = 30;
-const runInSeconds = 2;
+const runInSeconds = 4;
 
 export function medians(samples: readonly Sample[]): Sample {
   const median = (key: keyof Sample): number => samples.map((sample) => sample[key]).sort((a, b) => a - b)[samples.length >> 1]!;

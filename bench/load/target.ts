@@ -6,6 +6,8 @@ import { connect as connectTls } from 'node:tls';
 export interface Target {
   readonly port: number;
   readonly seconds: number;
+  /** Of an open loop: requests before the first that counts, at the same rate; a generator compiles for a while too. Default 0. */
+  readonly runInSeconds?: number;
   readonly connections: number;
   /** Requests a second in all; the closed loop sends as many as it can. */
   readonly rate?: number;
