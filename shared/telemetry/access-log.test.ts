@@ -43,6 +43,25 @@ describe('the access log', () => {
     });
   }
 
+  test('gives the time to the millisecond', async () => {
+    const clock = new FakeClock();
+    let text = '';
+    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
+    const service = accessLog(writer, { clock })(() => Promise.resolve(response(200)));
+    const expected: string[] = [];
+    for (const ms of [0, 1, 9, 90, 900, 86_400_000]) {
+      await clock.advance(ms);
+      const over = exchange();
+      over.request = request(over);
+      await service(over.request, over);
+      over.finish(clock.now());
+      expected.push(new Date(clock.wallNow()).toISOString());
+    }
+    writer.close();
+    const lines = text.trimEnd().split('\n');
+    assert.deepEqual(lines.map((line) => (JSON.parse(line) as { time: string }).time), expected);
+  });
+
   const heads: readonly (readonly [name: string, head: (index: number) => string])[] = [
     ['short ones of long heads', (index) => `Host: a-host-with-the-number-${index}\r\nX: ${'x'.repeat(30_000)}\r\n`],
     ['addresses of clients that a proxy in front names', (index) => `Host: shop\r\nX-Forwarded-For: 2001:db8:1234:5678::${index.toString(16)}\r\nX: ${'x'.repeat(30_000)}\r\n`],

@@ -126,9 +126,11 @@ function milliseconds(ms: number): string {
 const maxKnownTimes = 10_000;
 const knownTimes: string[] = [];
 
-/** The beginning of a line, up to the request id, with an ISO 8601 time: made once for each millisecond and listener. */
+/** The beginning of a line, up to the request id, with an ISO 8601 time: made once for each millisecond and listener, its date once for each second. */
 function beginnings(clock: Clock): (listener: string) => string {
   let last = NaN;
+  let lastSecond = NaN;
+  let upToSecond = '';
   let of = '';
   let text = '';
   return (listener) => {
@@ -136,7 +138,12 @@ function beginnings(clock: Clock): (listener: string) => string {
     if (now !== last || listener !== of) {
       last = now;
       of = listener;
-      text = `{"time":"${new Date(now).toISOString()}","level":"info","listener":"${listener}","requestId":"`;
+      const second = Math.floor(now / 1_000);
+      if (second !== lastSecond) {
+        lastSecond = second;
+        upToSecond = `{"time":"${new Date(second * 1_000).toISOString().slice(0, -'000Z'.length)}`;
+      }
+      text = `${upToSecond}${String(now - second * 1_000).padStart(3, '0')}Z","level":"info","listener":"${listener}","requestId":"`;
     }
     return text;
   };

@@ -5,8 +5,8 @@ import { grpcMatcher } from '../../grpc/conditions.js';
 import { Discard } from '../../http/discard.js';
 import type { Exchange } from '../../http/exchange.js';
 import { attemptNumber } from '../../http/mesh-fields.js';
-import type { HttpRequest } from '../../http/message.js';
-import type { Layer, Service } from '../../http/service.js';
+import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import type { Layer } from '../../http/service.js';
 import { parseRetryAfter } from './retry-after.js';
 import { ReplayableBody } from './replayable-body.js';
 import type { RetryBudget } from './retry-budget.js';
@@ -85,38 +85,45 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
     return waitMs;
   }
 
-  return (next) =>
-    async function retry(request, exchange) {
+  return (next) => {
+    const attempt = (request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): Promise<HttpResponse> =>
+      next({ ...request, headers: request.headers.clone(), body: body === undefined ? request.body : body.forAttempt() }, exchange);
+
+    /** Passes an attempt's outcome on, or makes another attempt. */
+    function conclude(number: number, outcome: Outcome, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): HttpResponse | Promise<HttpResponse> {
+      const waitMs = waitBefore(number, outcome, request, exchange, body);
+      if (waitMs !== undefined) {
+        if (outcome.response !== undefined) discard.discard(outcome.response.body);
+        return tryAgain(number + 1, waitMs, request, exchange, body);
+      }
+      if (outcome.response === undefined) throw outcome.error;
+      return outcome.response;
+    }
+
+    async function tryAgain(number: number, waitMs: number, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): Promise<HttpResponse> {
+      let outcome: Outcome;
+      try {
+        await delay(clock, waitMs, request.cancellation);
+        outcome = await attempt(request, exchange, body).then(answered, failed);
+      } finally {
+        places?.leaveRetry();
+      }
+      // Or requests that find every breaker open use up what others need when endpoints are back.
+      if (neverLeft(outcome)) budget.giveBack();
+      return conclude(number, outcome, request, exchange, body);
+    }
+
+    return function retry(request, exchange) {
       if (attemptNumber(request.headers) === 1) budget.deposit();
       // What is whole in memory can be sent as often as one likes.
       const body = request.body.bytes === undefined ? new ReplayableBody(request.body, config.maxBodyBytes) : undefined;
-      for (let attempt = 1; ; attempt++) {
-        const outcome = await settle(next, request, exchange, body);
-        if (attempt > 1) {
-          places?.leaveRetry();
-          // Or requests that find every breaker open use up what others need when endpoints are back.
-          if (neverLeft(outcome)) budget.giveBack();
-        }
-        const waitMs = waitBefore(attempt, outcome, request, exchange, body);
-        if (waitMs === undefined) {
-          if (outcome.response === undefined) throw outcome.error;
-          return outcome.response;
-        }
-        if (outcome.response !== undefined) discard.discard(outcome.response.body);
-        try {
-          await delay(clock, waitMs, request.cancellation);
-        } catch (error) {
-          places?.leaveRetry();
-          throw error;
-        }
-      }
+      return attempt(request, exchange, body).then(
+        (response) => conclude(1, answered(response), request, exchange, body),
+        (error: unknown) => conclude(1, failed(error), request, exchange, body),
+      );
     };
+  };
 }
 
-async function settle(next: Service, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): Promise<Outcome> {
-  try {
-    return { response: await next({ ...request, headers: request.headers.clone(), body: body === undefined ? request.body : body.forAttempt() }, exchange) };
-  } catch (error) {
-    return { error };
-  }
-}
+const answered = (response: HttpResponse): Outcome => ({ response });
+const failed = (error: unknown): Outcome => ({ error });
