@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { describeMachine } from '../scenarios/report/machine.js';
 import { writeCharts } from './charts.js';
@@ -73,6 +74,7 @@ async function quick(): Promise<void> {
 async function whole(): Promise<void> {
   const wants = (job: Job): boolean => options.jobs.includes(job);
   const credentials = await makeCredentials();
+  process.once('exit', () => credentials.remove());
   const tables: Table[] = [];
   const measured: Record<string, unknown> = {};
   const table = async (job: Job, name: keyof Results, run: () => Promise<Table>): Promise<void> => {
@@ -82,38 +84,35 @@ async function whole(): Promise<void> {
     measured[name] = result;
     show(printTable(result));
   };
-  try {
-    await table('plain', 'plainHop', () => plainHop(effort, say));
-    await table('edge', 'edge', () => edge(effort, credentials, say));
-    await table('pair', 'pair', () => pair(effort, credentials, say));
-    await table('latency', 'addedByHop', () => addedByHop(effort, say));
-    await table('standard', 'standardTest', () => standardTest(effort, credentials, say));
-    await table('workers', 'workers', () => workers(effort, say));
-    if (wants('features')) {
-      const costs = await featureCosts(effort, credentials, say);
-      measured['features'] = costs;
-      show(printCosts(costs));
-    }
-    if (wants('distribution')) {
-      const result = await distribution(say);
-      measured['distribution'] = result;
-      show(printDistribution(result));
-    }
-    const memory = wants('memory') ? await idleMemory(10_000, say) : undefined;
-    if (memory !== undefined) show(printIdle(memory));
-    const drawn: Curve[] = wants('curves') ? await curves({ ...options, seconds: Math.min(2, options.seconds) }, say) : [];
-    const results = { ...measured, ...(memory && { idleMemory: memory }) } as Results;
-    const verdicts = judge(results);
-    show(printVerdicts(verdicts));
-    const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, stopped while others have theirs; one warm-up; medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
-    show(`\n${method}\n`);
-    for (const file of [options.json, options.html]) mkdirSync(dirname(file), { recursive: true });
-    writeFileSync(options.json, JSON.stringify({ machine, method, results, verdicts, curves: drawn }, null, 2));
-    writeCharts(options.html, { method, tables, verdicts, curves: drawn });
-    show(`Results: ${options.json}, charts: ${options.html}\n`);
-  } finally {
-    credentials.remove();
+  await table('plain', 'plainHop', () => plainHop(effort, say));
+  await table('edge', 'edge', () => edge(effort, credentials, say));
+  await table('pair', 'pair', () => pair(effort, credentials, say));
+  await table('latency', 'addedByHop', () => addedByHop(effort, say));
+  await table('standard', 'standardTest', () => standardTest(effort, credentials, say));
+  await table('workers', 'workers', () => workers(effort, say));
+  if (wants('features')) {
+    const costs = await featureCosts(effort, credentials, say);
+    measured['features'] = costs;
+    show(printCosts(costs));
   }
+  if (wants('distribution')) {
+    const result = await distribution(say);
+    measured['distribution'] = result;
+    show(printDistribution(result));
+  }
+  const memory = wants('memory') ? await idleMemory(10_000, say) : undefined;
+  if (memory !== undefined) show(printIdle(memory));
+  const drawn: Curve[] = wants('curves') ? await curves({ ...options, seconds: Math.min(2, options.seconds) }, say) : [];
+  const results = { ...measured, ...(memory && { idleMemory: memory }) } as Results;
+  const verdicts = judge(results);
+  show(printVerdicts(verdicts));
+  const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, stopped while others have theirs; one warm-up; medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
+  show(`\n${method}\n`);
+  for (const file of [options.json, options.html]) mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(options.json, JSON.stringify({ machine, method, results, verdicts, curves: drawn }, null, 2));
+  writeCharts(options.html, { method, tables, verdicts, curves: drawn });
+  show(`Results: ${options.json}, charts: ${options.html}\n`);
 }
 
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(128 + constants.signals[signal]));
 await (options.quick ? quick() : whole());

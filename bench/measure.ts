@@ -46,11 +46,21 @@ export interface Running {
   readonly pids: readonly number[];
 }
 
-/** Everything of one job: its origin, its contenders, and a folder, all gone when it is closed. */
+const open = new Set<Bench>();
+// However it ends: contenders that stand still would not even hear of a Ctrl-C.
+process.on('exit', () => {
+  for (const bench of open) bench.close();
+});
+
+/** Everything of one job: its origin, its contenders, and a folder, all gone when it is closed or the process ends. */
 export class Bench {
   readonly #directory = mkdtempSync(join(tmpdir(), 'bench-'));
   readonly #children: ChildProcess[] = [];
   #origins: readonly number[] = [];
+
+  constructor() {
+    open.add(this);
+  }
 
   /** Starts origins on `count` ports. */
   async startOrigins(count = 1): Promise<readonly number[]> {
@@ -118,6 +128,7 @@ export class Bench {
   }
 
   close(): void {
+    open.delete(this);
     // Their children first: workers do not end with a master that is killed.
     for (const pid of this.#children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null).flatMap(({ pid }) => withChildren([pid!])).reverse()) end(pid);
     rmSync(this.#directory, { recursive: true, force: true });

@@ -11,7 +11,8 @@ import { describe, test, type TestContext } from 'node:test';
 import * as x509 from '@peculiar/x509';
 import { TestAuthority } from '../tests/support/certificates.js';
 import { refusedPort } from '../tests/support/origin.js';
-import { Mesh, Plane, end, until } from '../tests/support/running-mesh.js';
+import { Mesh, Plane, end } from '../tests/support/running-mesh.js';
+import { until } from '../tests/support/until.js';
 
 const service = (name: string, ...endpoints: string[]): object => ({ kind: 'Service', name, ...(endpoints.length > 0 && { endpoints }) });
 

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { Relay } from '../tests/support/relay.js';
-import { Load, Mesh, Plane, end, tally, until } from '../tests/support/running-mesh.js';
+import { Load, Mesh, Plane, end, tally } from '../tests/support/running-mesh.js';
+import { until } from '../tests/support/until.js';
 
 test('one line moves a token check from the gateway to the sidecars and back, under load: no request is lost, and none gets in unchecked', async (context) => {
   const { publicKey, privateKey } = await generateKeyPair('ES256');

@@ -4,6 +4,7 @@ import { test, type TestContext } from 'node:test';
 import { startEtcd, withEtcd, type TestEtcd } from '../tests/support/etcd.js';
 import { httpOrigin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
+import { until } from '../tests/support/until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 
@@ -48,10 +49,6 @@ async function startGateway(context: TestContext, plane: ControlPlane): Promise<
     await process.exited;
   });
   return `http://127.0.0.1:${portIn(await process.logged('ready'), 'listen')}`;
-}
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 const answers = async (url: string, text: string): Promise<boolean> => (await (await fetch(url)).text()) === text;

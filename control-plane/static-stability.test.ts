@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test, type TestContext } from 'node:test';
 import { Relay } from '../tests/support/relay.js';
-import { Load, Mesh, Plane, end, tally, until, type Running } from '../tests/support/running-mesh.js';
+import { Load, Mesh, Plane, end, tally, type Running } from '../tests/support/running-mesh.js';
+import { until } from '../tests/support/until.js';
 
 /* What proxies do while the control plane is away, or is not itself: go on. All under constant load, in which nothing may fail. */
 

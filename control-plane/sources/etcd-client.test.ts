@@ -6,6 +6,7 @@ import { systemClock } from '../../shared/clock/clock.js';
 import { createLogger } from '../../shared/telemetry/logger.js';
 import { TestAuthority } from '../../tests/support/certificates.js';
 import { startEtcd, withEtcd } from '../../tests/support/etcd.js';
+import { until } from '../../tests/support/until.js';
 import { storeSchema, type EtcdStoreConfig } from '../store-config.js';
 import { EtcdClient } from './etcd-client.js';
 import { EtcdDocument } from './etcd-document.js';
@@ -23,10 +24,6 @@ function connect(context: TestContext, endpoints: readonly string[], more: objec
 
 const read = async (client: EtcdClient, key: string): Promise<string | undefined> => (await client.range({ key: Buffer.from(key) })).kvs[0]?.value.toString();
 const write = (client: EtcdClient, key: string, value: string): Promise<unknown> => client.txn({ success: [{ request_put: { key: Buffer.from(key), value: Buffer.from(value) } }] });
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
 
 test('etcd is spoken to by mutual TLS, and by nobody else', withEtcd, async (context) => {
   const [authority, foreign] = [await TestAuthority.create(), await TestAuthority.create()];

@@ -4,6 +4,7 @@ import { after, before, describe, test, type TestContext } from 'node:test';
 import { systemClock } from '../../shared/clock/clock.js';
 import { createLogger } from '../../shared/telemetry/logger.js';
 import { startEtcd, TestEtcd, withEtcd } from '../../tests/support/etcd.js';
+import { until } from '../../tests/support/until.js';
 import { storeSchema, type EtcdStoreConfig } from '../store-config.js';
 import { EtcdClient } from './etcd-client.js';
 import { EtcdInstances } from './etcd-instances.js';
@@ -46,10 +47,6 @@ async function open(context: TestContext, endpoints: readonly string[], prefix: 
 }
 
 const orders = (instance: string, port: number) => ({ service: 'orders', instance, endpoint: `127.0.0.1:${port}` });
-
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
-}
 
 /** Renews like sidecars do, at whichever registry is given, until it is stopped; failures are tried again. */
 function renewing(where: () => Opened, ...instances: readonly ReturnType<typeof orders>[]): { readonly count: () => number; readonly stop: () => Promise<void> } {

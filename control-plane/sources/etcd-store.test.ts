@@ -7,6 +7,7 @@ import { addressOf } from '../../shared/config/endpoints.js';
 import { ConfigError } from '../../shared/config/load.js';
 import { createLogger } from '../../shared/telemetry/logger.js';
 import { startEtcd, TestEtcd, withEtcd } from '../../tests/support/etcd.js';
+import { until } from '../../tests/support/until.js';
 import type { Resource } from '../model/resources.js';
 import { storeSchema, type EtcdStoreConfig } from '../store-config.js';
 import { EtcdClient } from './etcd-client.js';
@@ -39,10 +40,6 @@ async function open(endpoints: readonly string[], prefix: string, { revisions = 
   store.close = closeAll;
   return { store, client, close: closeAll };
 }
-
-const until = async (holds: () => boolean): Promise<void> => {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5));
-};
 
 describe('etcd as a store of several control planes', withEtcd, () => {
   let etcd: TestEtcd;

@@ -15,11 +15,13 @@ import { SocketWriter } from '../http1/socket-writer.js';
 import { statusLine } from '../http1/status-line.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { ClientTunnel } from './client-tunnel.js';
+import { checkExpectation } from './expectation.js';
 import { hasReset } from './has-reset.js';
 import { halfCloseGraceMs, type Http1Listener } from './http1-listener.js';
 import { IncomingBody } from './incoming-body.js';
 import { lendReads } from './lend-reads.js';
-import { responseFramingFor, type ResponseFraming } from './response-framing.js';
+import { requestedUpgrade } from './requested-upgrade.js';
+import { responseFramingFor, responseHead } from './response-framing.js';
 import { violationToError } from './violations.js';
 
 /**
@@ -337,18 +339,14 @@ export class Http1Connection {
   #respond(method: string, response: HttpResponse, exchange: Exchange): void {
     // A request whose body is not all here may never be: its connection cannot be used again.
     if (this.#body !== undefined || this.#listener.isDraining || (this.#clientEnded && this.#held === undefined)) this.#keepAlive = false;
-    const framing: ResponseFraming = responseFramingFor(method, response, this.#head?.minorVersion ?? 1);
+    const minorVersion = this.#head?.minorVersion ?? 1;
+    const framing = responseFramingFor(method, response, minorVersion);
     if (framing.kind === 'close') this.#keepAlive = false;
     exchange.status = response.status;
     this.#responseStarted = true;
-    const { headers } = response;
-    removeHopByHop(headers);
-    for (const [name, value] of exchange.responseFields) headers.set(name, value);
-    const head =
-      statusLine(response.status) +
-      headers.toWire() +
-      framing.field +
-      (this.#keepAlive ? (this.#head?.minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
+    removeHopByHop(response.headers);
+    for (const [name, value] of exchange.responseFields) response.headers.set(name, value);
+    const head = responseHead(response, framing, this.#keepAlive, minorVersion);
     const { body } = response;
     if (framing.kind === 'none') {
       const hasDrained = this.#to.text(head);
@@ -577,20 +575,6 @@ export class Http1Connection {
     this.#listener.sweep.soon(at);
     return at;
   }
-}
-
-/** The protocol that the client wants to switch to, if it may. One at a time: of a list the first that may be. */
-function requestedUpgrade({ headers, minorVersion }: RequestHead, allowed: readonly string[]): string | undefined {
-  const options = (headers.getCombined('connection') ?? '').toLowerCase().split(',');
-  if (minorVersion === 0 || !options.some((option) => option.trim() === 'upgrade')) return undefined;
-  const offered = headers.getCombined('upgrade')!.toLowerCase().split(',').map((protocol) => protocol.trim());
-  return offered.find((protocol) => allowed.includes(protocol));
-}
-
-function checkExpectation(headers: Headers, bodyHasBegun: boolean): void {
-  if (headers.getCombined('expect')!.toLowerCase() !== '100-continue') throw new ProxyError('expectation_failed');
-  // A client that did not wait needs no answer; otherwise the upstream's 100 is passed on.
-  if (bodyHasBegun) headers.delete('expect');
 }
 
 const lingerMs = 1_000;

@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { httpOrigin, readBody, refusedPort, tcpOrigin, type Origin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
-import { untilStill } from '../../tests/support/until-still.js';
+import { untilStill } from '../../tests/support/until.js';
 
 const get = (path: string, fields = ''): string => `GET ${path} HTTP/1.1\r\nHost: shop\r\n${fields}\r\n`;
 const lastGet = (path: string): string => get(path, 'Connection: close\r\n');

@@ -1,5 +1,6 @@
 import type { HttpResponse } from '../http/message.js';
 import type { WireFraming } from '../http1/message-writer.js';
+import { statusLine } from '../http1/status-line.js';
 
 export interface ResponseFraming {
   readonly kind: WireFraming;
@@ -20,4 +21,9 @@ export function responseFramingFor(method: string, response: HttpResponse, minor
   if (body.length === undefined) return minorVersion === 1 ? chunked : close;
   if (headers.has('content-length')) return declaredLength;
   return body.length === 0 ? emptyLength : { kind: 'length', field: `Content-Length: ${body.length}\r\n` };
+}
+
+/** The head as it goes on the wire, and what becomes of the connection in it. */
+export function responseHead({ status, headers }: HttpResponse, { field }: ResponseFraming, keepAlive: boolean, minorVersion: number): string {
+  return statusLine(status) + headers.toWire() + field + (keepAlive ? (minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
 }

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
-import { untilStill } from '../../tests/support/until-still.js';
+import { untilStill } from '../../tests/support/until.js';
 import { httpOrigin, tcpOrigin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 

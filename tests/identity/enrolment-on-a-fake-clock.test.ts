@@ -14,7 +14,7 @@ import { Enrolment } from '../../shared/identity/enrolment.js';
 import { IdentityMetrics } from '../../shared/identity/identity-metrics.js';
 import { silentLogger } from '../../shared/telemetry/logger.js';
 import { testMeshAuthority } from '../support/mesh-authority.js';
-import { until } from '../support/mesh.js';
+import { until } from '../support/until.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'enrolment-test-'));
 after(() => rmSync(directory, { recursive: true }));

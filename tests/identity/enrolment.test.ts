@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
 import { createSigningRequest } from '../../shared/identity/signing-request.js';
-import { TestMesh, until } from '../support/mesh.js';
+import { TestMesh } from '../support/mesh.js';
+import { until } from '../support/until.js';
 import { portIn, type TestProcess } from '../support/process.js';
 
 const certificateIn = (directory: string): X509Certificate => new X509Certificate(readFileSync(join(directory, 'identity.pem')));

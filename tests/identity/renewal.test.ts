@@ -5,7 +5,8 @@ import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
-import { TestMesh, until } from '../support/mesh.js';
+import { TestMesh } from '../support/mesh.js';
+import { until } from '../support/until.js';
 import { httpOrigin } from '../support/origin.js';
 import { portIn } from '../support/process.js';
 

@@ -86,9 +86,10 @@ for (const workers of [1, 2]) {
 
 describe('a connection that speaks plaintext', () => {
   test('is served until strict comes, finishes what it carries, and ends; an idle one ends at once', async (context) => {
-    let release: (() => void) | undefined;
+    let asked!: (release: () => void) => void;
+    const release = new Promise<() => void>((resolve) => (asked = resolve));
     const slow = await httpOrigin((incoming, response) => {
-      if (incoming.url === '/slow') release = () => response.end('hello');
+      if (incoming.url === '/slow') asked(() => response.end('hello'));
       else response.end('hello');
     });
     context.after(() => slow.close());
@@ -96,10 +97,10 @@ describe('a connection that speaks plaintext', () => {
     const [idle, busy] = await Promise.all([RawClient.connect(far.port('inbound')), RawClient.connect(far.port('inbound'))]);
     await idle.send(request).until(isAnswered(1));
     busy.send(request.replace('GET /', 'GET /slow'));
-    while (release === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+    const answer = await release;
     await apply(far, { mtls: 'strict' }, 1);
     await idle.untilClosed();
-    release();
+    answer();
     assert.match(await busy.untilClosed(), /Connection: close[^]*hello$/);
   });
 });

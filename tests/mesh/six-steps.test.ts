@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startEnrolledPair } from '../support/enrolled-pair.js';
-import { until } from '../support/mesh.js';
+import { until } from '../support/until.js';
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
 const orders = 'spiffe://shop.internal/ns/default/sa/orders';

@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import type { TestContext } from 'node:test';
-import { TestMesh, until } from './mesh.js';
+import { TestMesh } from './mesh.js';
+import { until } from './until.js';
 import { httpOrigin } from './origin.js';
 import { portIn, type TestProcess } from './process.js';
 

@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { portIn, TestProcess } from './process.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
@@ -77,9 +76,4 @@ export class TestMesh {
     await Promise.all([...this.processes].map(({ exited }) => exited));
     rmSync(this.directory, { recursive: true, force: true });
   }
-}
-
-/** Resolves once a condition holds that nothing tells of by itself. The test's own time limit is what ends the wait. */
-export async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await holds())) await sleep(25);
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { httpOrigin } from './origin.js';
 import { portIn, TestProcess } from './process.js';
+import { until } from './until.js';
 
 /*
  * A control plane, a gateway, and sidecars beside applications, as real processes: for tests of what becomes of traffic when one of them
@@ -93,11 +94,6 @@ export interface Running {
   readonly process: TestProcess;
   readonly port: number;
   readonly admin: string;
-}
-
-/** Polls until something holds; the test's own time limit is the only one. */
-export async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 /** Starts proxies that follow the control planes at these addresses, and stops them after the test. */

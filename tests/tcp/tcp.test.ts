@@ -10,6 +10,7 @@ import { TestAuthority } from '../support/certificates.js';
 import { refusedPort, tcpOrigin, type Origin } from '../support/origin.js';
 import { portIn, TestProcess } from '../support/process.js';
 import { RawClient } from '../support/raw-client.js';
+import { until } from '../support/until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 /** What buffers that nobody holds any more may take until they are collected; see tests/soak/backpressure.test.ts. */
@@ -285,7 +286,7 @@ test('Redis is spoken through a sidecar, a pipeline and a subscription too', { s
     rmSync(directory, { recursive: true, force: true });
   });
   const proxy = await start(context, placements.sidecar, [], { upstream: { endpoints: [`unix:${socket}`], healthCheck: { interval: '50ms', initial: 'unhealthy' }, balance: { panicThreshold: 0 } } });
-  while (!(await proxy.admin('/upstreams')).includes('"healthy":true')) await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(async () => (await proxy.admin('/upstreams')).includes('"healthy":true'));
   const command = (...words: readonly string[]): string => `*${words.length}\r\n${words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join('')}`;
   const client = await RawClient.connect(proxy.port);
   const value = 'v'.repeat(100_000);

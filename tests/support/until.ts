@@ -1,0 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Resolves once something holds that nothing tells of by itself. The test's own time limit is what ends the wait. */
+export async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await holds())) await sleep(10);
+}
+
+/** The figure that `read` gives once it is above zero and stays the same: nothing tells that nothing moves any more, so it is looked at. */
+export async function untilStill(read: () => number): Promise<number> {
+  for (let last = read(); ; last = read()) {
+    await sleep(100);
+    if (last > 0 && read() === last) return last;
+  }
+}
