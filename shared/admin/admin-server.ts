@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { isIP, type AddressInfo } from 'node:net';
 import { redact } from '../config/redact.js';
+import { withoutSchemas } from '../process/without-schemas.js';
 import type { Logger } from '../telemetry/logger.js';
 
 export interface AdminOptions {
@@ -27,7 +28,7 @@ export interface AdminServer {
 /** The server that operators and orchestrators talk to. It has no authentication: it belongs on loopback. */
 export function createAdminServer(options: AdminOptions): AdminServer {
   const { host, logger, metrics } = options;
-  const server: FastifyInstance = Fastify({ bodyLimit: 16_384, requestTimeout: 10_000, forceCloseConnections: true });
+  const server: FastifyInstance = Fastify({ bodyLimit: 16_384, requestTimeout: 10_000, forceCloseConnections: true, schemaController: withoutSchemas });
   if (!isLoopback(host)) logger.warn({ host }, 'the admin server is reachable from other machines, and anyone who reaches it may drain this process');
 
   // A web page can make a browser send requests here under a name of its own (DNS rebinding): only names that

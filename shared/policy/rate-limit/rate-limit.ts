@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
-import fastifyRateLimit, { type FastifyRateLimitStoreCtor } from '@fastify/rate-limit';
-import Fastify, { type FastifyRequest } from 'fastify';
+import type { FastifyRateLimitStoreCtor } from '@fastify/rate-limit';
+import type { FastifyRequest } from 'fastify';
 import type { RateLimitConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
+import { withoutSchemas } from '../../process/without-schemas.js';
 
 /** A counter outside this process, which a quota can be counted with. */
 export interface QuotaCounter {
@@ -28,8 +29,10 @@ export interface RateLimitDependencies {
  * `rate_limited` with `Retry-After`. N proxies with counters of their own admit N times as much.
  */
 export async function rateLimit(config: RateLimitConfig, { onEvent, counter }: RateLimitDependencies = {}): Promise<{ layer: Layer; close: () => void }> {
+  // Loaded where there are quotas, which most sidecars have none of.
+  const [{ default: Fastify }, { default: fastifyRateLimit }] = await Promise.all([import('fastify'), import('@fastify/rate-limit')]);
   // The limiter comes as a Fastify plugin; this instance never listens.
-  const fastify = Fastify();
+  const fastify = Fastify({ schemaController: withoutSchemas });
   await fastify.register(fastifyRateLimit, {
     global: false,
     max: config.max,
