@@ -93,6 +93,13 @@ export async function distribution(say: (line: string) => void): Promise<Distrib
   const [port] = await freePorts(1);
   let plane = await ControlPlane.start(directory, port!);
   let readers: ChildProcess | undefined;
+  const clear = (): void => {
+    readers?.kill('SIGKILL');
+    plane.child.kill('SIGKILL');
+    rmSync(directory, { recursive: true, force: true });
+  };
+  // However the process ends.
+  process.once('exit', clear);
   try {
     const services = Array.from({ length: size.services }, (_, index) => ({ kind: 'Service', name: `s-${index}` }));
     await plane.send('POST', '/v1/apply', [...services, { kind: 'Service', name: 'changed', endpoints: ['10.0.0.1:1'] }]);
@@ -140,9 +147,9 @@ export async function distribution(say: (line: string) => void): Promise<Distrib
       storm: { back: percentiles(back), arrivals: Array.from(arrivals, (count: number | undefined) => count ?? 0), attempts },
     };
   } finally {
-    readers?.kill('SIGKILL');
     await plane.kill();
-    rmSync(directory, { recursive: true, force: true });
+    clear();
+    process.off('exit', clear);
   }
 }
 

@@ -106,7 +106,7 @@ async function whole(): Promise<void> {
   const results = { ...measured, ...(memory && { idleMemory: memory }) } as Results;
   const verdicts = judge(results);
   show(printVerdicts(verdicts));
-  const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, stopped while others have theirs; one warm-up; medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
+  const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, stopped while others have theirs; one warm-up (open loops: 30 s, and 4 s before each round); medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
   show(`\n${method}\n`);
   for (const file of [options.json, options.html]) mkdirSync(dirname(file), { recursive: true });
   writeFileSync(options.json, JSON.stringify({ machine, method, results, verdicts, curves: drawn }, null, 2));

@@ -94,7 +94,9 @@ export class Bench {
   /** Puts a load on a contender and measures what it takes. */
   async measure(running: Running, loop: 'closed' | 'open', target: Omit<Target, 'port'>): Promise<Sample> {
     const { pids, port, contender } = running;
-    const load = start('1', script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port })), 'pipe');
+    const [node, ...rest] = script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port }));
+    const load = start('1', [node, ...(loop === 'open' ? quietly : []), ...rest], 'pipe');
+    this.#children.push(load);
     const lines = createInterface(load.stdout!)[Symbol.asyncIterator]();
     await lines.next();
     const [before, startedAt] = [cpuSeconds(pids), performance.now()];
@@ -156,6 +158,8 @@ export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'cl
   return all.map((running) => ({ name: running.contender.name, log: running.contender.log, ...medians(samples.get(running)!) }));
 }
 
+/** At an open loop's rate V8 would go on compiling for half a minute, and its helpers hold up what shares the processor with them. */
+const quietly = ['--no-opt', '--single-threaded-gc'];
 const openWarmUpSeconds = 30;
 const runInSeconds = 4;
 
@@ -179,12 +183,10 @@ export function residentBytes(pids: readonly number[]): number {
 function withChildren(pids: readonly number[]): number[] {
   const all = [...pids];
   for (let index = 0; index < all.length; index++) {
-    for (const task of readdirSync(`/proc/${all[index]}/task`)) {
-      try {
-        all.push(...readFileSync(`/proc/${all[index]}/task/${task}/children`, 'utf8').split(' ').filter((text) => text !== '').map(Number));
-      } catch {
-        // A kernel that does not list children.
-      }
+    try {
+      for (const task of readdirSync(`/proc/${all[index]}/task`)) all.push(...readFileSync(`/proc/${all[index]}/task/${task}/children`, 'utf8').split(' ').filter((text) => text !== '').map(Number));
+    } catch {
+      // It has ended, or the kernel does not list children.
     }
   }
   return all;

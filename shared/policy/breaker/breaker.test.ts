@@ -7,6 +7,9 @@ import { ProxyError } from '../../errors/proxy-error.js';
 import { exchange, request, response } from '../../../tests/support/policy.js';
 import { breaker, type Breaker, type BreakerState } from './breaker.js';
 
+/** Rejections that nobody takes are reported before it. */
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 describe('breaker', () => {
   // opossum reads the system's clock and timers, so those are turned by hand here.
   mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
@@ -216,6 +219,30 @@ describe('breaker', () => {
     settlers[0]!(200);
     await hanging;
   });
+
+  // A rejection that nobody took would fail the test, as it would end a proxy.
+  for (const outcome of [200, 503, 'upstream_reset', 'client_closed'] as const) {
+    test(`closing it while requests are under way: one that ends with ${outcome} passes as it came`, async () => {
+      const { guard, send, settlers, clock } = held();
+      const all = Array.from({ length: 5 }, send);
+      guard.close();
+      settlers.forEach((settle) => settle(outcome));
+      assert.deepEqual(await Promise.all(all), Array.from({ length: 5 }, () => outcome));
+      await nextTurn();
+      assert.equal(clock.pending, 0);
+    });
+
+    test(`closing it while probes are under way: ones that end with ${outcome} pass as they came`, async () => {
+      const { guard, send, settlers, clock, hanging } = await probed();
+      await clock.advance(1_000);
+      const further = send();
+      guard.close();
+      settlers.forEach((settle) => settle(outcome));
+      assert.deepEqual(await Promise.all([hanging, further]), [outcome, outcome]);
+      await nextTurn();
+      assert.equal(clock.pending, 0);
+    });
+  }
 
   test('closing it ends its timers: nothing happens to it any more', async () => {
     const set = mock.method(globalThis, 'setInterval');

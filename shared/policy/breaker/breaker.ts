@@ -84,6 +84,8 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
   const refusal = (): ProxyError => new ProxyError('breaker_open', { fields: { 'Retry-After': retryAfter } });
   const accepts = (): boolean => circuit.closed || circuit.pendingClose || isProbeDue;
   const fire = (outcome: Promise<void>): Promise<void> => circuit.fire(outcome).then(nothing, nothing);
+  /** Of a circuit that was shut down nobody would take the rejection, and that ends a process. */
+  const fireFailure = (): Promise<void> => (isClosed ? Promise.resolve() : fire(Promise.reject(failure)));
 
   /** The one request that finds out. opossum hears of it at once, and lets no other through; of a further one it would not hear. */
   async function probe(next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
@@ -118,13 +120,13 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
         return next(request, exchange).then(
           (response) => {
             if (since !== changes) return response;
-            if (isFailure(response)) return fire(Promise.reject(failure)).then(() => response);
+            if (isFailure(response)) return fireFailure().then(() => response);
             // All that `fire` would come to, at a tenth of the cost: nothing changes by a success while it is closed.
             circuit.emit('success', undefined, 0);
             return response;
           },
           async (error: unknown) => {
-            if (since === changes && error instanceof ProxyError && error.entry.blamesUpstream) await fire(Promise.reject(failure));
+            if (since === changes && error instanceof ProxyError && error.entry.blamesUpstream) await fireFailure();
             throw error;
           },
         );
