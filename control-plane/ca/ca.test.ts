@@ -140,7 +140,8 @@ describe('a join token', () => {
     const dataDir = mkdtempSync(join(directory, 'used-'));
     const clock = new FakeClock();
     const document = await fileDocument(dataDir);
-    const first = await testMeshAuthority({ clock, document, once: await FileOnceOnly.open(join(dataDir, 'ca'), clock) });
+    const used = await FileOnceOnly.open(join(dataDir, 'ca'), clock);
+    const first = await testMeshAuthority({ clock, document, once: used });
     const { token } = await first.authority.makeJoinToken({ service: 'orders', namespace: 'default' }, minute);
     const { csr } = await createSigningRequest(undefined);
     await first.authority.issue(csr, { kind: 'joinToken', token }, '127.0.0.1');
@@ -149,11 +150,12 @@ describe('a join token', () => {
     assert.ok(!record.includes(token.split('.')[1]!));
     // A crash in the middle of the next line.
     execFileSync('sh', ['-c', `printf 'half-a-li' >> ${join(dataDir, 'ca', 'used.log')}`]);
-    const second = await testMeshAuthority({ clock, document, once: await FileOnceOnly.open(join(dataDir, 'ca'), clock) });
+    const usedAgain = await FileOnceOnly.open(join(dataDir, 'ca'), clock);
+    const second = await testMeshAuthority({ clock, document, once: usedAgain });
     await assert.rejects(second.authority.issue(csr, { kind: 'joinToken', token }, '127.0.0.1'), refusedAs('proof_used'));
     await clock.advance(2 * minute);
     await assert.rejects(second.authority.issue(csr, { kind: 'joinToken', token }, '127.0.0.1'), refusedAs('proof_expired'));
-    await Promise.all([first.authority.close(), second.authority.close()]);
+    await Promise.all([first.authority.close(), second.authority.close(), used.close(), usedAgain.close()]);
   });
 
   test('of another mesh, or made up, is refused', async () => {

@@ -1,5 +1,6 @@
 import { constants, type Http2Stream } from 'node:http2';
 import type { Headers } from '../http/headers.js';
+import { closeStream } from './close-stream.js';
 import { readTrailers } from './fields.js';
 
 /** What a reader tells. Exactly one of `end` and `broken` is called, and nothing after it. */
@@ -63,7 +64,7 @@ export class BodyReader {
       this.#trailers = readTrailers(raw);
     } catch (error) {
       this.#malformed = error as Error;
-      this.stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+      closeStream(this.stream, constants.NGHTTP2_PROTOCOL_ERROR);
     }
   };
 

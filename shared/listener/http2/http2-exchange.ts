@@ -9,6 +9,7 @@ import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import { BodyReader } from '../../http2/body-reader.js';
 import { BodyWriter } from '../../http2/body-writer.js';
+import { closeStream } from '../../http2/close-stream.js';
 import { writeFields } from '../../http2/fields.js';
 import { readRequestFields } from '../../http2/request-fields.js';
 import { violationToError } from '../violations.js';
@@ -280,8 +281,7 @@ export class Http2Exchange implements Sweepable {
     if (this.#requestEnded) return;
     this.#body = undefined;
     this.#reader?.stop();
-    // Not from within: a reset overtakes trailers that are about to be sent.
-    setImmediate(() => this.#close(constants.NGHTTP2_NO_ERROR));
+    this.#close(constants.NGHTTP2_NO_ERROR);
   }
 
   /** The client must see that this is not the whole answer. */
@@ -345,7 +345,7 @@ export class Http2Exchange implements Sweepable {
 
   #close(code: number): void {
     const { stream } = this;
-    if (!stream.closed && !stream.destroyed) stream.close(code);
+    closeStream(stream, code);
     // Node keeps a stream until what it has received was read.
     stream.resume();
   }

@@ -8,6 +8,7 @@ import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { BodyReader } from '../../http2/body-reader.js';
 import { BodyWriter } from '../../http2/body-writer.js';
+import { closeStream } from '../../http2/close-stream.js';
 import { readFields, writeFields } from '../../http2/fields.js';
 import type { Http2UpstreamSession } from './http2-session.js';
 
@@ -207,7 +208,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #close(code: number): void {
     const stream = this.#stream;
     if (stream === undefined) return;
-    if (!stream.closed && !stream.destroyed) stream.close(code);
+    closeStream(stream, code);
     // Node keeps a stream until what it has received was read.
     this.#reader?.stop();
   }
