@@ -46,20 +46,17 @@ export interface Running {
   readonly pids: readonly number[];
 }
 
-const open = new Set<Bench>();
-// However it ends: contenders that stand still would not even hear of a Ctrl-C.
-process.on('exit', () => {
-  for (const bench of open) bench.close();
-});
-
 /** Everything of one job: its origin, its contenders, and a folder, all gone when it is closed or the process ends. */
 export class Bench {
   readonly #directory = mkdtempSync(join(tmpdir(), 'bench-'));
   readonly #children: ChildProcess[] = [];
   #origins: readonly number[] = [];
 
+  /** However the process ends: contenders that stand still would not even hear of a Ctrl-C. */
+  readonly #onExit = (): void => this.close();
+
   constructor() {
-    open.add(this);
+    process.once('exit', this.#onExit);
   }
 
   /** Starts origins on `count` ports. */
@@ -130,7 +127,7 @@ export class Bench {
   }
 
   close(): void {
-    open.delete(this);
+    process.off('exit', this.#onExit);
     // Their children first: workers do not end with a master that is killed.
     for (const pid of this.#children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null).flatMap(({ pid }) => withChildren([pid!])).reverse()) end(pid);
     rmSync(this.#directory, { recursive: true, force: true });
@@ -160,8 +157,9 @@ export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'cl
 
 /** At an open loop's rate V8 would go on compiling for half a minute, and its helpers hold up what shares the processor with them. */
 const quietly = ['--no-opt', '--single-threaded-gc'];
-const openWarmUpSeconds = 30;
-const runInSeconds = 4;
+/** Of an open loop: once for each contender, and before each round. */
+export const openWarmUpSeconds = 30;
+export const runInSeconds = 4;
 
 export function medians(samples: readonly Sample[]): Sample {
   const median = (key: keyof Sample): number => samples.map((sample) => sample[key]).sort((a, b) => a - b)[samples.length >> 1]!;

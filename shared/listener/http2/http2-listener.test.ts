@@ -186,7 +186,9 @@ describe('HTTP/2 by prior knowledge', () => {
 
   test('a client that leaves cancels what runs for it within 50 ms, and only that', async () => {
     const gone: (() => void)[] = [];
+    let arrived = (): void => {};
     const silent = await httpOrigin((request, response) => {
+      if (request.url === '/silent') arrived();
       if (request.url === '/stays') setTimeout(() => response.end('stayed'), 100);
       else request.on('close', () => gone.shift()?.());
       if (request.url === '/begins') response.write('half');
@@ -195,10 +197,10 @@ describe('HTTP/2 by prior knowledge', () => {
     const client = connect(`http://127.0.0.1:${own.port}`);
     const stays = ask(client, { ':path': '/stays' });
     for (const path of ['/silent', '/begins']) {
+      const isThere = new Promise<void>((resolve) => (arrived = resolve));
       const stream = client.request({ ':path': path, ':authority': 'shop' });
       stream.on('error', () => {});
-      if (path === '/begins') await once(stream, 'data');
-      else await pause(20);
+      await (path === '/begins' ? once(stream, 'data') : isThere);
       const closed = new Promise<number>((resolve) => gone.push(() => resolve(performance.now())));
       const at = performance.now();
       stream.close(constants.NGHTTP2_CANCEL);
@@ -227,16 +229,19 @@ describe('HTTP/2 by prior knowledge', () => {
   });
 
   test('a drain says GOAWAY, lets streams finish and then closes', async () => {
-    const slow = await httpOrigin((_request, response) => setTimeout(() => response.end('slow'), 100));
+    let arrived!: (finish: () => void) => void;
+    const finish = new Promise<() => void>((resolve) => (arrived = resolve));
+    const slow = await httpOrigin((_request, response) => arrived(() => response.end('slow')));
     const own = await startEngine([slow.address], { listen });
     const client = connect(`http://127.0.0.1:${own.port}`);
     const idle = connect(`http://127.0.0.1:${own.port}`);
     await once(idle, 'remoteSettings');
     const answer = ask(client);
     const goaway = once(client, 'goaway');
-    await pause(30);
+    const release = await finish;
     const drained = own.listener.drain();
     assert.equal(await Promise.race([goaway.then(() => 'told'), answer.then(() => 'answered')]), 'told');
+    release();
     assert.equal((await answer).body, 'slow');
     await drained;
     assert.equal(own.listener.connectionCount, 0);
