@@ -38,7 +38,7 @@ export function grpc({ clock, maxTimeoutMs = Infinity, onStatus }: GrpcOptions):
       const response = await next(request, exchange);
       if (!isGrpc(response.headers)) return response;
       exchange.grpcStatus = statusIn(response.headers);
-      return response.body.bytes === undefined ? { ...response, body: new ObservedBody(response.body, exchange) } : response;
+      return response.body.whole === undefined ? { ...response, body: new ObservedBody(response.body, exchange) } : response;
     };
     return function grpc(request, exchange) {
       if (!isGrpc(request.headers)) return next(request, exchange);
@@ -82,7 +82,7 @@ class CallDeadline extends Cancellation implements Sweepable {
 
 /** Passes an answer's body on and notes the status behind it. */
 class ObservedBody implements Body {
-  readonly bytes = undefined;
+  readonly whole = undefined;
 
   constructor(
     private readonly body: Body,

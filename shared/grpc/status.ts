@@ -21,7 +21,7 @@ export function statusIn(headers: Headers): number | undefined {
 
 /** The status of an answer that is nothing but its trailers, of which no message has gone anywhere. */
 export function trailersOnlyStatus({ headers, body }: HttpResponse): number | undefined {
-  return body.bytes?.length === 0 ? statusIn(headers) : undefined;
+  return body.whole?.length === 0 ? statusIn(headers) : undefined;
 }
 
 /** What a client makes of a status of HTTP (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md). */

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { Headers } from './headers.js';
 
 /** Where a body goes. Exactly one of `end` and `fail` is called, and nothing after it. */
@@ -18,8 +19,8 @@ export interface BodySink {
 export interface Body {
   /** Bytes in all, when they are known before the first one; otherwise the body goes out chunked. */
   readonly length: number | undefined;
-  /** The whole body, when it is already in memory. */
-  readonly bytes: Buffer | undefined;
+  /** The body itself, when all of it is in memory already. */
+  readonly whole: WholeBody | undefined;
   /** Starts delivery. A body has one sink, once. */
   pipe(sink: BodySink): void;
   /** Goes on after the sink said `false`. */
@@ -28,27 +29,37 @@ export interface Body {
   cancel(reason: Error): void;
 }
 
-/** A body that is whole in memory. */
-export class BytesBody implements Body {
+/** A body that is whole in memory: as bytes, or as text of one character for each byte (Latin-1), which is the least work where it only goes out again behind a head. */
+export class WholeBody implements Body {
   readonly length: number;
-  readonly #trailers: Headers | undefined;
-  constructor(
-    readonly bytes: Buffer,
-    trailers?: Headers,
-  ) {
-    this.length = bytes.length;
-    this.#trailers = trailers;
+  /** Undefined where it came as bytes. */
+  readonly text: string | undefined;
+  #bytes: Buffer | undefined;
+
+  constructor(content: Buffer | string) {
+    this.length = content.length;
+    if (typeof content === 'string') this.text = content;
+    else this.#bytes = content;
   }
+
+  get bytes(): Buffer {
+    return (this.#bytes ??= Buffer.from(this.text!, 'latin1'));
+  }
+
+  get whole(): this {
+    return this;
+  }
+
   pipe(sink: BodySink): void {
-    if (this.bytes.length > 0) sink.chunk(this.bytes);
-    sink.end(this.#trailers);
+    if (this.length > 0) sink.chunk(this.bytes);
+    sink.end();
   }
   resume(): void {}
   cancel(): void {}
 }
 
 /** No body at all; shared, since it has no state. */
-export const emptyBody: Body = new BytesBody(Buffer.alloc(0));
+export const emptyBody: Body = new WholeBody('');
 
 /** What a `StreamBody` asks of whoever fills it. */
 export interface BodySource {
@@ -64,7 +75,7 @@ export interface BodySource {
  * one is; so at most one read of the socket is ever held here.
  */
 export class StreamBody implements Body {
-  readonly bytes = undefined;
+  readonly whole = undefined;
   #sink: BodySink | undefined;
   #held: Buffer[] = [];
   #outcome: { trailers?: Headers | undefined; failure?: Error } | undefined;
@@ -121,7 +132,7 @@ export class StreamBody implements Body {
 
 /** Reads a body into memory; rejects with `onTooLarge()` and cancels the source past `maxBytes`. */
 export function collect(body: Body, maxBytes: number, onTooLarge: () => Error): Promise<Buffer> {
-  if (body.bytes !== undefined && body.bytes.length <= maxBytes) return Promise.resolve(body.bytes);
+  if (body.whole !== undefined && body.whole.length <= maxBytes) return Promise.resolve(body.whole.bytes);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;

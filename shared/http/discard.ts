@@ -15,7 +15,7 @@ export class Discard {
   }
 
   discard(body: Body): void {
-    if (body.bytes !== undefined) return;
+    if (body.whole !== undefined) return;
     if (body.length !== undefined && body.length > maxBytes) body.cancel(dropped);
     else body.pipe(new Discarded(body, this.#queue));
   }

@@ -23,6 +23,13 @@ export const fieldKind = {
   connection: 64,
   /** What one proxy tells the next about a request; believed inside, removed at the edge. */
   mesh: 128,
+  /** One field each, which every message is asked for. */
+  host: 256,
+  contentLength: 512,
+  transferEncoding: 1_024,
+  expect: 2_048,
+  upgrade: 4_096,
+  via: 8_192,
 } as const;
 
 const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, framing, connection, mesh } = fieldKind;
@@ -41,6 +48,12 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
     'x-authenticated-user', 'x-user-id', 'x-forwarded-client-cert', 'x-client-cert', 'x-ssl-client-cert', 'x-spiffe-id',
   ]],
   [framing, ['content-length', 'transfer-encoding']],
+  [fieldKind.host, ['host']],
+  [fieldKind.contentLength, ['content-length']],
+  [fieldKind.transferEncoding, ['transfer-encoding']],
+  [fieldKind.expect, ['expect']],
+  [fieldKind.upgrade, ['upgrade']],
+  [fieldKind.via, ['via']],
   [connection, ['connection', 'proxy-connection']],
   [mesh | guarded | notInTrailers, ['x-envoy-attempt-count', 'x-envoy-expected-rq-timeout-ms', 'x-request-priority']],
   [guarded | notInTrailers, ['host', 'content-length', 'authorization', 'cookie', 'via', 'trailer', 'traceparent', 'tracestate']],

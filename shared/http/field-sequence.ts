@@ -22,6 +22,8 @@ export class FieldSequence {
     private readonly lower: string,
     /** Union of the kinds of all names (bits of `fieldKind`). */
     readonly kinds: number,
+    /** Kinds of which there is more than one field. */
+    readonly repeatedKinds: number,
     readonly size: number,
   ) {}
 
@@ -47,7 +49,7 @@ export class FieldSequence {
   #grow(written: string): FieldSequence | undefined {
     const name = fieldName(written);
     if (name === undefined) return undefined;
-    const next = new FieldSequence(this, `${name.written}:`, name.lower, this.kinds | name.kinds, this.size + 1);
+    const next = new FieldSequence(this, `${name.written}:`, name.lower, this.kinds | name.kinds, this.repeatedKinds | (this.kinds & name.kinds), this.size + 1);
     // Names of this length are invented: kept, they would be what fills the memory.
     if (written.length > maxKeptLength) return next;
     if (count >= maxCount) {
@@ -72,7 +74,7 @@ export class FieldSequence {
 }
 
 /** The sequence of a message without fields, from which all others grow. */
-export const noFields = new FieldSequence(undefined, '', '', 0, 0);
+export const noFields = new FieldSequence(undefined, '', '', 0, 0, 0);
 
 /** Nodes of the tree. When there are too many it starts anew: whoever sends ever new names makes it smaller, not larger. */
 let count = 0;

@@ -20,6 +20,18 @@ describe('headers', () => {
     assert.deepEqual([...headers], [['host', 'shop'], ['accept', 'a'], ['accept', 'b'], ['x-added', 'c']]);
   });
 
+  test('have blanks around a value removed, and nothing else', () => {
+    const headers = parsed('A: \t x y \t', 'B:\xa0z\xa0', 'C: ', 'D:');
+    assert.deepEqual(['a', 'b', 'c', 'd'].map((name) => headers.get(name)), ['x y', '\xa0z\xa0', '', '']);
+  });
+
+  test('know what they have more than one of', () => {
+    const headers = parsed('Host: a', 'Content-Length: 1', 'host: b');
+    assert.deepEqual([headers.repeatsKind(fieldKind.host), headers.repeatsKind(fieldKind.contentLength)], [true, false]);
+    headers.delete('host');
+    assert.deepEqual([headers.repeatsKind(fieldKind.host), headers.hasKind(fieldKind.host), headers.hasKind(fieldKind.contentLength)], [false, false, true]);
+  });
+
   test('are replaced in the place and the spelling of the first', () => {
     const headers = parsed('A: 1', 'x-id: old', 'B: 2', 'X-Id: older');
     headers.append('C', '3');

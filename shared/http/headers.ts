@@ -44,6 +44,11 @@ export class Headers {
     return (this.#sequence.kinds & kinds) !== 0;
   }
 
+  /** Whether there is more than one field of one of `kinds`. */
+  repeatsKind(kinds: number): boolean {
+    return (this.#sequence.repeatedKinds & kinds) !== 0;
+  }
+
   has(name: string): boolean {
     return this.#sequence.names.includes(name);
   }
@@ -153,7 +158,7 @@ export class Headers {
     const from = (index === 0 ? 0 : this.#ends[index - 1]!) + this.#sequence.names[index]!.length + 1;
     const to = this.#ends[index]! - 2;
     const { length } = this.#text;
-    return (to < length ? this.#text.slice(from, to) : this.#added.slice(from - length, to - length)).trim();
+    return to < length ? trimmed(this.#text, from, to) : trimmed(this.#added, from - length, to - length);
   }
 
   /** Leaves only the fields that `wanted` says. */
@@ -174,6 +179,17 @@ export class Headers {
     this.#text = kept;
     this.#added = '';
   }
+}
+
+/** `text[from, to)` without whitespace around it (RFC 9110 section 5.5). Nearly always that is one space in front. */
+function trimmed(text: string, from: number, to: number): string {
+  while (from < to && isBlank(text.charCodeAt(from))) from++;
+  while (from < to && isBlank(text.charCodeAt(to - 1))) to--;
+  return text.slice(from, to);
+}
+
+function isBlank(code: number): boolean {
+  return code === 32 || code === 9;
 }
 
 /** Fields that are added to many messages, made once. */

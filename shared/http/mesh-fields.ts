@@ -1,3 +1,4 @@
+import { fieldKind } from './field-names.js';
 import type { Headers } from './headers.js';
 
 /*
@@ -17,6 +18,7 @@ export const priorityField = 'X-Request-Priority';
 
 /** The number of the attempt that a request is: 1 when it is not a retry, or says nothing sensible. */
 export function attemptNumber(headers: Headers): number {
+  if (!headers.hasKind(fieldKind.mesh)) return 1;
   const field = headers.get(attemptCount);
   return field !== undefined && /^[1-9]\d{0,3}$/.test(field) ? Number(field) : 1;
 }

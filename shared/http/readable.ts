@@ -5,7 +5,7 @@ import { Headers } from './headers.js';
 
 /** A Node stream as a message body. */
 export class ReadableBody implements Body {
-  readonly bytes = undefined;
+  readonly whole = undefined;
 
   constructor(
     private readonly readable: Readable & { readonly trailers?: Readonly<Record<string, string | undefined>> },

@@ -23,17 +23,26 @@ export function responseFraming(method: string, status: number, headers: Headers
 
 function declaredFraming(headers: Headers, minorVersion: number): Framing | undefined {
   if (!headers.hasKind(fieldKind.framing)) return undefined;
-  const transferEncoding = headers.getCombined('transfer-encoding');
-  if (transferEncoding !== undefined) {
-    if (headers.has('content-length')) throw new Http1Error('framing', 'both Content-Length and Transfer-Encoding');
+  if (headers.hasKind(fieldKind.transferEncoding)) {
+    if (headers.hasKind(fieldKind.contentLength)) throw new Http1Error('framing', 'both Content-Length and Transfer-Encoding');
     if (minorVersion === 0) throw new Http1Error('framing', 'Transfer-Encoding in HTTP/1.0');
-    if (transferEncoding.toLowerCase() !== 'chunked') throw new Http1Error('framing', 'a transfer coding other than a single chunked');
+    if (headers.getCombined('transfer-encoding')!.toLowerCase() !== 'chunked') throw new Http1Error('framing', 'a transfer coding other than a single chunked');
     return chunked;
   }
-  const contentLength = headers.getCombined('content-length');
-  if (contentLength === undefined) return undefined;
-  // A list is no number either: of several Content-Lengths none is believed. At most 15 digits: below 2^53, so that the number is exact.
-  if (!/^\d{1,15}$/.test(contentLength)) throw new Http1Error('framing', 'a Content-Length that is not a single number');
-  const length = Number(contentLength);
+  // Of several Content-Lengths none is believed, even if they are equal.
+  const length = headers.repeatsKind(fieldKind.contentLength) ? undefined : wholeNumber(headers.get('content-length')!);
+  if (length === undefined) throw new Http1Error('framing', 'a Content-Length that is not a single number');
   return length === 0 ? none : { kind: 'length', length };
+}
+
+/** Digits and nothing else. At most 15: below 2^53, so that the number is exact. */
+function wholeNumber(text: string): number | undefined {
+  if (text.length === 0 || text.length > 15) return undefined;
+  let number = 0;
+  for (let index = 0; index < text.length; index++) {
+    const digit = text.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    number = number * 10 + digit;
+  }
+  return number;
 }

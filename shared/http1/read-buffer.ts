@@ -1,3 +1,6 @@
+import { Buffer } from 'node:buffer';
+import { WholeBody } from '../http/body.js';
+
 /**
  * Memory that many sockets read into, one after the other: a fresh buffer for each read costs more than parsing what is in it.
  * What is read is only lent: whoever keeps some of it, or passes it on, copies it first.
@@ -25,3 +28,11 @@ export function copyOf(data: Buffer, start: number, end: number): Buffer {
   data.copy(copy, 0, start, end);
   return copy;
 }
+
+/** `data[start, end)` as a body: a short one as text, which is copied with one call and goes out with its head in one more. */
+export function wholeBody(data: Buffer, start: number, end: number, isLent: boolean): WholeBody {
+  if (end - start <= maxTextBytes) return new WholeBody(data.latin1Slice(start, end));
+  return new WholeBody(isLent ? copyOf(data, start, end) : data.subarray(start, end));
+}
+
+const maxTextBytes = 8_192;

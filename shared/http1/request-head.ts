@@ -36,15 +36,14 @@ export function parseRequestHead(data: Buffer, start: number, end: number, limit
   const methodEnd = text.indexOf(' ');
   const targetEnd = lineEnd - 9;
   const minorVersion = text.startsWith(' HTTP/1.1', targetEnd) ? 1 : text.startsWith(' HTTP/1.0', targetEnd) ? 0 : refuseVersion(text.slice(0, lineEnd));
-  const rawTarget = text.slice(methodEnd + 1, targetEnd);
-  if (methodEnd >= targetEnd || !targetForm.test(rawTarget)) throw new Http1Error('syntax', 'a malformed request line');
+  if (methodEnd + 1 >= targetEnd || !isVisible(text, methodEnd + 1, targetEnd)) throw new Http1Error('syntax', 'a malformed request line');
   const method = methods.get(text.slice(0, methodEnd));
   // Strange methods are refused as Node's own server does, so that nothing behind us is surprised by one.
   if (method === undefined) throw new Http1Error('syntax', 'an unknown method');
   const headers = parseFields(text, lineEnd + 2, limits.maxHeaders);
   if (method === 'CONNECT') throw new Http1Error('method', 'CONNECT');
-  if (rawTarget.length > limits.maxTargetBytes) throw new Http1Error('target_too_long', 'an over-long request target');
-  const target = parseTarget(rawTarget, method);
+  if (targetEnd - methodEnd - 1 > limits.maxTargetBytes) throw new Http1Error('target_too_long', 'an over-long request target');
+  const target = parseTarget(text.slice(methodEnd + 1, targetEnd), method);
   const framing = requestFraming(headers, minorVersion);
   return {
     method,
@@ -57,6 +56,15 @@ export function parseRequestHead(data: Buffer, start: number, end: number, limit
   };
 }
 
+/** Whether there is nothing but visible ASCII in `text[from, to)`. */
+function isVisible(text: string, from: number, to: number): boolean {
+  for (let index = from; index < to; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 0x21 || code > 0x7e) return false;
+  }
+  return true;
+}
+
 /** Another version is refused as one only in a line that is otherwise in order. */
 function refuseVersion(line: string): never {
   const [method, target, version, ...more] = line.split(' ');
@@ -66,9 +74,8 @@ function refuseVersion(line: string): never {
 }
 
 function checkHost(headers: Headers, minorVersion: number, target: Target): string {
-  const count = headers.count('host');
-  if (count > 1) throw new Http1Error('syntax', 'more than one Host');
-  if (count === 0 && minorVersion === 1) throw new Http1Error('syntax', 'no Host');
+  if (headers.repeatsKind(fieldKind.host)) throw new Http1Error('syntax', 'more than one Host');
+  if (!headers.hasKind(fieldKind.host) && minorVersion === 1) throw new Http1Error('syntax', 'no Host');
   const host = parseAuthority(headers.get('host') ?? '');
   if (target.authority === undefined) return host;
   // RFC 9112 section 3.2.2: the absolute form wins, and Host is rewritten to agree with it.

@@ -1,6 +1,8 @@
+import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { getSystemErrorName } from 'node:util';
+import type { WholeBody } from '../http/body.js';
 import { ReadBuffer } from './read-buffer.js';
 
 /*
@@ -59,6 +61,11 @@ export class SocketWriter {
     if (handle === undefined) return this.socket.write(text, 'latin1');
     const request = (spare ??= makeRequest!());
     return this.#written(handle, handle.writeLatin1String!(request, text), request, undefined);
+  }
+
+  /** Writes a head and a body that is whole. `false`: the socket's buffer is full. */
+  whole(head: string, body: WholeBody): boolean {
+    return body.text === undefined ? this.message(head, body.bytes) : this.text(head + body.text);
   }
 
   /** Writes a head and the bytes behind it at once. `false`: the socket's buffer is full. */

@@ -50,9 +50,20 @@ function originForm(raw: string, authority: string | undefined, scheme: Target['
 
 /** Most paths need nothing: no escape, no parameter, no backslash, no `//`, no segment that starts with a dot. */
 function isPlain(path: string): boolean {
-  return !special.test(path);
+  let isAfterSlash = false;
+  for (let index = 0; index < path.length; index++) {
+    const code = path.charCodeAt(index);
+    const isSlash = code === slash;
+    if (code === percent || code === semicolon || code === backslash || (isAfterSlash && (isSlash || code === dot))) return false;
+    isAfterSlash = isSlash;
+  }
+  return true;
 }
-const special = /[%;\\]|\/[/.]/;
+const percent = 0x25;
+const dot = 0x2e;
+const slash = 0x2f;
+const semicolon = 0x3b;
+const backslash = 0x5c;
 
 function normalisePath(raw: string): string {
   if (raw.includes('\\')) throw new Http1Error('syntax', 'a backslash in a path');

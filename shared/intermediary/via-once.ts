@@ -1,4 +1,5 @@
 import { ProxyError } from '../errors/proxy-error.js';
+import { fieldKind } from '../http/field-names.js';
 import type { Layer } from '../http/service.js';
 
 export interface ViaOnceOptions {
@@ -18,7 +19,7 @@ export function viaOnce(pseudonym: string, { instance, maxEarlier }: ViaOnceOpti
   return (next) =>
     function viaOnce(request, exchange) {
       const { headers } = request;
-      if (headers.has('via') && headers.getCombined('via')!.split(comment).length - 1 > maxEarlier) return Promise.reject(new ProxyError('loop_detected'));
+      if (headers.hasKind(fieldKind.via) && headers.getCombined('via')!.split(comment).length - 1 > maxEarlier) return Promise.reject(new ProxyError('loop_detected'));
       headers.append('Via', received[exchange.httpVersion]);
       return next(request, exchange);
     };

@@ -1,6 +1,8 @@
+import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
-import { BytesBody, emptyBody, type Body } from '../http/body.js';
+import { emptyBody, type Body } from '../http/body.js';
 import { Exchange, type Peer } from '../http/exchange.js';
+import { fieldKind } from '../http/field-names.js';
 import { Headers } from '../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Service } from '../http/service.js';
@@ -9,7 +11,7 @@ import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { Http1Error } from '../http1/http1-error.js';
 import { MessageWriter } from '../http1/message-writer.js';
-import { copyOf } from '../http1/read-buffer.js';
+import { copyOf, wholeBody } from '../http1/read-buffer.js';
 import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
 import { SocketWriter } from '../http1/socket-writer.js';
 import { statusLine } from '../http1/status-line.js';
@@ -211,10 +213,10 @@ export class Http1Connection {
     }
   }
 
-  /** `data` from `start` to `end`, to be kept beyond this read. */
-  #kept(data: Buffer, start: number, end = data.length): Buffer {
-    if (this.#isLent) return copyOf(data, start, end);
-    return start === 0 && end === data.length ? data : data.subarray(start, end);
+  /** `data` from `start` on, to be kept beyond this read. */
+  #kept(data: Buffer, start: number): Buffer {
+    if (this.#isLent) return copyOf(data, start, data.length);
+    return start === 0 ? data : data.subarray(start);
   }
 
   /** Returns the offset behind the head, or -1 when it is incomplete or was refused. */
@@ -249,7 +251,7 @@ export class Http1Connection {
     const { framing, headers } = head;
     if (framing.kind === 'length' && framing.length > options.limits.maxBodyBytes) throw new ProxyError('body_too_large');
     if (head.minorVersion === 0) headers.delete('expect');
-    else if (headers.has('expect')) checkExpectation(headers, end < data.length);
+    else if (headers.hasKind(fieldKind.expect)) checkExpectation(headers, end < data.length);
     this.#head = head;
     this.#state = 'exchange';
     this.#keepAlive = head.keepAlive && ++this.#requests < options.limits.maxRequestsPerConnection;
@@ -260,7 +262,7 @@ export class Http1Connection {
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
       // Small bodies arrive with their head: they need no stream, and can be sent again as they are.
-      body = new BytesBody(this.#kept(data, end, end + framing.length));
+      body = wholeBody(data, end, end + framing.length, this.#isLent);
       this.#bodyBytes = framing.length;
       end += framing.length;
     } else if (framing.kind !== 'none') {
@@ -268,7 +270,7 @@ export class Http1Connection {
       this.deadline = this.#body.deadline;
       body = this.#body.stream;
     }
-    const upgrade = framing.kind === 'none' && headers.has('upgrade') ? requestedUpgrade(head, options.limits.upgrades) : undefined;
+    const upgrade = framing.kind === 'none' && headers.hasKind(fieldKind.upgrade) ? requestedUpgrade(head, options.limits.upgrades) : undefined;
     removeHopByHop(headers);
     const request: HttpRequest = {
       method: head.method,
@@ -352,9 +354,9 @@ export class Http1Connection {
       const hasDrained = this.#to.text(head);
       body.cancel(noBody);
       this.#finish(exchange, 0, hasDrained);
-    } else if (body.bytes !== undefined) {
-      const hasDrained = this.#to.message(head, body.bytes);
-      this.#finish(exchange, body.bytes.length, hasDrained);
+    } else if (body.whole !== undefined) {
+      const hasDrained = this.#to.whole(head, body.whole);
+      this.#finish(exchange, body.whole.length, hasDrained);
     } else {
       const writer = new MessageWriter(this.#to, head, framing.kind, body, (failure) => {
         if (this.#exchange !== exchange) return;

@@ -1,3 +1,4 @@
+import { fieldKind } from '../http/field-names.js';
 import type { HttpResponse } from '../http/message.js';
 import type { WireFraming } from '../http1/message-writer.js';
 import { statusLine } from '../http1/status-line.js';
@@ -19,7 +20,7 @@ export function responseFramingFor(method: string, response: HttpResponse, minor
   const { status, headers, body } = response;
   if (method === 'HEAD' || status === 204 || status === 304) return none;
   if (body.length === undefined) return minorVersion === 1 ? chunked : close;
-  if (headers.has('content-length')) return declaredLength;
+  if (headers.hasKind(fieldKind.contentLength)) return declaredLength;
   return body.length === 0 ? emptyLength : { kind: 'length', field: `Content-Length: ${body.length}\r\n` };
 }
 

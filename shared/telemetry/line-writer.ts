@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { fstatSync } from 'node:fs';
 import { pino } from 'pino';
 import type { Clock } from '../clock/clock.js';

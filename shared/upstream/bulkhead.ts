@@ -103,7 +103,7 @@ export class Bulkhead {
       throw error;
     }
     // A body that is here whole has left the upstream.
-    if (response.body.bytes !== undefined && response.tunnel === undefined) {
+    if (response.body.whole !== undefined && response.tunnel === undefined) {
       this.#leave();
       return response;
     }
@@ -160,7 +160,7 @@ function isFull({ connections, limits }: GuardedPool): boolean {
 /** A body that tells, once, when nothing more of it will come. */
 class LeasedBody implements Body {
   readonly length: number | undefined;
-  readonly bytes = undefined;
+  readonly whole = undefined;
   #isReleased = false;
 
   constructor(

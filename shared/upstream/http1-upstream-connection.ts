@@ -1,14 +1,16 @@
+import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { ProxyError } from '../errors/proxy-error.js';
-import { BytesBody, emptyBody, StreamBody, type Body } from '../http/body.js';
+import { emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
+import { fieldKind } from '../http/field-names.js';
 import type { HttpRequest } from '../http/message.js';
 import { TunnelEnd } from '../http/tunnel.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { MessageWriter, type WireFraming } from '../http1/message-writer.js';
-import { copyOf } from '../http1/read-buffer.js';
+import { wholeBody } from '../http1/read-buffer.js';
 import { SocketWriter } from '../http1/socket-writer.js';
 import { parseResponseHead, type ResponseHead } from '../http1/response-head.js';
 import type { Attempt } from './attempt.js';
@@ -93,17 +95,17 @@ export class Http1UpstreamConnection implements Cancellable {
       framing = 'chunked';
       field = 'Transfer-Encoding: chunked\r\n';
       headers.delete('content-length');
-    } else if (body.length === 0 && !headers.has('content-length')) {
+    } else if (body.length === 0 && !headers.hasKind(fieldKind.contentLength)) {
       framing = 'none';
-    } else if (!headers.has('content-length')) {
+    } else if (!headers.hasKind(fieldKind.contentLength)) {
       field = `Content-Length: ${body.length}\r\n`;
     }
     // HTTP/1.0 clients may leave Host out; HTTP/1.1 upstreams must get one.
-    if (!headers.has('host')) headers.set('Host', this.#pool.name);
+    if (!headers.hasKind(fieldKind.host)) headers.set('Host', this.#pool.name);
     if (request.upgrade !== undefined) field = `${field}Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n`;
     const head = `${method} ${target} HTTP/1.1\r\n${headers.toWire()}${field}\r\n`;
-    if (body.bytes !== undefined) {
-      this.#to.message(head, body.bytes);
+    if (body.whole !== undefined) {
+      this.#to.whole(head, body.whole);
       this.#requestSent = true;
       return;
     }
@@ -191,7 +193,7 @@ export class Http1UpstreamConnection implements Cancellable {
     removeHopByHop(head.headers);
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
-      body = new BytesBody(copyOf(data, end, end + framing.length));
+      body = wholeBody(data, end, end + framing.length, true);
       end += framing.length;
     } else if (framing.kind !== 'none') {
       body = this.#openBody(framing.kind === 'length' ? framing.length : undefined);

@@ -8,7 +8,7 @@ export function isKeepAliveRace(error: unknown, request: HttpRequest, nothingRec
     error.code === 'upstream_reset' &&
     nothingReceived &&
     !request.cancellation.isCancelled &&
-    request.body.bytes !== undefined &&
+    request.body.whole !== undefined &&
     isIdempotent(request.method)
   );
 }

@@ -2,7 +2,7 @@ import { systemClock } from '../../shared/clock/clock.js';
 import { DeadlineSweep } from '../../shared/clock/deadline-sweep.js';
 import { limitsSchema, upstreamSchema, type LimitsConfig, type UpstreamConfig } from '../../shared/config/sections.js';
 import { formatAddress, type Address } from '../../shared/config/units.js';
-import { BytesBody } from '../../shared/http/body.js';
+import { WholeBody } from '../../shared/http/body.js';
 import type { Exchange } from '../../shared/http/exchange.js';
 import { Headers } from '../../shared/http/headers.js';
 import type { Layer, Service } from '../../shared/http/service.js';
@@ -61,7 +61,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
       } catch (thrown) {
         const error = toProxyError(thrown);
         exchange.errorCode = error.code;
-        return { status: error.entry.status, headers: Headers.of({ 'X-Detail': (error.cause instanceof Error ? error.cause.message : '').replace(/[^ -~]/g, '?') }), body: new BytesBody(Buffer.from(error.code)) };
+        return { status: error.entry.status, headers: Headers.of({ 'X-Detail': (error.cause instanceof Error ? error.cause.message : '').replace(/[^ -~]/g, '?') }), body: new WholeBody(Buffer.from(error.code)) };
       }
     };
   const inner: Service = (request, exchange) => upstream.balance(request, exchange);

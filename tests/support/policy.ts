@@ -1,4 +1,4 @@
-import { BytesBody, emptyBody } from '../../shared/http/body.js';
+import { WholeBody, emptyBody } from '../../shared/http/body.js';
 import { Exchange } from '../../shared/http/exchange.js';
 import { Headers } from '../../shared/http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../shared/http/message.js';
@@ -17,5 +17,5 @@ export function request(over: Exchange, changes: Partial<HttpRequest> & { readon
 }
 
 export function response(status: number, fields: Readonly<Record<string, string>> = {}, body = ''): HttpResponse {
-  return { status, headers: Headers.of(fields), body: new BytesBody(Buffer.from(body)) };
+  return { status, headers: Headers.of(fields), body: new WholeBody(Buffer.from(body)) };
 }

@@ -223,9 +223,9 @@ function answerOf(method: string, { status, headers, body }: HttpResponse, excha
   const fields = fieldsOf(headers);
   const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
   // Fastify makes up a type for bytes that have none, but not for a stream.
-  if (hasBody && body.bytes !== undefined && body.bytes.length > 0 && headers.has('content-type')) {
-    exchange.responseBytes = body.bytes.length;
-    return { statusCode: status, headers: fields, body: body.bytes };
+  if (hasBody && body.whole !== undefined && body.whole.length > 0 && headers.has('content-type')) {
+    exchange.responseBytes = body.whole.length;
+    return { statusCode: status, headers: fields, body: body.whole.bytes };
   }
   const readable = new BodyReadable(hasBody ? body : emptyBody, (reason) => {
     exchange.errorCode ??= reason instanceof ProxyError ? reason.code : 'upstream_truncated';

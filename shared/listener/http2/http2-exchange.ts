@@ -230,15 +230,15 @@ export class Http2Exchange implements Sweepable {
     const isBodiless = this.#request!.method === 'HEAD' || status === 204 || status === 304;
     this.#responseStarted = true;
     this.#touch();
-    if (isBodiless || body.bytes?.length === 0) {
+    if (isBodiless || body.whole?.length === 0) {
       stream.respond(fields, { endStream: true });
       if (isBodiless) body.cancel(noBody);
       this.#ended();
-    } else if (body.bytes !== undefined) {
+    } else if (body.whole !== undefined) {
       fields['content-length'] ??= String(body.length);
       stream.respond(fields);
-      this.#responseBytes = body.bytes.length;
-      stream.end(body.bytes);
+      this.#responseBytes = body.whole.length;
+      stream.end(body.whole.bytes);
       this.#ended();
     } else {
       stream.respond(fields, { waitForTrailers: true });
@@ -252,7 +252,7 @@ export class Http2Exchange implements Sweepable {
   #observed(body: Body): Body {
     return {
       length: body.length,
-      bytes: undefined,
+      whole: undefined,
       pipe: (sink) =>
         body.pipe({
           chunk: (data) => {

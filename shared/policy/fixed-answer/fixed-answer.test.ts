@@ -36,7 +36,7 @@ describe('respond', () => {
     const first = await service(request(over), over);
     first.headers.set('X-First', '1');
     const { status, headers, body } = await service(request(over), over);
-    assert.deepEqual([status, headers.toObject(), String(body.bytes)], [503, { 'content-type': 'text/plain; charset=utf-8', 'content-length': '11' }, 'à bientôt']);
+    assert.deepEqual([status, headers.toObject(), String(body.whole!.bytes)], [503, { 'content-type': 'text/plain; charset=utf-8', 'content-length': '11' }, 'à bientôt']);
   });
 
   test('an answer that can have no body says nothing of its length', async () => {

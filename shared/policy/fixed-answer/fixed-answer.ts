@@ -1,5 +1,5 @@
 import type { RedirectConfig, RespondConfig } from '../../config/shaping.js';
-import { BytesBody, emptyBody } from '../../http/body.js';
+import { WholeBody, emptyBody } from '../../http/body.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
@@ -9,7 +9,7 @@ import { behindPrefix, pathEnd } from '../../http/target-prefix.js';
 export function respond({ status, body, contentType }: RespondConfig): Service {
   const bytes = Buffer.from(body);
   const fields = Headers.of({ ...(bytes.length > 0 && { 'Content-Type': contentType }), ...(mayHaveLength(status) && { 'Content-Length': String(bytes.length) }) });
-  const content = bytes.length === 0 ? emptyBody : new BytesBody(bytes);
+  const content = bytes.length === 0 ? emptyBody : new WholeBody(bytes);
   // Each answer has fields of its own: what stands before it may change them.
   return () => Promise.resolve({ status, headers: fields.clone(), body: content });
 }

@@ -6,7 +6,7 @@ import { hedgeSchema } from '../../config/resilience.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import { outcomeMatcher } from '../../errors/retry-conditions.js';
-import { BytesBody, StreamBody } from '../../http/body.js';
+import { WholeBody, StreamBody } from '../../http/body.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { exchange, request, response } from '../../../tests/support/policy.js';
 import { seeded } from '../../../tests/support/seeded.js';
@@ -51,7 +51,7 @@ function play(steps: readonly Step[], config: object = { delay: 50 }, { withdraw
   const call = async (changes: Parameters<typeof request>[1] = {}): Promise<{ outcome: number | string; at: number; endpoint: string | undefined; body: string }> => {
     const over = exchange();
     return service(request(over, changes), over).then(
-      ({ status, body }) => ({ outcome: status, at: clock.now(), endpoint: over.endpoint, body: body.bytes!.toString() }),
+      ({ status, body }) => ({ outcome: status, at: clock.now(), endpoint: over.endpoint, body: body.whole!.bytes.toString() }),
       (error: unknown) => ({ outcome: (error as ProxyError).code, at: clock.now(), endpoint: over.endpoint, body: '' }),
     );
   };
@@ -124,8 +124,8 @@ describe('hedge', () => {
 
   test('sends a whole body twice', async () => {
     const run = play([[1_000, 200], [10, 200]]);
-    await run.once({ body: new BytesBody(Buffer.from('query')) });
-    assert.deepEqual(run.sent.map(({ request: { body } }) => body.bytes!.toString()), ['query', 'query']);
+    await run.once({ body: new WholeBody(Buffer.from('query')) });
+    assert.deepEqual(run.sent.map(({ request: { body } }) => body.whole!.bytes.toString()), ['query', 'query']);
   });
 
   test('does not hedge when there is nowhere else to go, or the budget is used up, and says so', async () => {

@@ -60,7 +60,7 @@ export function hedge(config: HedgeConfig, delay: HedgeDelay, dependencies: Hedg
   return (next) =>
     function hedge(request, exchange) {
       if (dependencies.deposits) dependencies.budget.deposit();
-      if (!methods.has(request.method) || request.body.bytes === undefined || request.upgrade !== undefined || attemptNumber(request.headers) > 1) return next(request, exchange);
+      if (!methods.has(request.method) || request.body.whole === undefined || request.upgrade !== undefined || attemptNumber(request.headers) > 1) return next(request, exchange);
       return new Promise((resolve, reject) => new Race(shared, next, request, exchange, resolve, reject).begin());
     };
 }

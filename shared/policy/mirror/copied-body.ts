@@ -5,7 +5,7 @@ type Copy = Buffer | 'too_large' | 'incomplete';
 
 /** A body that goes on as it comes, and of which a copy is kept while it does. */
 export class CopiedBody implements Body {
-  readonly bytes = undefined;
+  readonly whole = undefined;
   #kept: Buffer[] = [];
   #size = 0;
   #onCopy: ((copy: Copy) => void) | undefined;

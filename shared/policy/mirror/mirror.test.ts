@@ -5,7 +5,7 @@ import { exchange, request, response } from '../../../tests/support/policy.js';
 import { FakeClock, settle } from '../../clock/fake-clock.js';
 import { mirrorSchema } from '../../config/shaping.js';
 import { ProxyError } from '../../errors/proxy-error.js';
-import { BytesBody, collect, StreamBody, type Body } from '../../http/body.js';
+import { WholeBody, collect, StreamBody, type Body } from '../../http/body.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { mirror, type MirrorOutcome } from './mirror.js';
 import { shadowAuthority } from './shadow-authority.js';
@@ -41,7 +41,7 @@ const stream = (length?: number): StreamBody => new StreamBody(length, { pause()
 describe('mirror', () => {
   test('sends a copy that says what it is, and answers with the original’s answer', async () => {
     const { send, copies, outcomes } = start({ shadow: () => Promise.resolve(response(500)) });
-    const { answer, over } = send({ method: 'POST', target: '/a?b', authority: 'shop:8080', fields: { Host: 'shop:8080', Expect: '100-continue', 'X-Request-Id': 'r' }, body: new BytesBody(Buffer.from('hello')) });
+    const { answer, over } = send({ method: 'POST', target: '/a?b', authority: 'shop:8080', fields: { Host: 'shop:8080', Expect: '100-continue', 'X-Request-Id': 'r' }, body: new WholeBody(Buffer.from('hello')) });
     assert.equal((await answer).status, 201);
     await settle();
     const [{ method, target, headers, body, cancellation }] = copies as [HttpRequest];

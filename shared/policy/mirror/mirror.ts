@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock/clock.js';
 import { TimeoutQueue, type Expirable } from '../../clock/timeout-queue.js';
 import type { MirrorConfig } from '../../config/shaping.js';
-import { BytesBody, emptyBody, type Body } from '../../http/body.js';
+import { WholeBody, type Body } from '../../http/body.js';
 import { Cancellation } from '../../http/cancellation.js';
 import { Exchange } from '../../http/exchange.js';
 import type { Headers } from '../../http/headers.js';
@@ -73,14 +73,15 @@ export function mirror(config: MirrorConfig, shadow: Service, { clock, random, o
       inFlight++;
       // Copied before the original is sent, which may change its fields.
       const original = { request, headers: shadowHeaders(request), of: exchange };
-      if (body.bytes !== undefined) {
+      const { whole } = body;
+      if (whole !== undefined) {
         const answer = next(request, exchange);
-        send(original, body.bytes.length === 0 ? emptyBody : new BytesBody(Buffer.from(body.bytes)));
+        send(original, whole);
         return answer;
       }
       const copied = new CopiedBody(body, maxBodyBytes, (outcome) => {
         if (typeof outcome !== 'string') {
-          send(original, new BytesBody(outcome));
+          send(original, new WholeBody(outcome));
           return;
         }
         inFlight--;

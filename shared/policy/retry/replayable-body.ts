@@ -30,7 +30,7 @@ export class ReplayableBody {
   forAttempt(): Body {
     return {
       length: this.#source.length,
-      bytes: undefined,
+      whole: undefined,
       pipe: (sink) => this.#attach(sink),
       resume: () => this.#source.resume(),
       // One attempt's end is not the end of the body: the next may want the rest.

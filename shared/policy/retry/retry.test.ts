@@ -286,7 +286,7 @@ describe('retry', () => {
     body.push(Buffer.from('hello world'));
     body.end();
     await clock.advance(10);
-    assert.equal((await result).body.bytes!.toString(), 'hello world ');
+    assert.equal((await result).body.whole!.bytes.toString(), 'hello world ');
   });
 
   const dropped: readonly (readonly [name: string, length: number | undefined, chunks: number, cancelled: boolean])[] = [

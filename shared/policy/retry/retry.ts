@@ -116,7 +116,7 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
     return function retry(request, exchange) {
       if (attemptNumber(request.headers) === 1) budget.deposit();
       // What is whole in memory can be sent as often as one likes.
-      const body = request.body.bytes === undefined ? new ReplayableBody(request.body, config.maxBodyBytes) : undefined;
+      const body = request.body.whole === undefined ? new ReplayableBody(request.body, config.maxBodyBytes) : undefined;
       return attempt(request, exchange, body).then(
         (response) => conclude(1, answered(response), request, exchange, body),
         (error: unknown) => conclude(1, failed(error), request, exchange, body),

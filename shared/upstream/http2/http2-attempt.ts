@@ -43,10 +43,10 @@ export class Http2Attempt implements Cancellable, Sweepable {
     if (request.cancellation.isCancelled) return;
     const { body } = request;
     const fields = this.#fields();
-    const isWhole = body.bytes !== undefined;
+    const { whole } = body;
     let stream: ClientHttp2Stream;
     try {
-      stream = client.request(fields, { endStream: body.bytes?.length === 0, waitForTrailers: !isWhole });
+      stream = client.request(fields, { endStream: whole?.length === 0, waitForTrailers: whole === undefined });
     } catch (error) {
       // A session that has gone away in the meantime, or has no stream left: nothing was sent.
       this.#fail(new ProxyError('upstream_refused', { cause: error }));
@@ -58,7 +58,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
     stream.on('headers', this.#onInterim);
     stream.once('response', this.#onResponse);
     stream.once('close', this.#onClose);
-    if (!isWhole) {
+    if (whole === undefined) {
       new BodyWriter(stream, body, (failure) => {
         if (failure === undefined) this.#isSent = true;
         else this.cancel(failure);
@@ -66,7 +66,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
       return;
     }
     this.#isSent = true;
-    if (body.bytes.length > 0) stream.end(body.bytes);
+    if (whole.length > 0) stream.end(whole.bytes);
   }
 
   cancel(reason: Error): void {

@@ -87,7 +87,7 @@ export class Http2Pool implements SendingPool {
   readonly send: Service = (request, exchange) =>
     this.#sendOnce(request, exchange).catch((error: unknown) => {
       const wasRefused = error instanceof ProxyError && error.code === 'upstream_refused';
-      if (!wasRefused || request.body.bytes === undefined || request.cancellation.isCancelled) throw error;
+      if (!wasRefused || request.body.whole === undefined || request.cancellation.isCancelled) throw error;
       return this.#sendOnce(request, exchange);
     });
 
