@@ -23,6 +23,21 @@ test('a deadline is noticed within a quarter of the shortest timeout, once', asy
   assert.deepEqual(item.told, [100]);
 });
 
+test('shorter timeouts that come later are watched as closely, from then on', async () => {
+  const { clock, sweep } = start();
+  const item = watched(clock);
+  sweep.add(item);
+  await clock.advance(10);
+  sweep.expect([0, 80]);
+  item.deadline = 15;
+  await clock.advance(20);
+  assert.deepEqual(item.told, [30]);
+  sweep.expect([8_000]);
+  item.deadline = 31;
+  await clock.advance(500);
+  assert.deepEqual(item.told, [30, 50]);
+});
+
 test('one that was asked for is noticed in time, and the others go on as before', async () => {
   const { clock, sweep } = start();
   const [near, far] = [watched(clock), watched(clock)];

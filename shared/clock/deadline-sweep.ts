@@ -17,9 +17,9 @@ export interface Sweepable {
  */
 export class DeadlineSweep {
   readonly #clock: Clock;
-  readonly #resolutionMs: number;
+  #resolutionMs = coarsestMs;
   /** Between two looks, however many deadlines are near (ms). */
-  readonly #pauseMs: number;
+  #pauseMs = coarsestPauseMs;
   readonly #watched = new Set<Sweepable>();
   #timer: Timer | undefined;
   /** Clock reading (ms) at which the timer ends. */
@@ -28,8 +28,15 @@ export class DeadlineSweep {
   /** `timeouts` (ms) are those that will be watched: the resolution is a quarter of the shortest, 5 to 500 ms. */
   constructor(clock: Clock, timeouts: readonly number[]) {
     this.#clock = clock;
-    this.#resolutionMs = Math.min(500, Math.max(5, Math.min(...timeouts) / 4));
-    this.#pauseMs = Math.min(10, this.#resolutionMs);
+    this.expect(timeouts);
+  }
+
+  /** Timeouts (ms; 0 is none) of what will be watched from now on. A sweep that looks more often than it must wakes an idle process for nothing. */
+  expect(timeouts: readonly number[]): void {
+    const shortest = Math.min(...timeouts.filter((timeout) => timeout > 0));
+    this.#resolutionMs = Math.min(this.#resolutionMs, Math.max(finestMs, shortest / 4));
+    this.#pauseMs = Math.min(coarsestPauseMs, this.#resolutionMs);
+    this.soon(this.#clock.now() + this.#resolutionMs);
   }
 
   add(item: Sweepable): void {
@@ -80,3 +87,7 @@ export class DeadlineSweep {
     this.#timer = this.#clock.after(Math.max(1, Math.ceil(at - this.#clock.now())), this.#sweep);
   }
 }
+
+const finestMs = 5;
+const coarsestMs = 500;
+const coarsestPauseMs = 10;

@@ -28,9 +28,6 @@ import { UpstreamWatches } from '../upstream/health/upstream-watches.js';
 import { guardEndpoint } from '../upstream/endpoint-stack.js';
 import type { UpstreamDependencies } from '../upstream/upstream.js';
 
-/** How often upstream connections are looked at for idleness and lateness (ms, before the sweep divides it). */
-const shortestUpstreamTimeoutMs = 200;
-
 /** The outermost layers, the same for every listener of both proxies. */
 export interface CommonLayers {
   readonly accessLog: Layer | undefined;
@@ -86,7 +83,7 @@ export class DataPlane {
       if (isPanic) logger.warn({ upstream }, 'too few endpoints are healthy: health is ignored');
       else logger.info({ upstream }, 'enough endpoints are healthy again');
     };
-    const sweep = new DeadlineSweep(clock, [shortestUpstreamTimeoutMs]);
+    const sweep = new DeadlineSweep(clock, []);
     this.#sweep = sweep;
     this.#pems = new PemStore(clock);
     const watches = new UpstreamWatches(metrics.registry, { clock, random, logger });

@@ -69,6 +69,7 @@ export class ConnectionPool implements EndpointPool {
     this.name = formatAddress(address);
     this.clock = clock;
     this.sweep = sweep;
+    sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout]);
     this.#credentials = credentials;
     this.#session = credentials && new TlsSession(credentials, clock);
     this.#isOwnAddress = isOwnAddress;

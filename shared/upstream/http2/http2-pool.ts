@@ -42,6 +42,7 @@ export class Http2Pool implements SendingPool {
     this.name = formatAddress(address);
     this.clock = dependencies.clock;
     this.sweep = dependencies.sweep;
+    this.sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout, limits.http2.pingInterval, limits.http2.pingTimeout]);
     this.#dialer = dialer;
   }
 
