@@ -43,6 +43,21 @@ describe('the access log', () => {
     });
   }
 
+  test('tells of an exchange that broke off what it was then, whatever still fails for it', async () => {
+    const clock = new FakeClock();
+    let text = '';
+    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
+    const over = exchange();
+    over.request = request(over);
+    await accessLog(writer, { clock })(() => Promise.resolve(response(200)))(over.request, over);
+    over.cancellation.cancel(new Error('the client has left'));
+    over.finish(clock.now());
+    Object.assign(over, { status: 502, errorCode: 'upstream_reset', attempts: 3 });
+    writer.close();
+    const { status, code, attempts } = JSON.parse(text) as Record<string, unknown>;
+    assert.deepEqual([status, code, attempts], [0, undefined, 0]);
+  });
+
   test('gives the time to the millisecond', async () => {
     const clock = new FakeClock();
     let text = '';

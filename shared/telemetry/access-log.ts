@@ -13,14 +13,15 @@ import { asciiJson, type LineWriter } from './line-writer.js';
  * ASCII is escaped; method, authority and request id were validated, and cannot. Parts that come again are made once.
  */
 export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Layer {
-  const beginning = beginnings(clock);
+  const beginning = beginnings();
   const clients = new Memo((address) => `","client":${asciiJson(address)}`);
   const methods = new Memo((method) => `,"method":"${method}","authority":"`);
   const authorities = new Memo((authority) => `${authority}","path":`);
   const names = new NameFields();
-  const log = (exchange: Exchange): void => {
+  const toLine = (exchange: Exchange): string => {
     const { trace, caller, peer, startedAt, respondedAt, route = '', upstream = '', endpoint = '' } = exchange;
     const { method, authority, path } = exchange.request!;
+    const finishedAt = exchange.finishedAt!;
     const particulars = particularsOf(exchange);
     const named = names.of(route, upstream, endpoint);
     const outcome =
@@ -32,10 +33,15 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     const from = peer === undefined ? '' : `,"peer":"${peer.id}"`;
     const where = trace === undefined ? ',"requestBytes":' : `,"traceId":"${trace.traceId}","spanId":"${trace.spanId}","requestBytes":`;
     const upstreamTime = respondedAt === undefined ? '}\n' : `,"upstreamMs":${milliseconds(respondedAt - startedAt)}}\n`;
-    writer.write(
-      `${beginning(exchange.listener)}${exchange.requestId}${clients.of(exchange.clientAddress)}${methods.of(method)}${authorities.of(authority)}${asciiJson(path)}${outcome}${from}${who}${where}` +
-        `${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(exchange.finishedAt! - startedAt)}${upstreamTime}`,
+    const wallTime = clock.wallNow() - (clock.now() - finishedAt);
+    return (
+      `${beginning(wallTime, exchange.listener)}${exchange.requestId}${clients.of(exchange.clientAddress)}${methods.of(method)}${authorities.of(authority)}${asciiJson(path)}${outcome}${from}${who}${where}` +
+        `${exchange.requestBytes},"responseBytes":${exchange.responseBytes},"durationMs":${milliseconds(finishedAt - startedAt)}${upstreamTime}`
     );
+  };
+  const log = (exchange: Exchange): void => {
+    if (hasGoneWell(exchange)) writer.later(exchange, toLine);
+    else writer.write(toLine(exchange));
   };
   return (next) =>
     function accessLog(request, exchange) {
@@ -49,9 +55,13 @@ export function refusalFields(refusal: Refusal | undefined): string {
   return refusal === undefined ? '' : `,"authz":"${refusal.isDryRun ? 'would refuse' : 'refused'}","authzRule":"${refusal.rule}"`;
 }
 
+/** Nothing about such an exchange changes any more. In one that was broken off, what goes on for it may yet fail. */
+function hasGoneWell({ errorCode, cancellation }: Exchange): boolean {
+  return errorCode === undefined && !cancellation.isCancelled;
+}
+
 /** What there is to say about a call of gRPC, or of an exchange that did not go well: mostly nothing. */
-function particularsOf(exchange: Exchange): string {
-  const { errorCode, flags, retriesExhausted, isRetryRefused, grpcStatus, refusal } = exchange;
+function particularsOf({ errorCode, flags, retriesExhausted, isRetryRefused, grpcStatus, refusal }: Exchange): string {
   if (errorCode === undefined && flags === undefined && !retriesExhausted && !isRetryRefused && grpcStatus === undefined && refusal === undefined) return '';
   const grpc = (grpcStatus === undefined ? '' : `,"grpcStatus":${grpcStatus}`) + refusalFields(refusal);
   const code = errorCode === undefined ? '' : `,"code":"${errorCode}"`;
@@ -127,14 +137,14 @@ const maxKnownTimes = 10_000;
 const knownTimes: string[] = [];
 
 /** The beginning of a line, up to the request id, with an ISO 8601 time: made once for each millisecond and listener, its date once for each second. */
-function beginnings(clock: Clock): (listener: string) => string {
+function beginnings(): (wallTime: number, listener: string) => string {
   let last = NaN;
   let lastSecond = NaN;
   let upToSecond = '';
   let of = '';
   let text = '';
-  return (listener) => {
-    const now = Math.floor(clock.wallNow());
+  return (wallTime, listener) => {
+    const now = Math.floor(wallTime);
     if (now !== last || listener !== of) {
       last = now;
       of = listener;

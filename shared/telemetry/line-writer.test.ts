@@ -37,6 +37,35 @@ describe('lines that leave in batches', () => {
     assert.equal(batches.join(''), 'short\nfar too long for one\nagain\n');
   });
 
+  test('are made of what was handed over when there are sixteen, when they are old, and when the writer closes', async () => {
+    const { clock, writer, batches } = writerOf(1_000);
+    const made: number[] = [];
+    const all = Array.from({ length: 18 }, (_, index) => index + 1);
+    const hand = (from: number, to: number): void => {
+      for (let index = from; index <= to; index++) writer.later(index, (of) => `${made.push(of)}\n`);
+    };
+    hand(1, 15);
+    assert.deepEqual(made, []);
+    hand(16, 17);
+    assert.equal(made.length, 16);
+    await clock.advance(200);
+    assert.equal(made.length, 17);
+    assert.equal(batches.length, 1);
+    hand(18, 18);
+    writer.close();
+    assert.deepEqual(made, all);
+    assert.equal(batches.join(''), `${all.join('\n')}\n`);
+  });
+
+  test('keep their order, whether they come as lines or are made later', () => {
+    const { writer, batches } = writerOf(1_000);
+    writer.later('one', (of) => `${of}\n`);
+    writer.write('two\n');
+    writer.later('three', (of) => `${of}\n`);
+    writer.close();
+    assert.equal(batches.join(''), 'one\ntwo\nthree\n');
+  });
+
   test('take one timer, however many batches were full in the meantime', async () => {
     const { clock, writer, batches } = writerOf(10);
     for (let round = 0; round < 50; round++) {

@@ -57,8 +57,8 @@ export function formatTraceparent(trace: TraceContext): string {
 }
 
 const idDigits = 80;
-/** Random bytes are drawn in blocks: one system call for each id would cost 3 µs. */
-const pool = Buffer.allocUnsafeSlow((idDigits / 2) * 400);
+/** Random bytes are drawn in blocks: one system call for each id would cost 3 µs. Short ones, whose digits are gone before they are old. */
+const pool = Buffer.allocUnsafeSlow((idDigits / 2) * 50);
 let digits = '';
 let used = 0;
 
