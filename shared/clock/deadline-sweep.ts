@@ -24,6 +24,8 @@ export class DeadlineSweep {
   #timer: Timer | undefined;
   /** Clock reading (ms) at which the timer ends. */
   #nextAt = Infinity;
+  /** Something is known to be due then. */
+  #isExpected = false;
 
   /** `timeouts` (ms) are those that will be watched: the resolution is a quarter of the shortest, 5 to 500 ms. */
   constructor(clock: Clock, timeouts: readonly number[]) {
@@ -41,14 +43,14 @@ export class DeadlineSweep {
 
   add(item: Sweepable): void {
     this.#watched.add(item);
-    if (this.#nextAt === Infinity) this.#lookAt(this.#clock.now() + this.#resolutionMs);
+    if (this.#nextAt === Infinity) this.#lookAt(this.#clock.now() + this.#resolutionMs, false);
   }
 
   /** Looks at `at` (clock reading, ms) at the latest, for a deadline nearer than the timeouts that the sweep was made for. It costs a timer. */
   soon(at: number): void {
     if (this.#watched.size === 0 || this.#nextAt <= at) return;
     this.#timer?.cancel();
-    this.#lookAt(at);
+    this.#lookAt(at, true);
   }
 
   delete(item: Sweepable): void {
@@ -64,9 +66,9 @@ export class DeadlineSweep {
 
   readonly #sweep = (): void => {
     const now = this.#clock.now();
-    // A timer counts from when the event loop last looked at the time, and so may end before its time.
-    if (now < this.#nextAt) {
-      this.#lookAt(this.#nextAt);
+    // A timer counts from when the event loop last looked at the time, and so may end before its time. Where nothing is due yet, that is as good a time.
+    if (now < this.#nextAt && this.#isExpected) {
+      this.#lookAt(this.#nextAt, true);
       return;
     }
     this.#nextAt = Infinity;
@@ -79,11 +81,12 @@ export class DeadlineSweep {
       if (item.deadline < nearest) nearest = item.deadline;
     }
     // One of those just told may have asked for a look already.
-    if (this.#nextAt === Infinity && this.#watched.size > 0) this.#lookAt(Math.max(now + this.#pauseMs, Math.min(now + this.#resolutionMs, nearest)));
+    if (this.#nextAt === Infinity && this.#watched.size > 0) this.#lookAt(Math.max(now + this.#pauseMs, Math.min(now + this.#resolutionMs, nearest)), nearest <= now + this.#resolutionMs);
   };
 
-  #lookAt(at: number): void {
+  #lookAt(at: number, isExpected: boolean): void {
     this.#nextAt = at;
+    this.#isExpected = isExpected;
     this.#timer = this.#clock.after(Math.max(1, Math.ceil(at - this.#clock.now())), this.#sweep);
   }
 }

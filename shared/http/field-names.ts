@@ -30,6 +30,9 @@ export const fieldKind = {
   expect: 2_048,
   upgrade: 4_096,
   via: 8_192,
+  contentType: 32_768,
+  /** Say which request, of which trace, a message belongs to. */
+  trace: 16_384,
 } as const;
 
 const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, framing, connection, mesh } = fieldKind;
@@ -54,6 +57,8 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   [fieldKind.expect, ['expect']],
   [fieldKind.upgrade, ['upgrade']],
   [fieldKind.via, ['via']],
+  [fieldKind.contentType, ['content-type']],
+  [fieldKind.trace, ['x-request-id', 'traceparent', 'tracestate']],
   [connection, ['connection', 'proxy-connection']],
   [mesh | guarded | notInTrailers, ['x-envoy-attempt-count', 'x-envoy-expected-rq-timeout-ms', 'x-request-priority']],
   [guarded | notInTrailers, ['host', 'content-length', 'authorization', 'cookie', 'via', 'trailer', 'traceparent', 'tracestate']],

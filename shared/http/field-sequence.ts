@@ -54,8 +54,10 @@ export class FieldSequence {
     if (written.length > maxKeptLength) return next;
     if (count >= maxCount) {
       count = 0;
-      noFields.likelyNext = undefined;
-      noFields.#next = undefined;
+      for (const root of [noFields, noResponseFields]) {
+        root.likelyNext = undefined;
+        root.#next = undefined;
+      }
     }
     count++;
     (this.#next ??= new Map()).set(name.written, next);
@@ -73,8 +75,10 @@ export class FieldSequence {
   }
 }
 
-/** The sequence of a message without fields, from which all others grow. */
+/** The sequence of a message without fields, from which others grow. */
 export const noFields = new FieldSequence(undefined, '', '', 0, 0, 0);
+/** The same for responses, which do not begin as requests do: each kind has a likely way of its own. */
+export const noResponseFields = new FieldSequence(undefined, '', '', 0, 0, 0);
 
 /** Nodes of the tree. When there are too many it starts anew: whoever sends ever new names makes it smaller, not larger. */
 let count = 0;

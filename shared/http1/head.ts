@@ -79,11 +79,10 @@ export function headText(data: Buffer, start: number, end: number): string {
   return data.latin1Slice(start, end - 2);
 }
 
-/** Parses field lines, each ended by CRLF, from `position` to the end of `text`. */
-export function parseFields(text: string, position: number, maxHeaders: number): Headers {
+/** Parses field lines, each ended by CRLF, from `position` to the end of `text`; `sequence` is what they grow from. */
+export function parseFields(text: string, position: number, maxHeaders: number, sequence = noFields): Headers {
   const start = position;
   const ends: number[] = [];
-  let sequence = noFields;
   while (position < text.length) {
     const lineEnd = text.indexOf('\r\n', position);
     if (sequence.size === maxHeaders) throw new Http1Error('too_many_headers', `more than ${maxHeaders} fields`);

@@ -25,6 +25,7 @@ export interface RequestHeadLimits {
 
 /** Each known method, to itself: a string whose comparison costs nothing. */
 const methods = new Map(METHODS.map((method) => [method, method]));
+const space = 0x20;
 const targetForm = /^[\x21-\x7e]+$/;
 const versionForm = /^HTTP\/\d\.\d$/;
 const methodForm = /^[A-Z-]+$/;
@@ -33,11 +34,12 @@ const methodForm = /^[A-Z-]+$/;
 export function parseRequestHead(data: Buffer, start: number, end: number, limits: RequestHeadLimits): RequestHead {
   const text = headText(data, start, end);
   const lineEnd = text.indexOf('\r\n');
-  const methodEnd = text.indexOf(' ');
+  const isGet = text.startsWith('GET') && text.charCodeAt(3) === space;
+  const methodEnd = isGet ? 3 : text.indexOf(' ');
   const targetEnd = lineEnd - 9;
   const minorVersion = text.startsWith(' HTTP/1.1', targetEnd) ? 1 : text.startsWith(' HTTP/1.0', targetEnd) ? 0 : refuseVersion(text.slice(0, lineEnd));
   if (methodEnd + 1 >= targetEnd || !isVisible(text, methodEnd + 1, targetEnd)) throw new Http1Error('syntax', 'a malformed request line');
-  const method = methods.get(text.slice(0, methodEnd));
+  const method = isGet ? 'GET' : methods.get(text.slice(0, methodEnd));
   // Strange methods are refused as Node's own server does, so that nothing behind us is surprised by one.
   if (method === undefined) throw new Http1Error('syntax', 'an unknown method');
   const headers = parseFields(text, lineEnd + 2, limits.maxHeaders);

@@ -1,4 +1,6 @@
+import { noResponseFields } from '../http/field-sequence.js';
 import type { Headers } from '../http/headers.js';
+import { interned } from '../http/interned.js';
 import { responseFraming, type Framing } from './framing.js';
 import { headText, parseFields } from './head.js';
 import { Http1Error } from './http1-error.js';
@@ -13,31 +15,37 @@ export interface ResponseHead {
 }
 
 interface StatusLine {
+  /** With its CRLF. */
+  readonly line: string;
   readonly status: number;
   readonly minorVersion: number;
 }
 
-const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;
+const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n$/;
 /** Status lines seen so far: an upstream uses a handful. */
 const knownStatusLines = new Map<string, StatusLine>();
 const maxKnown = 200;
+const maxKnownLength = 64;
+/** The one before: most are alike. */
+let last: StatusLine = { line: 'HTTP/1.1 200 OK\r\n', status: 200, minorVersion: 1 };
 const maxHeaders = 256;
 
 /** Parses and checks the head of a response to `method`. Throws `Http1Error`. */
 export function parseResponseHead(data: Buffer, start: number, end: number, method: string): ResponseHead {
   const text = headText(data, start, end);
-  const lineEnd = text.indexOf('\r\n');
-  const line = text.slice(0, lineEnd);
-  const { status, minorVersion } = knownStatusLines.get(line) ?? parseStatusLine(line);
-  const headers = parseFields(text, lineEnd + 2, maxHeaders);
+  const { line, status, minorVersion } = text.startsWith(last.line) ? last : lookUp(text.slice(0, text.indexOf('\r\n') + 2));
+  const headers = parseFields(text, line.length, maxHeaders, noResponseFields);
   const framing = responseFraming(method, status, headers, minorVersion);
   return { status, headers, framing, keepAlive: framing.kind !== 'close' && wantsKeepAlive(headers, minorVersion) };
 }
 
-function parseStatusLine(line: string): StatusLine {
+function lookUp(line: string): StatusLine {
+  const known = knownStatusLines.get(line);
+  if (known !== undefined) return (last = known);
   const match = statusLine.exec(line);
   if (match === null) throw new Http1Error('syntax', 'a malformed status line');
-  const parsed = { status: Number(match[2]), minorVersion: match[1] === '1' ? 1 : 0 };
-  if (knownStatusLines.size < maxKnown && line.length <= 64) knownStatusLines.set(line, parsed);
+  const isKept = knownStatusLines.size < maxKnown && line.length <= maxKnownLength;
+  const parsed = { line: isKept ? interned(line) : line, status: Number(match[2]), minorVersion: match[1] === '1' ? 1 : 0 };
+  if (isKept) knownStatusLines.set(parsed.line, parsed);
   return parsed;
 }

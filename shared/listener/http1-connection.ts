@@ -301,35 +301,35 @@ export class Http1Connection {
 
   #run(service: Service, request: HttpRequest, exchange: Exchange): void {
     exchange.request = request;
-    service(request, exchange).then(
-      (response) => {
-        try {
-          this.#answer(request, response, exchange);
-        } catch (error) {
-          this.#defect(error, exchange);
-        }
-      },
-      // The stack turns errors into responses; what still arrives here is a defect in the stack itself.
-      (error: unknown) => this.#defect(error, exchange),
-    );
+    service(request, exchange).then(this.#onResponse, this.#onDefect);
   }
 
-  #answer(request: HttpRequest, response: HttpResponse, exchange: Exchange): void {
-    if (this.#exchange !== exchange) {
-      response.tunnel?.destroy();
-      response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
-    } else if (response.tunnel !== undefined) {
-      this.#switch(request.upgrade!, response, response.tunnel, exchange);
-    } else {
-      this.#respond(request.method, response, exchange);
+  /** There is one exchange at a time, and none after one that was given up: this is the answer to it. */
+  readonly #onResponse = (response: HttpResponse): void => {
+    const exchange = this.#exchange;
+    try {
+      if (exchange === undefined) {
+        response.tunnel?.destroy();
+        response.body.cancel(new ProxyError('client_closed'));
+      } else if (response.tunnel !== undefined) {
+        this.#switch(exchange.request!.upgrade!, response, response.tunnel, exchange);
+      } else {
+        this.#respond(exchange.request!.method, response, exchange);
+      }
+    } catch (error) {
+      this.#onDefect(error);
     }
-  }
+  };
 
-  #defect(error: unknown, exchange: Exchange): void {
-    exchange.errorCode ??= 'internal';
-    exchange.cancellation.cancel(error as Error);
+  /** The stack turns errors into responses; what still arrives here is a defect in the stack itself. */
+  readonly #onDefect = (error: unknown): void => {
+    const exchange = this.#exchange;
+    if (exchange !== undefined) {
+      exchange.errorCode ??= 'internal';
+      exchange.cancellation.cancel(error as Error);
+    }
     this.#socket.destroy();
-  }
+  };
 
   /** Passes an interim response (103, 100) on. */
   readonly #inform = (status: number, headers: Headers): void => {

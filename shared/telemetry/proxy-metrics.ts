@@ -53,18 +53,24 @@ export class ProxyMetrics {
     const tally = this.#tally(listener);
     // By route, method and status: all of them from a small set, so these are three look-ups of strings that were seen before.
     const byRoute = new Map<string, Map<string, DurationSeries[]>>();
+    const seriesOf = (route: string, method: string, status: number): DurationSeries => {
+      const known = knownMethods.has(method) ? method : '_OTHER';
+      let byMethod = byRoute.get(route);
+      if (byMethod === undefined) byRoute.set(route, (byMethod = new Map<string, DurationSeries[]>()));
+      let byStatus = byMethod.get(known);
+      if (byStatus === undefined) byMethod.set(known, (byStatus = []));
+      return (byStatus[status] ??= this.#durationSeries(listener, route, known, status));
+    };
+    // Most are like the one before.
+    let last = { route: '', method: '', status: NaN, series: undefined as DurationSeries | undefined };
     const measure = (over: Exchange): void => {
       tally.inFlight--;
       tally.requestBytes += over.requestBytes;
       tally.responseBytes += over.responseBytes;
-      const route = over.route ?? '';
-      const method = knownMethods.has(over.request!.method) ? over.request!.method : '_OTHER';
-      let byMethod = byRoute.get(route);
-      if (byMethod === undefined) byRoute.set(route, (byMethod = new Map<string, DurationSeries[]>()));
-      let byStatus = byMethod.get(method);
-      if (byStatus === undefined) byMethod.set(method, (byStatus = []));
-      const series = (byStatus[over.status] ??= this.#durationSeries(listener, route, method, over.status));
-      series.observe((over.finishedAt! - over.startedAt) / 1_000);
+      const { route = '', status } = over;
+      const { method } = over.request!;
+      if (route !== last.route || method !== last.method || status !== last.status) last = { route, method, status, series: seriesOf(route, method, status) };
+      last.series!.observe((over.finishedAt! - over.startedAt) / 1_000);
       if (over.errorCode !== undefined) this.#errors.inc({ listener, code: over.errorCode satisfies ErrorCode });
       if (over.attempts > 0) this.#attempts.set(over.upstream!, (this.#attempts.get(over.upstream!) ?? 0) + over.attempts);
     };

@@ -53,12 +53,12 @@ const lowerA = 0x61;
 const lowerF = 0x66;
 
 export function formatTraceparent(trace: TraceContext): string {
-  return `00-${trace.traceId}-${trace.spanId}-${trace.flags}`;
+  return '00-' + trace.traceId + '-' + trace.spanId + '-' + trace.flags;
 }
 
 const idDigits = 80;
 /** Random bytes are drawn in blocks: one system call for each id would cost 3 µs. Short ones, whose digits are gone before they are old. */
-const pool = Buffer.allocUnsafeSlow((idDigits / 2) * 50);
+const pool = Buffer.allocUnsafeSlow((idDigits / 2) * 100);
 let digits = '';
 let used = 0;
 

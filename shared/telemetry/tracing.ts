@@ -1,3 +1,4 @@
+import { fieldKind } from '../http/field-names.js';
 import type { Layer } from '../http/service.js';
 import { continueTrace, formatTraceparent, newIds } from './trace-context.js';
 
@@ -14,6 +15,13 @@ export function tracing({ trustRequestId }: TracingOptions): Layer {
     function tracing(request, exchange) {
       const { headers } = request;
       const ids = newIds();
+      if (!headers.hasKind(fieldKind.trace)) {
+        exchange.requestId = ids.slice(48);
+        exchange.trace = continueTrace(undefined, ids);
+        headers.append('X-Request-Id', exchange.requestId);
+        headers.append('traceparent', formatTraceparent(exchange.trace));
+        return next(request, exchange);
+      }
       const offered = trustRequestId ? headers.get('x-request-id') : undefined;
       if (offered !== undefined && acceptableId.test(offered)) {
         exchange.requestId = offered;
