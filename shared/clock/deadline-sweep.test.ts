@@ -28,7 +28,7 @@ test('shorter timeouts that come later are watched as closely, from then on', as
   const item = watched(clock);
   sweep.add(item);
   await clock.advance(10);
-  sweep.expect([0, 80]);
+  sweep.expect([Infinity, 80]);
   item.deadline = 15;
   await clock.advance(20);
   assert.deepEqual(item.told, [30]);
@@ -60,6 +60,29 @@ test('a later one that was asked for meanwhile is not forgotten', async () => {
   sweep.soon(30);
   await clock.advance(100);
   assert.deepEqual(item.told, [30]);
+});
+
+test('shorter timeouts that were told while there was nothing to watch are watched as closely', async () => {
+  const { clock, sweep } = start();
+  const item = watched(clock);
+  sweep.add(item);
+  sweep.delete(item);
+  sweep.expect([80]);
+  sweep.add(item);
+  item.deadline = 15;
+  await clock.advance(100);
+  assert.deepEqual(item.told, [20]);
+});
+
+test('one that is added by another that is told does not put off the next that is known', async () => {
+  const { clock, sweep } = start();
+  const [near, added] = [watched(clock), watched(clock)];
+  const first: Sweepable = { deadline: 500, onDeadline: () => sweep.add(added) };
+  sweep.add(first);
+  sweep.add(near);
+  near.deadline = 520;
+  await clock.advance(1_000);
+  assert.deepEqual(near.told, [520]);
 });
 
 test('looks no more often than every 10 ms, however near deadlines are', async () => {

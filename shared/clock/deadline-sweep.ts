@@ -33,24 +33,22 @@ export class DeadlineSweep {
     this.expect(timeouts);
   }
 
-  /** Timeouts (ms; 0 is none) of what will be watched from now on. A sweep that looks more often than it must wakes an idle process for nothing. */
+  /** Timeouts (ms; infinite is none) of what will be watched from now on. A sweep that looks more often than it must wakes an idle process for nothing. */
   expect(timeouts: readonly number[]): void {
-    const shortest = Math.min(...timeouts.filter((timeout) => timeout > 0));
-    this.#resolutionMs = Math.min(this.#resolutionMs, Math.max(finestMs, shortest / 4));
+    this.#resolutionMs = Math.min(this.#resolutionMs, Math.max(finestMs, Math.min(...timeouts) / 4));
     this.#pauseMs = Math.min(coarsestPauseMs, this.#resolutionMs);
     this.soon(this.#clock.now() + this.#resolutionMs);
   }
 
   add(item: Sweepable): void {
     this.#watched.add(item);
-    if (this.#nextAt === Infinity) this.#lookAt(this.#clock.now() + this.#resolutionMs, false);
+    const at = this.#clock.now() + this.#resolutionMs;
+    if (at < this.#nextAt) this.#lookAt(at, false);
   }
 
   /** Looks at `at` (clock reading, ms) at the latest, for a deadline nearer than the timeouts that the sweep was made for. It costs a timer. */
   soon(at: number): void {
-    if (this.#watched.size === 0 || this.#nextAt <= at) return;
-    this.#timer?.cancel();
-    this.#lookAt(at, true);
+    if (this.#watched.size > 0 && at < this.#nextAt) this.#lookAt(at, true);
   }
 
   delete(item: Sweepable): void {
@@ -80,11 +78,13 @@ export class DeadlineSweep {
       }
       if (item.deadline < nearest) nearest = item.deadline;
     }
-    // One of those just told may have asked for a look already.
-    if (this.#nextAt === Infinity && this.#watched.size > 0) this.#lookAt(Math.max(now + this.#pauseMs, Math.min(now + this.#resolutionMs, nearest)), nearest <= now + this.#resolutionMs);
+    const at = Math.max(now + this.#pauseMs, Math.min(now + this.#resolutionMs, nearest));
+    // One of those just told may have asked for a nearer look already.
+    if (this.#watched.size > 0 && at < this.#nextAt) this.#lookAt(at, nearest <= now + this.#resolutionMs);
   };
 
   #lookAt(at: number, isExpected: boolean): void {
+    this.#timer?.cancel();
     this.#nextAt = at;
     this.#isExpected = isExpected;
     this.#timer = this.#clock.after(Math.max(1, Math.ceil(at - this.#clock.now())), this.#sweep);

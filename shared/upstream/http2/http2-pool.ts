@@ -42,7 +42,8 @@ export class Http2Pool implements SendingPool {
     this.name = formatAddress(address);
     this.clock = dependencies.clock;
     this.sweep = dependencies.sweep;
-    this.sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout, limits.http2.pingInterval, limits.http2.pingTimeout]);
+    const { pingInterval, pingTimeout } = limits.http2;
+    this.sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout, ...(pingInterval === 0 ? [] : [pingInterval, pingTimeout])]);
     this.#dialer = dialer;
   }
 
