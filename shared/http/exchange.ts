@@ -99,6 +99,9 @@ export class Exchange {
   /** Passes an interim response (1xx) of the upstream on to the client; set by listeners that can. */
   inform: ((status: number, headers: Headers) => void) | undefined;
 
+  /** Puts the numbers of bytes down once they are final, before those who measure look at them; for exchanges that are not counted as they go. */
+  countBytes: (() => void) | undefined;
+
   /** Layers that measure are few: their callbacks need no list. */
   #first: FinishCallback | undefined;
   #second: FinishCallback | undefined;
@@ -131,6 +134,7 @@ export class Exchange {
   finish(now: number): void {
     if (this.finishedAt !== undefined) return;
     this.finishedAt = now;
+    this.countBytes?.();
     this.#first?.(this);
     this.#second?.(this);
     this.#third?.(this);

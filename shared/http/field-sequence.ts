@@ -13,6 +13,8 @@ export class FieldSequence {
   likelyNext: FieldSequence | undefined;
   #next: Map<string, FieldSequence> | undefined;
   #names: readonly string[] | undefined;
+  /** The sequence without names that it grew from. */
+  readonly root: FieldSequence;
 
   constructor(
     private readonly parent: FieldSequence | undefined,
@@ -25,7 +27,9 @@ export class FieldSequence {
     /** Kinds of which there is more than one field. */
     readonly repeatedKinds: number,
     readonly size: number,
-  ) {}
+  ) {
+    this.root = parent === undefined ? this : parent.root;
+  }
 
   /** Lower-case names. */
   get names(): readonly string[] {

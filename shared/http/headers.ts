@@ -167,7 +167,7 @@ export class Headers {
     const text = this.toWire();
     const ends = this.#ends;
     let kept = '';
-    let sequence = noFields;
+    let sequence = this.#sequence.root;
     this.#ends = [];
     names.forEach((name, index) => {
       if (!wanted(name, index)) return;

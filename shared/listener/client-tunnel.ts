@@ -31,10 +31,10 @@ export class ClientTunnel {
     upstream.onActive = () => {
       this.#activeAt = this.#clock.now();
     };
-    exchange.onFinish(() => {
+    exchange.countBytes = () => {
       exchange.requestBytes = this.#end.bytes;
       exchange.responseBytes = upstream.bytes;
-    });
+    };
   }
 
   received(data: Buffer): void {

@@ -58,6 +58,36 @@ describe('the access log', () => {
     assert.deepEqual([status, code, attempts], [0, undefined, 0]);
   });
 
+  test('tells the bytes that are counted at the end', async () => {
+    const clock = new FakeClock();
+    let text = '';
+    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
+    const service = accessLog(writer, { clock })(() => Promise.resolve(response(101)));
+    for (let index = 0; index < 20; index++) {
+      const over = exchange();
+      over.request = request(over);
+      await service(over.request, over);
+      over.countBytes = () => Object.assign(over, { requestBytes: 5, responseBytes: index });
+      over.finish(clock.now());
+    }
+    writer.close();
+    const counts = text.trimEnd().split('\n').map((line) => JSON.parse(line) as { requestBytes: number; responseBytes: number });
+    assert.deepEqual(counts.map(({ requestBytes, responseBytes }) => [requestBytes, responseBytes]), Array.from({ length: 20 }, (_, index) => [5, index]));
+  });
+
+  test('gives no time before that of the end, where a clock counts fractions and the other does not', async () => {
+    const clock = new FakeClock();
+    let text = '';
+    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
+    const later = { now: () => clock.now() + 0.3, wallNow: () => clock.wallNow() };
+    const over = exchange();
+    over.request = request(over);
+    await accessLog(writer, { clock: { ...later, after: clock.after.bind(clock) } })(() => Promise.resolve(response(200)))(over.request, over);
+    over.finish(clock.now());
+    writer.close();
+    assert.equal((JSON.parse(text) as { time: string }).time, new Date(clock.wallNow()).toISOString());
+  });
+
   test('gives the time to the millisecond', async () => {
     const clock = new FakeClock();
     let text = '';

@@ -33,7 +33,8 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     const from = peer === undefined ? '' : `,"peer":"${peer.id}"`;
     const where = trace === undefined ? '' : ',"traceId":"' + trace.traceId + '","spanId":"' + trace.spanId + '"';
     const upstreamTime = respondedAt === undefined ? '}\n' : ',"upstreamMs":' + milliseconds(respondedAt - startedAt) + '}\n';
-    const wallTime = clock.wallNow() - (clock.now() - finishedAt);
+    // Wall clocks count whole milliseconds: a fraction taken off would be one off.
+    const wallTime = clock.wallNow() - Math.round(clock.now() - finishedAt);
     return (
       beginning(wallTime, exchange.listener) + exchange.requestId + clients.of(exchange.clientAddress) + methods.of(method) + authorities.of(authority) + asciiJson(path) + outcome + from + who + where +
       ',"requestBytes":' + count(exchange.requestBytes) + ',"responseBytes":' + count(exchange.responseBytes) + ',"durationMs":' + milliseconds(finishedAt - startedAt) + upstreamTime

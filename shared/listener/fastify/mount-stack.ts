@@ -233,9 +233,9 @@ function answerOf(method: string, { status, headers, body }: HttpResponse, excha
     (reply.raw as unknown as Partial<Http2ServerResponse>).stream?.close(constants.NGHTTP2_INTERNAL_ERROR);
   });
   if (!hasBody) body.cancel(new Error('the response has no body'));
-  exchange.onFinish((over) => {
-    over.responseBytes = readable.bytes;
-  });
+  exchange.countBytes = () => {
+    exchange.responseBytes = readable.bytes;
+  };
   return { statusCode: status, headers: fields, body: readable };
 }
 
