@@ -15,7 +15,7 @@ RUN npm run build && npm prune --omit=dev
 # The proxies, the control plane, the Node.js services and the lab's runner.
 FROM node:26-bookworm-slim AS node
 # Two arenas are enough for a process of one busy thread, and 6 MB less for each.
-ENV NODE_ENV=production MALLOC_ARENA_MAX=2 GLIBC_TUNABLES=glibc.malloc.tcache_max=65536
+ENV NODE_ENV=production MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY package.json ./
 COPY --from=build /app/node_modules node_modules
