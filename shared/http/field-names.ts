@@ -17,25 +17,23 @@ export const fieldKind = {
   protected: 8,
   /** Frame, route or authenticate a message, and therefore are no trailers (RFC 9110 section 6.5.1). */
   notInTrailers: 16,
-  /** Say where a body ends. */
-  framing: 32,
   /** Say whether the connection is kept, and what else ends with it. */
-  connection: 64,
+  connection: 32,
   /** What one proxy tells the next about a request; believed inside, removed at the edge. */
-  mesh: 128,
+  mesh: 64,
   /** One field each, which every message is asked for. */
-  host: 256,
-  contentLength: 512,
-  transferEncoding: 1_024,
+  host: 128,
+  contentLength: 256,
+  transferEncoding: 512,
+  contentType: 1_024,
   expect: 2_048,
   upgrade: 4_096,
   via: 8_192,
-  contentType: 32_768,
   /** Say which request, of which trace, a message belongs to. */
   trace: 16_384,
 } as const;
 
-const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, framing, connection, mesh } = fieldKind;
+const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, connection, mesh } = fieldKind;
 
 const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   [hopByHop | notInTrailers, [
@@ -50,7 +48,6 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
     'x-auth-subject', 'x-auth-scope', 'x-auth-user', 'x-auth-request-user', 'x-forwarded-user', 'x-remote-user', 'remote-user',
     'x-authenticated-user', 'x-user-id', 'x-forwarded-client-cert', 'x-client-cert', 'x-ssl-client-cert', 'x-spiffe-id',
   ]],
-  [framing, ['content-length', 'transfer-encoding']],
   [fieldKind.host, ['host']],
   [fieldKind.contentLength, ['content-length']],
   [fieldKind.transferEncoding, ['transfer-encoding']],

@@ -80,7 +80,7 @@ export class ChunkedDecoder implements BodyDecoder {
     scanHead(Buffer.from(this.#trailerText, 'latin1'), 0);
     const trailers = parseFields(this.#trailerText, 0, maxTrailers);
     // Dropped they would do no harm here; but there are servers that would believe them.
-    if (trailers.has('content-length') || trailers.has('transfer-encoding')) throw new Http1Error('framing', 'a trailer that says where a body ends');
+    if (trailers.hasKind(fieldKind.contentLength | fieldKind.transferEncoding)) throw new Http1Error('framing', 'a trailer that says where a body ends');
     trailers.deleteKind(fieldKind.notInTrailers);
     if (trailers.size > 0) this.#trailers = trailers;
   }

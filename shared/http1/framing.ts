@@ -22,13 +22,13 @@ export function responseFraming(method: string, status: number, headers: Headers
 }
 
 function declaredFraming(headers: Headers, minorVersion: number): Framing | undefined {
-  if (!headers.hasKind(fieldKind.framing)) return undefined;
   if (headers.hasKind(fieldKind.transferEncoding)) {
     if (headers.hasKind(fieldKind.contentLength)) throw new Http1Error('framing', 'both Content-Length and Transfer-Encoding');
     if (minorVersion === 0) throw new Http1Error('framing', 'Transfer-Encoding in HTTP/1.0');
     if (headers.getCombined('transfer-encoding')!.toLowerCase() !== 'chunked') throw new Http1Error('framing', 'a transfer coding other than a single chunked');
     return chunked;
   }
+  if (!headers.hasKind(fieldKind.contentLength)) return undefined;
   // Of several Content-Lengths none is believed, even if they are equal.
   const length = headers.repeatsKind(fieldKind.contentLength) ? undefined : wholeNumber(headers.get('content-length')!);
   if (length === undefined) throw new Http1Error('framing', 'a Content-Length that is not a single number');

@@ -4,7 +4,7 @@ import type { Headers } from '../http/headers.js';
 import { requestFraming, type Framing } from './framing.js';
 import { headText, parseFields } from './head.js';
 import { Http1Error } from './http1-error.js';
-import { parseAuthority, parseTarget, type Target } from './target.js';
+import { isVisible, parseAuthority, parseTarget, type Target } from './target.js';
 
 export interface RequestHead {
   readonly method: string;
@@ -26,7 +26,6 @@ export interface RequestHeadLimits {
 /** Each known method, to itself: a string whose comparison costs nothing. */
 const methods = new Map(METHODS.map((method) => [method, method]));
 const space = 0x20;
-const targetForm = /^[\x21-\x7e]+$/;
 const versionForm = /^HTTP\/\d\.\d$/;
 const methodForm = /^[A-Z-]+$/;
 
@@ -38,7 +37,7 @@ export function parseRequestHead(data: Buffer, start: number, end: number, limit
   const methodEnd = isGet ? 3 : text.indexOf(' ');
   const targetEnd = lineEnd - 9;
   const minorVersion = text.startsWith(' HTTP/1.1', targetEnd) ? 1 : text.startsWith(' HTTP/1.0', targetEnd) ? 0 : refuseVersion(text.slice(0, lineEnd));
-  if (methodEnd + 1 >= targetEnd || !isVisible(text, methodEnd + 1, targetEnd)) throw new Http1Error('syntax', 'a malformed request line');
+  if (!isVisible(text, methodEnd + 1, targetEnd)) throw new Http1Error('syntax', 'a malformed request line');
   const method = isGet ? 'GET' : methods.get(text.slice(0, methodEnd));
   // Strange methods are refused as Node's own server does, so that nothing behind us is surprised by one.
   if (method === undefined) throw new Http1Error('syntax', 'an unknown method');
@@ -58,19 +57,10 @@ export function parseRequestHead(data: Buffer, start: number, end: number, limit
   };
 }
 
-/** Whether there is nothing but visible ASCII in `text[from, to)`. */
-function isVisible(text: string, from: number, to: number): boolean {
-  for (let index = from; index < to; index++) {
-    const code = text.charCodeAt(index);
-    if (code < 0x21 || code > 0x7e) return false;
-  }
-  return true;
-}
-
 /** Another version is refused as one only in a line that is otherwise in order. */
 function refuseVersion(line: string): never {
   const [method, target, version, ...more] = line.split(' ');
-  const isWellFormed = more.length === 0 && methodForm.test(method!) && targetForm.test(target ?? '') && versionForm.test(version ?? '');
+  const isWellFormed = more.length === 0 && methodForm.test(method!) && isVisible(target ?? '') && versionForm.test(version ?? '');
   if (isWellFormed) throw new Http1Error('version', 'a version other than 1.0 and 1.1');
   throw new Http1Error('syntax', 'a malformed request line');
 }

@@ -12,6 +12,15 @@ export interface Target {
   readonly scheme: 'http' | 'https' | undefined;
 }
 
+/** Whether `text[from, to)` is something, and nothing but visible ASCII: what any target is made of. */
+export function isVisible(text: string, from = 0, to = text.length): boolean {
+  for (let index = from; index < to; index++) {
+    const code = text.charCodeAt(index);
+    if (code < 0x21 || code > 0x7e) return false;
+  }
+  return from < to;
+}
+
 /**
  * One path, one meaning. A policy that guards `/admin` must see `/admin` however a client spells it,
  * and the upstream must see what the policy saw. So the path is normalised (RFC 3986 section 6.2.2) and the

@@ -4,7 +4,7 @@ import { noFields } from '../http/field-sequence.js';
 import { Headers } from '../http/headers.js';
 import { requestFraming } from '../http1/framing.js';
 import { Http1Error } from '../http1/http1-error.js';
-import { parseAuthority, parseTarget, type Target } from '../http1/target.js';
+import { isVisible, parseAuthority, parseTarget, type Target } from '../http1/target.js';
 
 export interface RequestFields {
   readonly method: string;
@@ -102,7 +102,7 @@ function requestLine({ method: name, path, scheme, authority }: PseudoFields, ho
   if (method === undefined) throw new Http1Error('syntax', 'an unknown method');
   if (scheme !== 'http' && scheme !== 'https') throw new Http1Error('syntax', 'a scheme other than http and https');
   // An absolute target belongs to HTTP/1.1: here it could name another host than :authority does.
-  if (path === undefined || !targetForm.test(path) || !(path.startsWith('/') || (path === '*' && method === 'OPTIONS'))) throw new Http1Error('syntax', 'a malformed :path');
+  if (path === undefined || !isVisible(path) || !(path.startsWith('/') || (path === '*' && method === 'OPTIONS'))) throw new Http1Error('syntax', 'a malformed :path');
   if (path.length > limits.maxTargetBytes) throw new Http1Error('target_too_long', 'an over-long request target');
   const asked = authority ?? host;
   if (asked === undefined || asked === '') throw new Http1Error('syntax', 'neither :authority nor Host');
@@ -110,8 +110,6 @@ function requestLine({ method: name, path, scheme, authority }: PseudoFields, ho
   if (authority !== undefined && host !== undefined && host.toLowerCase() !== parsed) throw new Http1Error('syntax', 'a Host that differs from :authority');
   return { method, target: parseTarget(path, method), authority: parsed };
 }
-
-const targetForm = /^[\x21-\x7e]+$/;
 
 /** Collects fields as the text that `Headers` keeps. */
 export class FieldBlock {

@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { exchange, request, response } from '../../tests/support/policy.js';
 import type { Exchange } from '../http/exchange.js';
+import type { Clock } from '../clock/clock.js';
 import { FakeClock } from '../clock/fake-clock.js';
 import { parseRequestHead } from '../http1/request-head.js';
 import { limitsSchema } from '../config/sections.js';
@@ -20,6 +21,25 @@ function heapUsed(): number {
 
 const limits = limitsSchema.parse({});
 
+/** A log of exchanges that wait for their end, and what was written when it closes. */
+function logging(clock: Clock): { readonly begin: () => Promise<Exchange>; readonly lines: () => Record<string, unknown>[] } {
+  let text = '';
+  const writer = new LineWriter(clock, (batch) => (text += batch.toString()));
+  const service = accessLog(writer, { clock })(() => Promise.resolve(response(200)));
+  return {
+    async begin() {
+      const over = exchange();
+      over.request = request(over);
+      await service(over.request, over);
+      return over;
+    },
+    lines() {
+      writer.close();
+      return text.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+    },
+  };
+}
+
 describe('the access log', () => {
   const failures: readonly (readonly [name: string, particulars: Partial<Exchange>, flags: string | undefined])[] = [
     ['an error by its own flag', { errorCode: 'upstream_timeout' }, 'UT'],
@@ -32,79 +52,50 @@ describe('the access log', () => {
   for (const [name, particulars, flags] of failures) {
     test(`tells ${name}`, async () => {
       const clock = new FakeClock();
-      let text = '';
-      const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
-      const over = exchange();
-      over.request = request(over);
-      await accessLog(writer, { clock })(() => Promise.resolve(response(200)))(over.request, Object.assign(over, particulars));
-      over.finish(clock.now());
-      writer.close();
-      assert.equal((JSON.parse(text) as { flags?: string }).flags, flags);
+      const { begin, lines } = logging(clock);
+      Object.assign(await begin(), particulars).finish(clock.now());
+      assert.deepEqual(lines().map((line) => line['flags']), [flags]);
     });
   }
 
   test('tells of an exchange that broke off what it was then, whatever still fails for it', async () => {
     const clock = new FakeClock();
-    let text = '';
-    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
-    const over = exchange();
-    over.request = request(over);
-    await accessLog(writer, { clock })(() => Promise.resolve(response(200)))(over.request, over);
+    const { begin, lines } = logging(clock);
+    const over = await begin();
     over.cancellation.cancel(new Error('the client has left'));
     over.finish(clock.now());
     Object.assign(over, { status: 502, errorCode: 'upstream_reset', attempts: 3 });
-    writer.close();
-    const { status, code, attempts } = JSON.parse(text) as Record<string, unknown>;
-    assert.deepEqual([status, code, attempts], [0, undefined, 0]);
+    assert.deepEqual(lines().map(({ status, code, attempts }) => [status, code, attempts]), [[0, undefined, 0]]);
   });
 
   test('tells the bytes that are counted at the end', async () => {
     const clock = new FakeClock();
-    let text = '';
-    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
-    const service = accessLog(writer, { clock })(() => Promise.resolve(response(101)));
+    const { begin, lines } = logging(clock);
     for (let index = 0; index < 20; index++) {
-      const over = exchange();
-      over.request = request(over);
-      await service(over.request, over);
+      const over = await begin();
       over.countBytes = () => Object.assign(over, { requestBytes: 5, responseBytes: index });
       over.finish(clock.now());
     }
-    writer.close();
-    const counts = text.trimEnd().split('\n').map((line) => JSON.parse(line) as { requestBytes: number; responseBytes: number });
-    assert.deepEqual(counts.map(({ requestBytes, responseBytes }) => [requestBytes, responseBytes]), Array.from({ length: 20 }, (_, index) => [5, index]));
+    assert.deepEqual(lines().map(({ requestBytes, responseBytes }) => [requestBytes, responseBytes]), Array.from({ length: 20 }, (_, index) => [5, index]));
   });
 
   test('gives no time before that of the end, where a clock counts fractions and the other does not', async () => {
     const clock = new FakeClock();
-    let text = '';
-    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
-    const later = { now: () => clock.now() + 0.3, wallNow: () => clock.wallNow() };
-    const over = exchange();
-    over.request = request(over);
-    await accessLog(writer, { clock: { ...later, after: clock.after.bind(clock) } })(() => Promise.resolve(response(200)))(over.request, over);
-    over.finish(clock.now());
-    writer.close();
-    assert.equal((JSON.parse(text) as { time: string }).time, new Date(clock.wallNow()).toISOString());
+    const { begin, lines } = logging({ now: () => clock.now() + 0.3, wallNow: () => clock.wallNow(), after: clock.after.bind(clock) });
+    (await begin()).finish(clock.now());
+    assert.deepEqual(lines().map(({ time }) => time), [new Date(clock.wallNow()).toISOString()]);
   });
 
   test('gives the time to the millisecond', async () => {
     const clock = new FakeClock();
-    let text = '';
-    const writer = new LineWriter(clock, (lines) => (text += lines.toString()));
-    const service = accessLog(writer, { clock })(() => Promise.resolve(response(200)));
+    const { begin, lines } = logging(clock);
     const expected: string[] = [];
     for (const ms of [0, 1, 9, 90, 900, 86_400_000]) {
       await clock.advance(ms);
-      const over = exchange();
-      over.request = request(over);
-      await service(over.request, over);
-      over.finish(clock.now());
+      (await begin()).finish(clock.now());
       expected.push(new Date(clock.wallNow()).toISOString());
     }
-    writer.close();
-    const lines = text.trimEnd().split('\n');
-    assert.deepEqual(lines.map((line) => (JSON.parse(line) as { time: string }).time), expected);
+    assert.deepEqual(lines().map(({ time }) => time), expected);
   });
 
   const heads: readonly (readonly [name: string, head: (index: number) => string])[] = [

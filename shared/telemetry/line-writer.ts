@@ -22,7 +22,7 @@ export class LineWriter {
   #used = 0;
   #isScheduled = false;
   /** What lines are yet to be made of, and how. */
-  readonly #unmade: unknown[] = new Array<unknown>(maxUnmade).fill(undefined);
+  readonly #unmade: unknown[] = [];
   readonly #makers: ((of: never) => string)[] = [];
   #unmadeCount = 0;
 
