@@ -19,11 +19,11 @@ export class ResponseTimeLimit {
     this.#error = error;
   }
 
-  /** `cancellation` stops what goes on for the exchange. */
-  start(exchange: Exchange, cancellation: Cancellation): void {
+  /** `cancellation` stops what goes on for the exchange; `now` is the clock's reading. */
+  start(exchange: Exchange, cancellation: Cancellation, now: number): void {
     const entry = new Entry(exchange, cancellation, this.#error);
     exchange.responseLimit = entry;
-    this.#queue.add(entry);
+    this.#queue.add(entry, now);
     exchange.onFinish(this.#stop);
   }
 

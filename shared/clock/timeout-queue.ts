@@ -28,9 +28,9 @@ export class TimeoutQueue {
     this.durationMs = durationMs;
   }
 
-  /** Calls `entry.onExpire()` after the queue's duration, unless it is removed before. */
-  add(entry: Expirable): void {
-    entry.expiresAt = this.#clock.now() + this.durationMs;
+  /** Calls `entry.onExpire()` after the queue's duration, unless it is removed before. `now` is the clock's reading, for who has it. */
+  add(entry: Expirable, now = this.#clock.now()): void {
+    entry.expiresAt = now + this.durationMs;
     entry.previous = this.#newest;
     if (this.#newest === undefined) this.#oldest = entry;
     else this.#newest.next = entry;

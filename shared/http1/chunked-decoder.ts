@@ -1,8 +1,10 @@
 import { fieldKind } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
+import { latin1Text } from '../http/latin1.js';
 import type { BodyDecoder } from './body-decoder.js';
 import { parseFields, scanHead } from './head.js';
 import { Http1Error } from './http1-error.js';
+import { wordsOf } from './read-buffer.js';
 
 /**
  * The chunked transfer coding (RFC 9112 section 7.1).
@@ -40,7 +42,7 @@ export class ChunkedDecoder implements BodyDecoder {
       }
       const lineFeed = data.indexOf(10, offset);
       const end = lineFeed === -1 ? data.length : lineFeed + 1;
-      this.#line += data.latin1Slice(offset, end);
+      this.#line += latin1Text(data, offset, end);
       offset = end;
       if (this.#line.length > maxLineLength) throw new Http1Error('framing', 'an over-long line in a chunked body');
       if (this.#state === 'data-end' && !'\r\n'.startsWith(this.#line)) throw new Http1Error('framing', 'a chunk longer than its size');
@@ -77,7 +79,8 @@ export class ChunkedDecoder implements BodyDecoder {
   #endTrailers(): void {
     this.#state = 'done';
     if (this.#trailerText === '') return;
-    scanHead(Buffer.from(this.#trailerText, 'latin1'), 0);
+    const bytes = Buffer.from(this.#trailerText, 'latin1');
+    scanHead(bytes, wordsOf(bytes), 0);
     const trailers = parseFields(this.#trailerText, 0, maxTrailers);
     // Dropped they would do no harm here; but there are servers that would believe them.
     if (trailers.hasKind(fieldKind.contentLength | fieldKind.transferEncoding)) throw new Http1Error('framing', 'a trailer that says where a body ends');

@@ -1,5 +1,6 @@
 import { noFields, type FieldSequence } from '../http/field-sequence.js';
 import { Headers } from '../http/headers.js';
+import { latin1Text } from '../http/latin1.js';
 import { Http1Error } from './http1-error.js';
 
 /*
@@ -17,19 +18,17 @@ const TAB = 9;
  * Finds the end of the head that starts at `start`: the offset behind its empty line, or -1 when it is still to come.
  * Throws at the first byte that no head may contain, so that a hopeless head is not waited for.
  *
- * `from` is where to look, for a head whose first part was looked at before. Four bytes are looked at in one step: most are
- * plain, and of those that are not the lowest is known from the same step (Hacker's Delight, section 6-1).
+ * `from` is where to look, for a head whose first part was looked at before. Four bytes are looked at in one step, through `words`,
+ * which begins where `data` does: most are plain, and of those that are not the lowest is known from the same step (Hacker's
+ * Delight, section 6-1).
  */
-export function scanHead(data: Buffer, start: number, from = start): number {
-  const view = viewOf(data);
-  const base = data.byteOffset;
-  const first = base + start;
-  const end = base + data.length;
+export function scanHead(data: Buffer, words: DataView, start: number, from = start): number {
+  const end = data.length;
   // The empty line may have begun in what was looked at before.
-  let index = base + Math.max(start, from - 3);
+  let index = Math.max(start, from - 3);
   for (;;) {
     while (index + 4 <= end) {
-      const word = view.getInt32(index, true);
+      const word = words.getInt32(index, true);
       const flipped = word ^ 0x7f7f7f7f;
       const found = (((word - 0x20202020) & ~word) | ((flipped - 0x01010101) & ~flipped)) & 0x80808080;
       if (found !== 0) {
@@ -39,13 +38,13 @@ export function scanHead(data: Buffer, start: number, from = start): number {
       index += 4;
     }
     if (index >= end) return -1;
-    const byte = view.getUint8(index);
+    const byte = words.getUint8(index);
     if (byte === CR) {
       if (index + 1 === end) return -1;
-      if (view.getUint8(index + 1) !== LF) throw unacceptable(byte);
-      if (index + 4 <= end && view.getUint16(index + 2) === crlf) return index + 4 - base;
+      if (words.getUint8(index + 1) !== LF) throw unacceptable(byte);
+      if (index + 4 <= end && words.getUint16(index + 2) === crlf) return index + 4;
       index += 2;
-    } else if (isPlain(byte) || (byte === LF && index > first && view.getUint8(index - 1) === CR)) {
+    } else if (isPlain(byte) || (byte === LF && index > start && words.getUint8(index - 1) === CR)) {
       index++;
     } else {
       throw unacceptable(byte);
@@ -59,24 +58,13 @@ function isPlain(byte: number): boolean {
   return (byte >= 32 && byte !== 127) || byte === TAB;
 }
 
-/** A view of the memory that `data` lies in. Reads go to the same two pieces of memory again and again. */
-function viewOf(data: Buffer): DataView {
-  const { buffer } = data;
-  if (buffer === lastView.buffer) return lastView;
-  [lastView, viewBefore] = [viewBefore.buffer === buffer ? viewBefore : new DataView(buffer), lastView];
-  return lastView;
-}
-
-let lastView: DataView = new DataView(new ArrayBuffer(0));
-let viewBefore = lastView;
-
 function unacceptable(byte: number): Http1Error {
   return new Http1Error('syntax', `byte 0x${byte.toString(16).padStart(2, '0')} in a head`);
 }
 
 /** The text of a whole head, `data[start, end)`, without its empty line: each line with its CRLF. */
 export function headText(data: Buffer, start: number, end: number): string {
-  return data.latin1Slice(start, end - 2);
+  return latin1Text(data, start, end - 2);
 }
 
 /** Parses field lines, each ended by CRLF, from `position` to the end of `text`; `sequence` is what they grow from. */

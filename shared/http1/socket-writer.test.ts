@@ -1,26 +1,72 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { readFileSync } from 'node:fs';
+import * as net from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, test, type TestContext } from 'node:test';
+import * as tls from 'node:tls';
+import { TestAuthority } from '../../tests/support/certificates.js';
 import { seeded } from '../../tests/support/seeded.js';
+import { until } from '../../tests/support/until.js';
 import { SocketWriter } from './socket-writer.js';
 
-const server = createServer({ allowHalfOpen: true });
+const plainServer = net.createServer({ allowHalfOpen: true });
+let authority: TestAuthority;
+let tlsServer: tls.Server;
 before(async () => {
-  await once(server.listen(0, '127.0.0.1'), 'listening');
+  authority = await TestAuthority.create();
+  const { cert, key } = await authority.issue('server', { dns: ['localhost'] });
+  tlsServer = tls.createServer({ cert: readFileSync(cert), key: readFileSync(key), allowHalfOpen: true });
+  await Promise.all([plainServer, tlsServer].map((server) => once(server.listen(0, '127.0.0.1'), 'listening')));
 });
-after(() => server.close());
+after(() => {
+  plainServer.close();
+  tlsServer.close();
+  authority.remove();
+});
+
+interface Pair {
+  readonly near: Socket;
+  readonly far: Socket;
+  /** Has the far end reset the connection. */
+  readonly reset: () => void;
+}
+
+type MakePair = (context: TestContext) => Promise<Omit<Pair, 'reset'>>;
+
+function portOf(server: net.Server): number {
+  return (server.address() as AddressInfo).port;
+}
+
+function closedAfter(context: TestContext, both: Pair): Pair {
+  context.after(() => {
+    both.near.destroy();
+    both.far.destroy();
+  });
+  return both;
+}
 
 /** A connection: our end, and the far one, which reads nothing until it is told to. */
-async function pair(context: TestContext): Promise<{ readonly near: Socket; readonly far: Socket }> {
-  const accepted = once(server, 'connection') as Promise<[Socket]>;
-  const far = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1' });
+async function pair(context: TestContext): Promise<Pair> {
+  const accepted = once(plainServer, 'connection') as Promise<[Socket]>;
+  const far = net.connect({ port: portOf(plainServer), host: '127.0.0.1' });
   const [[near]] = await Promise.all([accepted, once(far, 'connect')]);
-  context.after(() => {
-    near.destroy();
-    far.destroy();
-  });
-  return { near, far };
+  return closedAfter(context, { near, far, reset: () => far.resetAndDestroy() });
+}
+
+/** The same with TLS, and ours the end that accepted it. */
+async function acceptedPair(context: TestContext, port = portOf(tlsServer)): Promise<Pair> {
+  const accepted = once(tlsServer, 'secureConnection') as Promise<[Socket]>;
+  const below = net.connect({ port, host: '127.0.0.1' });
+  const far = tls.connect({ socket: below, servername: 'localhost', ca: readFileSync(authority.ca) });
+  const [[near]] = await Promise.all([accepted, once(far, 'secureConnect')]);
+  return closedAfter(context, { near, far, reset: () => below.resetAndDestroy() });
+}
+
+/** The same with TLS, and ours the end that opened it. */
+async function openedPair(context: TestContext): Promise<Omit<Pair, 'reset'>> {
+  const { near, far } = await acceptedPair(context);
+  return { near: far, far: near };
 }
 
 async function read(socket: Socket): Promise<string> {
@@ -40,19 +86,81 @@ function fill(writer: SocketWriter): string {
   return written;
 }
 
-describe('writing to a socket', () => {
-  test('the first messages, and all others, arrive as they were written', async (context) => {
-    const { near, far } = await pair(context);
-    const writer = new SocketWriter(near);
-    for (let i = 0; i < 3; i++) {
-      assert.equal(writer.text(`head ${i}\xe9 `), true);
-      assert.equal(writer.message(`head ${i} `, Buffer.from([0, 255])), true);
-      assert.equal(writer.message('alone ', Buffer.alloc(0)), true);
-    }
-    near.end();
-    assert.equal(await read(far), [0, 1, 2].map((i) => `head ${i}\xe9 head ${i} \x00\xffalone `).join(''));
-  });
+const kinds: readonly (readonly [name: string, make: MakePair])[] = [['a socket', pair], ['TLS that was accepted', acceptedPair], ['TLS that was opened', openedPair]];
 
+for (const [name, make] of kinds) {
+  describe(`writing to ${name}`, () => {
+    test('the first messages, and all others, arrive as they were written', async (context) => {
+      const { near, far } = await make(context);
+      const writer = new SocketWriter(near);
+      for (let i = 0; i < 3; i++) {
+        assert.equal(writer.text(`head ${i}\xe9 `), true);
+        assert.equal(writer.message(`head ${i} `, Buffer.from([0, 255])), true);
+        assert.equal(writer.message('alone ', Buffer.alloc(0)), true);
+      }
+      near.end();
+      assert.equal(await read(far), [0, 1, 2].map((i) => `head ${i}\xe9 head ${i} \x00\xffalone `).join(''));
+    });
+
+    test('what waits in the stream goes first', async (context) => {
+      const { near, far } = await make(context);
+      const writer = new SocketWriter(near);
+      writer.text('first ');
+      const large = ['a', 'b'].map((letter) => letter.repeat(8 * 1_024 * 1_024));
+      for (const text of large) near.write(text);
+      writer.text('last');
+      near.end();
+      assert.equal((await read(far)) === `first ${large.join('')}last`, true);
+    });
+
+    test('messages of any length keep their order, however the other side reads', async (context) => {
+      const random = seeded(7);
+      const { near, far } = await make(context);
+      const writer = new SocketWriter(near);
+      const [wanted, got] = [[] as string[], [] as string[]];
+      far.on('data', (data: Buffer) => {
+        got.push(data.toString('latin1'));
+        if (random() < 0.2) {
+          far.pause();
+          setImmediate(() => far.resume());
+        }
+      });
+      for (let number = 0; number < 3_000; number++) {
+        const [head, length] = [`<${number}>`, Math.floor(random() ** 4 * 60_000)];
+        const body = Buffer.alloc(length, String(number % 10));
+        wanted.push(head + body.toString('latin1'));
+        if (random() < 0.1) near.write(head + body.toString('latin1'), 'latin1');
+        else writer.message(head, body);
+        if (near.writableNeedDrain) await once(near, 'drain');
+      }
+      near.end();
+      await once(far, 'end');
+      assert.ok(got.join('') === wanted.join(''));
+    });
+  });
+}
+
+for (const [name, make] of [['a socket', pair], ['TLS', acceptedPair]] as const) {
+  test(`a connection of ${name} that the other side has reset ends with an error, and no write throws`, async (context) => {
+    const { near, far, reset } = await make(context);
+    const writer = new SocketWriter(near);
+    writer.text('first');
+    near.pause();
+    const failed = once(near, 'error') as Promise<[NodeJS.ErrnoException]>;
+    const closed = new Promise<void>((resolve) => near.on('close', () => resolve()));
+    reset();
+    await once(far, 'close');
+    while (!near.destroyed) {
+      writer.text('more');
+      await new Promise(setImmediate);
+    }
+    assert.match((await failed)[0].code!, /^(EPIPE|ECONNRESET)$/);
+    await closed;
+    assert.equal(writer.text('too late'), false);
+  });
+}
+
+describe('writing past the stream of a socket', () => {
   test('short messages do not pass through the stream', async (context) => {
     const { near, far } = await pair(context);
     const writer = new SocketWriter(near);
@@ -86,17 +194,6 @@ describe('writing to a socket', () => {
     assert.equal(writer.hasUnsent, false);
   });
 
-  test('what waits in the stream goes first', async (context) => {
-    const { near, far } = await pair(context);
-    const writer = new SocketWriter(near);
-    writer.text('first ');
-    const large = ['a', 'b'].map((letter) => letter.repeat(8 * 1_024 * 1_024));
-    for (const text of large) near.write(text);
-    writer.text('last');
-    near.end();
-    assert.equal((await read(far)) === `first ${large.join('')}last`, true);
-  });
-
   test('a reader that reads nothing is told of: the stream asks for patience', async (context) => {
     const { near } = await pair(context);
     const writer = new SocketWriter(near);
@@ -104,49 +201,6 @@ describe('writing to a socket', () => {
     const answers = Array.from({ length: 200 }, () => writer.message('', Buffer.alloc(1_000)));
     assert.equal(answers.at(-1), false);
     assert.equal(near.writableNeedDrain, true);
-  });
-
-  test('messages of any length keep their order, however the other side reads', async (context) => {
-    const random = seeded(7);
-    const { near, far } = await pair(context);
-    const writer = new SocketWriter(near);
-    const [wanted, got] = [[] as string[], [] as string[]];
-    far.on('data', (data: Buffer) => {
-      got.push(data.toString('latin1'));
-      if (random() < 0.2) {
-        far.pause();
-        setImmediate(() => far.resume());
-      }
-    });
-    for (let number = 0; number < 3_000; number++) {
-      const [head, length] = [`<${number}>`, Math.floor(random() ** 4 * 60_000)];
-      const body = Buffer.alloc(length, String(number % 10));
-      wanted.push(head + body.toString('latin1'));
-      if (random() < 0.1) near.write(head + body.toString('latin1'), 'latin1');
-      else writer.message(head, body);
-      if (near.writableNeedDrain) await once(near, 'drain');
-    }
-    near.end();
-    await once(far, 'end');
-    assert.ok(got.join('') === wanted.join(''));
-  });
-
-  test('a connection that the other side has reset ends with an error, and no write throws', async (context) => {
-    const { near, far } = await pair(context);
-    const writer = new SocketWriter(near);
-    writer.text('first');
-    near.pause();
-    const failed = once(near, 'error') as Promise<[NodeJS.ErrnoException]>;
-    const closed = new Promise<void>((resolve) => near.on('close', () => resolve()));
-    far.resetAndDestroy();
-    await once(far, 'close');
-    while (!near.destroyed) {
-      writer.text('more');
-      await new Promise(setImmediate);
-    }
-    assert.match((await failed)[0].code!, /^(EPIPE|ECONNRESET)$/);
-    await closed;
-    assert.equal(writer.text('too late'), false);
   });
 
   test('what waits when the connection is destroyed is forgotten without a word', async (context) => {
@@ -158,5 +212,114 @@ describe('writing to a socket', () => {
     near.destroy();
     await once(near, 'close');
     assert.deepEqual(errors, []);
+  });
+});
+
+describe('writing past the stream of TLS', () => {
+  /** A writer whose next message goes past the stream. */
+  async function directWriter(near: Socket): Promise<SocketWriter> {
+    const writer = new SocketWriter(near);
+    writer.text('first ');
+    await until(() => !writer.hasUnsent);
+    return writer;
+  }
+
+  test('short messages do not pass through the stream, one at a time', async (context) => {
+    const { near, far } = await acceptedPair(context);
+    const writer = await directWriter(near);
+    const write = context.mock.method(near, '_write');
+    for (const number of [1, 2, 3]) {
+      writer.text(`text ${number}\xe9 `);
+      await until(() => !writer.hasUnsent);
+      writer.message(`head ${number} `, Buffer.from('body '));
+      await until(() => !writer.hasUnsent);
+    }
+    assert.equal(write.mock.callCount(), 0);
+    near.end();
+    assert.equal(await read(far), 'first text 1\xe9 head 1 body text 2\xe9 head 2 body text 3\xe9 head 3 body ');
+  });
+
+  test('what the stream is given before a message is done goes behind it', async (context) => {
+    const { near, far } = await acceptedPair(context);
+    const writer = await directWriter(near);
+    writer.text('past the stream ');
+    near.write('written ');
+    writer.text('text ');
+    near.cork();
+    for (const part of ['corked ', 'and ', 'uncorked ']) near.write(part);
+    near.uncork();
+    writer.message('head ', Buffer.from('body '));
+    near.end('end');
+    assert.equal(await read(far), 'first past the stream written text corked and uncorked head body end');
+  });
+
+  test('an end right behind a message is told to the other side as TLS has it, and cuts nothing off', async (context) => {
+    const records: Buffer[] = [];
+    const relay = net.createServer({ allowHalfOpen: true }, (client) => {
+      const server = net.connect({ port: portOf(tlsServer), host: '127.0.0.1', allowHalfOpen: true });
+      client.pipe(server).pipe(client);
+      server.on('data', (data) => records.push(data));
+    });
+    context.after(() => relay.close());
+    await once(relay.listen(0, '127.0.0.1'), 'listening');
+    const { near, far } = await acceptedPair(context, portOf(relay));
+    const writer = await directWriter(near);
+    const body = 'x'.repeat(16_000);
+    assert.equal(writer.text(body), true);
+    near.end();
+    assert.equal(await read(far), `first ${body}`);
+    // A close_notify of TLS 1.3: two bytes, their type and a tag (RFC 8446 sections 5.2 and 6.1).
+    assert.deepEqual([...Buffer.concat(records).subarray(-24, -19)], [23, 3, 3, 0, 19]);
+  });
+
+  test('destroySoon waits for the message before it', async (context) => {
+    const { near, far } = await acceptedPair(context);
+    const writer = await directWriter(near);
+    writer.text('last');
+    near.destroySoon();
+    const [text] = await Promise.all([read(far), once(near, 'close')]);
+    assert.equal(text, 'first last');
+  });
+
+  test('a reader that reads nothing is told of: the stream asks for patience', async (context) => {
+    const { near } = await acceptedPair(context);
+    const writer = await directWriter(near);
+    for (let turns = 0; !near.writableNeedDrain; turns++) {
+      assert.ok(turns < 10_000, 'the kernel takes everything');
+      writer.message('', Buffer.alloc(16_000));
+      await new Promise(setImmediate);
+    }
+    assert.equal(writer.text('more'), false);
+  });
+
+  test('what waits when the connection is destroyed is forgotten without a word', async (context) => {
+    const { near } = await acceptedPair(context);
+    const writer = await directWriter(near);
+    const errors: Error[] = [];
+    near.on('error', (error) => errors.push(error));
+    const told: (Error | null | undefined)[] = [];
+    writer.text('past the stream');
+    near.write('held', (error) => told.push(error));
+    near.destroy();
+    await once(near, 'close');
+    await until(() => told.length > 0);
+    assert.ok(told[0] instanceof Error, 'who wrote it hears that it did not arrive');
+    assert.deepEqual(errors, []);
+    assert.equal(writer.text('too late'), false);
+  });
+
+  test('what waits when the other side resets the connection is told of it', async (context) => {
+    const { near, reset } = await acceptedPair(context);
+    const writer = await directWriter(near);
+    near.on('error', () => {});
+    do {
+      writer.message('', Buffer.alloc(16_000));
+      await new Promise(setImmediate);
+      await new Promise(setImmediate);
+    } while (!writer.hasUnsent);
+    assert.equal(near.writableLength, 0, 'a message past the stream is what the kernel does not take');
+    const told = new Promise<Error | null | undefined>((resolve) => near.write('held', resolve));
+    reset();
+    assert.ok((await told) instanceof Error);
   });
 });

@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { getSystemErrorName } from 'node:util';
 import type { WholeBody } from '../http/body.js';
+import { writeLatin1 } from '../http/latin1.js';
+import { uncurried } from '../http/uncurried.js';
 import { ReadBuffer } from './read-buffer.js';
 
 /*
@@ -11,6 +13,9 @@ import { ReadBuffer } from './read-buffer.js';
  * handle below the stream, when the stream itself has nothing left to write; order is kept by the handle, and back pressure by the
  * stream, which gets whatever comes while the kernel does not take more. The handle's methods are what `net.Socket` calls itself; they
  * are looked for, not taken for granted, and without them everything goes through the stream as ever. docs/decisions/0006 has the figures.
+ *
+ * TLS takes one write at a time, and is done with it no sooner than the loop's next turn. Until then the stream is held: what it
+ * is given meanwhile, its end too, reaches the handle when the write is done.
  */
 
 /** What a write is known by while it lasts. Node 20 wants one for each write, and later versions make one where it does last. */
@@ -23,10 +28,13 @@ interface WriteRequest {
 /** 0, the code of an error, or what the write is known by (later versions). */
 type Outcome = number | WriteRequest;
 
+type TextWrite = [request: WriteRequest | null, text: string];
+type BytesWrite = [request: WriteRequest | null, bytes: Uint8Array];
+
 interface Handle {
-  writeLatin1String?: (this: Handle, request: WriteRequest | null, text: string) => Outcome;
-  writeBuffer?: (this: Handle, request: WriteRequest | null, bytes: Uint8Array) => Outcome;
-  /** What the kernel has not taken yet (bytes). */
+  writeLatin1String?: (this: Handle, ...write: TextWrite) => Outcome;
+  writeBuffer?: (this: Handle, ...write: BytesWrite) => Outcome;
+  /** What the kernel has not taken yet (bytes). An accessor. */
   readonly writeQueueSize?: number;
 }
 
@@ -39,15 +47,22 @@ let makeRequest: (() => WriteRequest | null) | undefined;
 let spare: WriteRequest | null | undefined;
 let scratch = new ReadBuffer();
 
-/** Writes messages to one socket: plain ones past its stream where that changes nothing. */
+/** Writes messages to one socket: short ones past its stream where that changes nothing. */
 export class SocketWriter {
-  readonly #mayBeDirect: boolean;
-  /** The kernel has not taken all of a message that went past the stream. */
+  readonly #isTls: boolean;
+  /** The handle and its methods, once they are known: sockets are of many shapes, and so slow to ask. */
+  #handle: Handle | undefined;
+  #writeText!: Methods['text'];
+  #writeBytes!: Methods['bytes'];
+  #unsentBytes!: Methods['unsent'];
+  /** A message that went past the stream is not done: the kernel, or TLS, has not taken all of it. */
   #isPending = false;
+  /** What the stream wants to do next, when that is done. */
+  #held: Held | undefined;
 
   constructor(readonly socket: Socket) {
-    // What TLS does with a write is never done at once.
-    this.#mayBeDirect = !(socket instanceof TLSSocket);
+    this.#isTls = socket instanceof TLSSocket;
+    if (this.#isTls) this.#makeHoldable(socket);
   }
 
   /** Something that was written is not with the kernel yet. */
@@ -57,10 +72,16 @@ export class SocketWriter {
 
   /** Writes a head, or anything else in Latin-1. `false`: the socket's buffer is full. */
   text(text: string): boolean {
-    const handle = text.length <= maxDirectBytes ? this.#handle() : undefined;
+    const { length } = text;
+    const handle = length <= maxDirectBytes ? this.#free() : undefined;
     if (handle === undefined) return this.socket.write(text, 'latin1');
+    // TLS would allocate memory for a text, and needs none for bytes: it encrypts them before it returns.
+    if (this.#isTls) {
+      writeLatin1(scratch.memory, text, 0, length);
+      return this.#bytes(handle, scratch.view(length));
+    }
     const request = (spare ??= makeRequest!());
-    return this.#written(handle, handle.writeLatin1String!(request, text), request, undefined);
+    return this.#written(handle, this.#writeText(handle, request, text), request, undefined);
   }
 
   /** Writes a head and a body that is whole. `false`: the socket's buffer is full. */
@@ -74,14 +95,12 @@ export class SocketWriter {
     if (length === 0) return this.text(head);
     const all = head.length + length;
     if (all > maxDirectBytes) return this.#twoParts(head, bytes);
-    const handle = this.#handle();
+    const handle = this.#free();
     // One buffer, one write: copying a small body costs less than a second entry in writev.
     const memory = handle === undefined ? Buffer.allocUnsafe(all) : scratch.view(all);
-    memory.latin1Write(head, 0, head.length);
+    writeLatin1(memory, head, 0, head.length);
     memory.set(bytes, head.length);
-    if (handle === undefined) return this.socket.write(memory);
-    const request = (spare ??= makeRequest!());
-    return this.#written(handle, handle.writeBuffer!(request, memory), request, memory);
+    return handle === undefined ? this.socket.write(memory) : this.#bytes(handle, memory);
   }
 
   #twoParts(head: string, bytes: Buffer): boolean {
@@ -93,14 +112,32 @@ export class SocketWriter {
   }
 
   /** The handle, where a message may go to it: the stream is open, and has nothing to write before. */
-  #handle(): Handle | undefined {
+  #free(): Handle | undefined {
     const { socket } = this;
-    if (!this.#mayBeDirect || this.#isPending || socket.writableLength !== 0 || !socket.writable || socket.connecting) return undefined;
-    const handle = (socket as unknown as { readonly _handle: Handle | null })._handle;
-    if (handle === null) return undefined;
-    if (makeRequest !== undefined) return handle;
-    learnFrom(handle);
-    return undefined;
+    if (this.#isPending || socket.writableLength !== 0 || !socket.writable) return undefined;
+    return this.#handle ?? this.#find();
+  }
+
+  /** An open socket keeps the handle that it was connected with. */
+  #find(): Handle | undefined {
+    const { socket } = this;
+    const { _handle: handle } = socket as unknown as { readonly _handle: Handle | null };
+    if (handle === null || socket.connecting) return undefined;
+    if (makeRequest === undefined) {
+      learnFrom(handle);
+      return undefined;
+    }
+    const methods = methodsOf(handle);
+    if (methods === undefined) return undefined;
+    this.#writeText = methods.text;
+    this.#writeBytes = methods.bytes;
+    this.#unsentBytes = methods.unsent;
+    return (this.#handle = handle);
+  }
+
+  #bytes(handle: Handle, memory: Buffer): boolean {
+    const request = (spare ??= makeRequest!());
+    return this.#written(handle, this.#writeBytes(handle, request, memory), request, memory);
   }
 
   #written(handle: Handle, outcome: Outcome, request: WriteRequest | null, memory: Buffer | undefined): boolean {
@@ -109,26 +146,94 @@ export class SocketWriter {
       return false;
     }
     const pending = outcome === 0 ? request : outcome;
-    if (pending !== null && handle.writeQueueSize !== 0) {
+    if (pending !== null && (this.#isTls || this.#unsentBytes(handle) !== 0)) {
       spare = undefined;
-      if (memory !== undefined) {
+      if (memory !== undefined && !this.#isTls) {
         pending.buffer = memory;
         scratch = new ReadBuffer();
       }
       this.#isPending = true;
-      pending.oncomplete = (status) => {
-        this.#isPending = false;
-        if (status < 0) this.#fail(status);
-      };
+      pending.oncomplete = this.#onWritten;
     }
     return true;
   }
 
-  #fail(status: number): void {
+  readonly #onWritten = (status: number): void => {
+    this.#isPending = false;
+    const held = this.#held;
+    this.#held = undefined;
+    if (status < 0) {
+      const error = this.#fail(status);
+      held?.done(error);
+    } else {
+      held?.go();
+    }
+  };
+
+  #fail(status: number): Error {
     const code = getSystemErrorName(status);
-    this.socket.destroy(Object.assign(new Error(`write ${code}`), { code, errno: status, syscall: 'write' }));
+    const error = Object.assign(new Error(`write ${code}`), { code, errno: status, syscall: 'write' });
+    this.socket.destroy(error);
+    return error;
+  }
+
+  /** A stream does one thing at a time, and waits for it however long it takes: so that may wait for a write that went past it. */
+  #makeHoldable(socket: Socket): void {
+    const [write, writev, final] = [socket._write.bind(socket), socket._writev?.bind(socket), socket._final.bind(socket)];
+    socket._write = (chunk, encoding, done) => {
+      if (this.#isPending) this.#held = { go: () => write(chunk, encoding, done), done };
+      else write(chunk, encoding, done);
+    };
+    if (writev !== undefined) {
+      socket._writev = (chunks, done) => {
+        if (this.#isPending) this.#held = { go: () => writev(chunks, done), done };
+        else writev(chunks, done);
+      };
+    }
+    socket._final = (done) => {
+      if (this.#isPending) this.#held = { go: () => final(done), done };
+      else final(done);
+    };
   }
 }
+
+/** What a kind of handle can do, each a function of the handle. */
+interface Methods {
+  readonly text: (handle: Handle, ...write: TextWrite) => Outcome;
+  readonly bytes: (handle: Handle, ...write: BytesWrite) => Outcome;
+  readonly unsent: (handle: Handle) => number;
+}
+
+/** By the native method: TCP and pipes have one, TLS has another. */
+const known = new Map<unknown, Methods>();
+
+function methodsOf(handle: Handle): Methods | undefined {
+  const { writeLatin1String, writeBuffer } = handle;
+  const methods = known.get(writeBuffer);
+  if (methods !== undefined) return methods;
+  const unsent = unsentOf(handle);
+  if (writeLatin1String === undefined || writeBuffer === undefined || unsent === undefined) return undefined;
+  const learnt = { text: uncurried(writeLatin1String), bytes: uncurried(writeBuffer), unsent: uncurried(unsent) };
+  known.set(writeBuffer, learnt);
+  return learnt;
+}
+
+/** The accessor behind `writeQueueSize`. */
+function unsentOf(handle: Handle): ((this: Handle) => number) | undefined {
+  for (let at: object | null = handle; at !== null; at = Object.getPrototypeOf(at) as object | null) {
+    const property = Object.getOwnPropertyDescriptor(at, 'writeQueueSize') as { readonly get?: (this: Handle) => number } | undefined;
+    if (property !== undefined) return property.get;
+  }
+  return undefined;
+}
+
+type Done = (error?: Error | null) => void;
+
+interface Held {
+  readonly go: () => void;
+  readonly done: Done;
+}
+
 
 /** Sees the next write of a stream to its handle, to learn what such a request is made by. */
 function learnFrom(handle: Handle): void {

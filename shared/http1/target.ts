@@ -107,8 +107,12 @@ function removeDotSegments(path: string): string {
 
 /** Validates `host[:port]` (RFC 3986 section 3.2, without user information) and lower-cases it. */
 export function parseAuthority(raw: string): string {
+  if (raw === lastRaw) return lastAuthority;
   const known = knownAuthorities.get(raw);
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    lastRaw = raw;
+    return (lastAuthority = known);
+  }
   if (!authorityForm.test(raw)) throw new Http1Error('syntax', 'a host that is not a host');
   const authority = raw.toLowerCase();
   if (knownAuthorities.size < 1_000 && raw.length <= 255) knownAuthorities.set(interned(raw), interned(authority));
@@ -116,4 +120,6 @@ export function parseAuthority(raw: string): string {
 }
 
 const knownAuthorities = new Map<string, string>();
+/** The one before: most are alike. */
+let [lastRaw, lastAuthority] = ['', ''];
 const authorityForm = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?$/;

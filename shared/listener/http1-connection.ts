@@ -11,7 +11,7 @@ import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { Http1Error } from '../http1/http1-error.js';
 import { MessageWriter } from '../http1/message-writer.js';
-import { copyOf, wholeBody } from '../http1/read-buffer.js';
+import { copyOf, wholeBody, wordsOf } from '../http1/read-buffer.js';
 import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
 import { SocketWriter } from '../http1/socket-writer.js';
 import { statusLine } from '../http1/status-line.js';
@@ -45,8 +45,8 @@ export class Http1Connection {
   #held: Buffer | undefined;
   /** What is held is about to be consumed; bytes that come before that go behind it. */
   #resumesSoon = false;
-  /** The bytes that are looked at now will be others later: what is kept of them is copied. */
-  #isLent = false;
+  /** Where the bytes that are looked at now are lent from. They will be others later: what is kept of them is copied. */
+  #lentFrom: DataView | undefined;
   #isConsuming = false;
   /** What came while other bytes were looked at. */
   #early: Buffer | undefined;
@@ -79,8 +79,8 @@ export class Http1Connection {
     this.#listener = listener;
     this.#clientAddress = clientAddress;
     this.deadline = this.#now() + listener.options.limits.headTimeout;
-    lendReads(socket, (data) => this.#receive(data, true));
-    socket.on('data', (data: Buffer) => this.#receive(data, false));
+    lendReads(socket, (data, words) => this.#receive(data, words));
+    socket.on('data', (data: Buffer) => this.#receive(data));
     socket.on('end', this.#onEnd);
     socket.on('drain', this.#onDrain);
     socket.on('close', this.#onClose);
@@ -151,10 +151,10 @@ export class Http1Connection {
     return due;
   }
 
-  #receive(data: Buffer, isLent: boolean): void {
+  #receive(data: Buffer, lentFrom?: DataView): void {
     if (this.#state === 'closing') return;
     if (this.#tunnel !== undefined) {
-      this.#tunnel.received(isLent ? Buffer.from(data) : data);
+      this.#tunnel.received(lentFrom === undefined ? data : Buffer.from(data));
       return;
     }
     if (this.#isConsuming) {
@@ -164,35 +164,35 @@ export class Http1Connection {
     }
     const held = this.#held;
     if (held === undefined) {
-      this.#consume(data, 0, isLent);
+      this.#consume(data, 0, lentFrom);
     } else if (this.#resumesSoon) {
       this.#held = Buffer.concat([held, data]);
     } else {
       this.#held = undefined;
-      this.#consume(Buffer.concat([held, data]), held.length, false);
+      this.#consume(Buffer.concat([held, data]), held.length);
     }
   }
 
   /** `scanned`: the part of `data` that was looked at before, and held no whole head. */
-  #consume(data: Buffer, scanned: number, isLent: boolean): void {
+  #consume(data: Buffer, scanned: number, lentFrom?: DataView): void {
     this.#isConsuming = true;
-    this.#isLent = isLent;
+    this.#lentFrom = lentFrom;
     this.#read(data, scanned);
     this.#isConsuming = false;
     const early = this.#early;
     if (early === undefined) return;
     this.#early = undefined;
-    this.#receive(early, false);
+    this.#receive(early);
   }
 
   #read(data: Buffer, scanned: number): void {
     let offset = 0;
     while (offset < data.length) {
       if (this.#body !== undefined) {
-        if (this.#isLent) {
+        if (this.#lentFrom !== undefined) {
           data = this.#kept(data, offset);
           offset = 0;
-          this.#isLent = false;
+          this.#lentFrom = undefined;
         }
         offset = this.#readBody(data, offset);
         if (offset === -1) return;
@@ -215,7 +215,7 @@ export class Http1Connection {
 
   /** `data` from `start` on, to be kept beyond this read. */
   #kept(data: Buffer, start: number): Buffer {
-    if (this.#isLent) return copyOf(data, start, data.length);
+    if (this.#lentFrom !== undefined) return copyOf(data, start, data.length);
     return start === 0 ? data : data.subarray(start);
   }
 
@@ -230,7 +230,7 @@ export class Http1Connection {
       this.deadline = this.#startedAt + limits.headTimeout;
     }
     try {
-      const end = scanHead(data, offset, Math.max(offset, scanned));
+      const end = scanHead(data, this.#lentFrom ?? wordsOf(data), offset, Math.max(offset, scanned));
       if ((end === -1 ? data.length : end) - offset > limits.maxHeadBytes) {
         throw new Http1Error('head_too_large', `a head of more than ${limits.maxHeadBytes} bytes`);
       }
@@ -262,7 +262,7 @@ export class Http1Connection {
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
       // Small bodies arrive with their head: they need no stream, and can be sent again as they are.
-      body = wholeBody(data, end, end + framing.length, this.#isLent);
+      body = wholeBody(data, end, end + framing.length, this.#lentFrom !== undefined);
       this.#bodyBytes = framing.length;
       end += framing.length;
     } else if (framing.kind !== 'none') {
@@ -446,7 +446,7 @@ export class Http1Connection {
     const held = this.#held;
     if (held === undefined || this.#state !== 'head' || this.#socket.destroyed) return;
     this.#held = undefined;
-    this.#consume(held, 0, false);
+    this.#consume(held, 0);
     if (this.#clientEnded) this.#endHeld();
   };
 

@@ -21,15 +21,16 @@ const callbackSlot = slot('kBufferCb');
 const reads = new ReadBuffer();
 
 /**
- * Has an accepted socket read into memory that is shared, and `receive` called with what was read, which is only lent. Bytes that
+ * Has an accepted socket read into memory that is shared, and `receive` called with what was read, which is only lent, once as
+ * bytes and once to be read several at a time. Bytes that
  * the socket took before, or is given back, still come as `data` events. False where this cannot be had.
  */
-export function lendReads(socket: Socket, receive: (data: Buffer) => void): boolean {
+export function lendReads(socket: Socket, receive: (data: Buffer, words: DataView) => void): boolean {
   const internals = socket as unknown as Internals;
   if (bufferSlot === undefined || callbackSlot === undefined || typeof internals._handle?.useUserBuffer !== 'function') return false;
   internals[bufferSlot] = reads.memory;
   internals[callbackSlot] = (length: number): boolean => {
-    receive(reads.view(length));
+    receive(reads.view(length), reads.words);
     return true;
   };
   internals._handle.useUserBuffer(reads.memory);

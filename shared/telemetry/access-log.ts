@@ -14,6 +14,7 @@ import { asciiJson, type LineWriter } from './line-writer.js';
  */
 export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Layer {
   const beginning = beginnings();
+  const wallTimeAt = wallTimes(clock);
   const clients = new Memo((address) => `","client":${asciiJson(address)}`);
   const methods = new Memo((method) => `,"method":"${method}","authority":"`);
   const authorities = new Memo((authority) => `${authority}","path":`);
@@ -33,8 +34,7 @@ export function accessLog(writer: LineWriter, { clock }: { clock: Clock }): Laye
     const from = peer === undefined ? '' : `,"peer":"${peer.id}"`;
     const where = trace === undefined ? '' : ',"traceId":"' + trace.traceId + '","spanId":"' + trace.spanId + '"';
     const upstreamTime = respondedAt === undefined ? '}\n' : ',"upstreamMs":' + milliseconds(respondedAt - startedAt) + '}\n';
-    // Wall clocks count whole milliseconds: a fraction taken off would be one off.
-    const wallTime = clock.wallNow() - Math.round(clock.now() - finishedAt);
+    const wallTime = wallTimeAt(finishedAt);
     return (
       beginning(wallTime, exchange.listener) + exchange.requestId + clients.of(exchange.clientAddress) + methods.of(method) + authorities.of(authority) + asciiJson(path) + outcome + from + who + where +
       ',"requestBytes":' + count(exchange.requestBytes) + ',"responseBytes":' + count(exchange.responseBytes) + ',"durationMs":' + milliseconds(finishedAt - startedAt) + upstreamTime
@@ -74,11 +74,20 @@ function particularsOf({ errorCode, flags, retriesExhausted, isRetryRefused, grp
 /** Text that is made of a key once. Bounded: when there are too many keys it starts anew, and long ones, which clients invent, are not kept. */
 class Memo {
   readonly #known = new Map<string, string>();
+  /** Most are like the one before. */
+  #lastKey: string | undefined;
+  #lastText = '';
 
   constructor(private readonly make: (key: string) => string) {}
 
   of(key: string): string {
-    return this.#known.get(key) ?? this.#add(key);
+    if (key === this.#lastKey) return this.#lastText;
+    const text = this.#known.get(key) ?? this.#add(key);
+    if (key.length <= maxKnownLength) {
+      this.#lastKey = key;
+      this.#lastText = text;
+    }
+    return text;
   }
 
   #add(key: string): string {
@@ -102,9 +111,18 @@ interface Named {
 class NameFields {
   readonly #known = new Map<string, Map<string, Map<string, Named>>>();
   #size = 0;
+  /** Most are like the one before. */
+  #lastRoute = '';
+  #lastUpstream = '';
+  #lastEndpoint = '';
+  #last: Named | undefined;
 
   of(route: string, upstream: string, endpoint: string): Named {
-    return this.#known.get(route)?.get(upstream)?.get(endpoint) ?? this.#add(route, upstream, endpoint);
+    if (this.#last !== undefined && route === this.#lastRoute && upstream === this.#lastUpstream && endpoint === this.#lastEndpoint) return this.#last;
+    this.#lastRoute = route;
+    this.#lastUpstream = upstream;
+    this.#lastEndpoint = endpoint;
+    return (this.#last = this.#known.get(route)?.get(upstream)?.get(endpoint) ?? this.#add(route, upstream, endpoint));
   }
 
   #add(route: string, upstream: string, endpoint: string): Named {
@@ -131,7 +149,7 @@ const maxKnownLength = 255;
 function milliseconds(ms: number): string {
   const hundredths = Math.round(ms * 100);
   if (hundredths >= maxKnownNumber) return String(hundredths / 100);
-  return (knownTimes[hundredths] ??= String(hundredths / 100));
+  return (knownTimes[hundredths | 0] ??= String(hundredths / 100));
 }
 
 function count(number: number): string {
@@ -140,8 +158,22 @@ function count(number: number): string {
 }
 
 const maxKnownNumber = 10_000;
-const knownTimes: string[] = [];
-const knownCounts: string[] = [];
+// Full from the start: V8 would make hash tables of lists with holes as large as theirs.
+const knownTimes = new Array<string | undefined>(maxKnownNumber).fill(undefined);
+const knownCounts = new Array<string | undefined>(maxKnownNumber).fill(undefined);
+
+/** Turns readings of the clock into wall time. The two are compared ten times a second, so that a wall clock which is set is followed soon. */
+function wallTimes(clock: Clock): (reading: number) => number {
+  let [offset, until] = [0, -Infinity];
+  return (reading) => {
+    if (reading >= until) {
+      const now = clock.now();
+      offset = clock.wallNow() - now;
+      until = now + 100;
+    }
+    return Math.round(reading + offset);
+  };
+}
 
 /** The beginning of a line, up to the request id, with an ISO 8601 time: made once for each millisecond and listener, its date once for each second. */
 function beginnings(): (wallTime: number, listener: string) => string {

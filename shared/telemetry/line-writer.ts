@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { fstatSync } from 'node:fs';
 import { pino } from 'pino';
 import type { Clock } from '../clock/clock.js';
+import { writeLatin1 } from '../http/latin1.js';
 
 /** Lines leave in batches of about this size, or when they are this old. */
 const batchBytes = 65_536;
@@ -68,7 +69,7 @@ export class LineWriter {
       this.flush(Buffer.from(line, 'latin1'));
       return;
     }
-    this.#used += this.#batch.latin1Write(line, this.#used);
+    this.#used += writeLatin1(this.#batch, line, this.#used, line.length);
   }
 
   #schedule(): void {

@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { randomFillSync } from 'node:crypto';
+import { hexText } from '../http/latin1.js';
 
 /**
  * W3C Trace Context, level 1 (https://www.w3.org/TR/trace-context/): takes part in the caller's
@@ -68,5 +69,5 @@ export function newIds(): string {
     used = 0;
   }
   used += idBytes;
-  return pool.hexSlice(used - idBytes, used);
+  return hexText(pool, used - idBytes, used);
 }

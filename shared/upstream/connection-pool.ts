@@ -7,7 +7,7 @@ import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import { tunnelEndOf, type TunnelEnd } from '../http/tunnel.js';
-import { ReadBuffer } from '../http1/read-buffer.js';
+import { ReadBuffer, wordsOf } from '../http1/read-buffer.js';
 import type { TlsClient } from '../tls/client-credentials.js';
 import { TlsSession } from '../tls/tls-session.js';
 import { dial } from './dial.js';
@@ -185,7 +185,7 @@ export class ConnectionPool implements EndpointPool {
   /** Takes over a connection that was made elsewhere, where its protocol was still to be found out. */
   adopt(socket: Socket): Http1UpstreamConnection {
     const connection = new Http1UpstreamConnection(socket, this);
-    socket.on('data', (data) => connection.receive(data));
+    socket.on('data', (data) => connection.receive(data, wordsOf(data)));
     this.#all.add(connection);
     this.sweep.add(connection);
     return connection;
@@ -223,7 +223,7 @@ export class ConnectionPool implements EndpointPool {
     this.#connecting++;
     return new Promise((resolve, reject) => {
       let connection: Http1UpstreamConnection | undefined;
-      const socket = this.#open((data) => connection?.receive(data));
+      const socket = this.#open((data, words) => connection?.receive(data, words));
       const attempt = {
         deadline: this.clock.now() + this.limits.connectTimeout,
         onDeadline: () => fail(new ProxyError('upstream_connect_failed', { cause: new Error('the connection took too long') })),
@@ -262,7 +262,7 @@ export class ConnectionPool implements EndpointPool {
     return this.#credentials === undefined ? 'connect' : 'secureConnect';
   }
 
-  #open(receive: (data: Buffer) => void): Socket {
+  #open(receive: (data: Buffer, words: DataView) => void): Socket {
     const { host, port, path } = this.address;
     const options = {
       ...(path === undefined ? { host, port, autoSelectFamily: true } : { path }),
@@ -272,7 +272,7 @@ export class ConnectionPool implements EndpointPool {
       onread: {
         buffer: reads.memory,
         callback: (length: number) => {
-          receive(reads.view(length));
+          receive(reads.view(length), reads.words);
           return true;
         },
       },

@@ -10,7 +10,7 @@ import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { MessageWriter, type WireFraming } from '../http1/message-writer.js';
-import { wholeBody } from '../http1/read-buffer.js';
+import { wholeBody, wordsOf } from '../http1/read-buffer.js';
 import { SocketWriter } from '../http1/socket-writer.js';
 import { parseResponseHead, type ResponseHead } from '../http1/response-head.js';
 import type { Attempt } from './attempt.js';
@@ -117,8 +117,8 @@ export class Http1UpstreamConnection implements Cancellable {
     this.#writer.start();
   }
 
-  /** Takes bytes off the wire. They are only lent: what is kept is copied. */
-  receive(data: Buffer): void {
+  /** Takes bytes off the wire. They are only lent: what is kept is copied. `words` is the same, to be read several at a time. */
+  receive(data: Buffer, words: DataView): void {
     this.#nothingReceived = false;
     if (this.#state === 'body') {
       this.#readBody(Buffer.from(data), 0);
@@ -134,19 +134,24 @@ export class Http1UpstreamConnection implements Cancellable {
       return;
     }
     try {
-      if (this.#held === undefined) this.#readHead(data, 0);
-      else this.#readHead(Buffer.concat([this.#held, data]), this.#held.length);
+      const held = this.#held;
+      if (held === undefined) {
+        this.#readHead(data, words, 0);
+      } else {
+        const both = Buffer.concat([held, data]);
+        this.#readHead(both, wordsOf(both), held.length);
+      }
     } catch (error) {
       this.#break(new ProxyError('upstream_protocol', { cause: error }));
     }
   }
 
   /** `from`: what was looked at before. */
-  #readHead(data: Buffer, from: number): void {
+  #readHead(data: Buffer, words: DataView, from: number): void {
     const { maxHeadBytes } = this.#pool.limits;
     let start = 0;
     for (;;) {
-      const end = scanHead(data, start, from);
+      const end = scanHead(data, words, start, from);
       if ((end === -1 ? data.length : end) - start > maxHeadBytes) throw new Error(`a response head of more than ${maxHeadBytes} bytes`);
       if (end === -1) {
         this.#held = Buffer.from(data.subarray(start));

@@ -3,6 +3,7 @@ import { ResponseTimeLimit } from '../../clock/response-time-limit.js';
 import { TimeLimitAt } from '../../clock/time-limit-at.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
+import { fieldKind } from '../../http/field-names.js';
 import type { Headers } from '../../http/headers.js';
 import { expectedTimeout } from '../../http/mesh-fields.js';
 import type { Layer } from '../../http/service.js';
@@ -26,7 +27,7 @@ export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer 
       exchange.hasCallerDeadline = givenUpAt !== Infinity;
       if (givenUpAt >= now + timeoutMs) {
         exchange.deadlineAt = now + timeoutMs;
-        own.start(exchange, request.cancellation);
+        own.start(exchange, request.cancellation, now);
         return next(request, exchange);
       }
       exchange.deadlineAt = givenUpAt;
@@ -37,6 +38,7 @@ export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer 
 
 /** Clock reading at which the caller stops waiting; `Infinity` when it says nothing that we believe. */
 function callerGivesUpAt(headers: Headers, exchange: Exchange): number {
+  if (!headers.hasKind(fieldKind.mesh)) return Infinity;
   const field = headers.get(expectedTimeout);
   if (field === undefined || !exchange.isCallerTrusted || !/^\d{1,10}$/.test(field)) return Infinity;
   return exchange.startedAt + Number(field);
