@@ -12,11 +12,11 @@ export const aHopCostsThisMuch: Claim = {
     'Every proxy on the way adds latency and burns CPU. A request to orders causes one to inventory, so the ambassador is passed once, and sidecars three times: before orders, behind it, and before inventory.',
   reading: 'The ambassador as gatekeeper at the edge.',
   policies: () => [],
-  rounds: 2,
+  rounds: 3,
   async run(session, placement) {
     const steady = await session.load({
-      warmupMs: 1_500,
-      durationMs: 4_000,
+      warmupMs: 1_000,
+      durationMs: 3_000,
       classes: [{ name: 'orders', rate, targets: session.entry('orders', placement), path: '/orders/7' }],
     });
     const usage = await readUsage(session.lab);

@@ -62,7 +62,7 @@ export interface Claim {
   readonly zones?: Readonly<Record<string, string>>;
   /** Applications that every variant uses; by default those with sidecars where the placement has sidecars, and the bare ones where not. */
   readonly group?: 'bare' | 'meshed';
-  /** Rounds of every placement, one after the other; the last one's facts are combined with `combine`. */
+  /** Rounds, the placements in turn in each; facts are medians over them. Default 1. */
   readonly rounds?: number;
   readonly run: (session: LabSession, placement: Placement) => Promise<VariantRun>;
   readonly expectations: readonly Expectation[];
