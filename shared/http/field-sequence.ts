@@ -1,4 +1,4 @@
-import { fieldName } from './field-names.js';
+import { fieldKind, fieldName } from './field-names.js';
 
 /**
  * The names of a message's fields, in their order: an immutable list that equal messages share.
@@ -27,6 +27,8 @@ export class FieldSequence {
     /** Kinds of which there is more than one field. */
     readonly repeatedKinds: number,
     readonly size: number,
+    /** Where the first field of each kind is, by the number of the kind's bit; meaningless for kinds that are not there. */
+    readonly firsts: readonly number[],
   ) {
     this.root = parent === undefined ? this : parent.root;
   }
@@ -53,7 +55,7 @@ export class FieldSequence {
   #grow(written: string): FieldSequence | undefined {
     const name = fieldName(written);
     if (name === undefined) return undefined;
-    const next = new FieldSequence(this, `${name.written}:`, name.lower, this.kinds | name.kinds, this.repeatedKinds | (this.kinds & name.kinds), this.size + 1);
+    const next = new FieldSequence(this, `${name.written}:`, name.lower, this.kinds | name.kinds, this.repeatedKinds | (this.kinds & name.kinds), this.size + 1, this.#firstsWith(name.kinds));
     // Names of this length are invented: kept, they would be what fills the memory.
     if (written.length > maxKeptLength) return next;
     if (count >= maxCount) {
@@ -68,6 +70,11 @@ export class FieldSequence {
     return next;
   }
 
+  #firstsWith(kinds: number): readonly number[] {
+    const added = kinds & ~this.kinds;
+    return added === 0 ? this.firsts : this.firsts.map((first, bit) => ((added & (1 << bit)) === 0 ? first : this.size));
+  }
+
   #walk<T>(take: (node: FieldSequence) => T): T[] {
     const all = new Array<T>(this.size);
     let node: FieldSequence = this as FieldSequence;
@@ -79,10 +86,11 @@ export class FieldSequence {
   }
 }
 
+const noFirsts = new Array<number>(Object.keys(fieldKind).length).fill(-1);
 /** The sequence of a message without fields, from which others grow. */
-export const noFields = new FieldSequence(undefined, '', '', 0, 0, 0);
+export const noFields = new FieldSequence(undefined, '', '', 0, 0, 0, noFirsts);
 /** The same for responses, which do not begin as requests do: each kind has a likely way of its own. */
-export const noResponseFields = new FieldSequence(undefined, '', '', 0, 0, 0);
+export const noResponseFields = new FieldSequence(undefined, '', '', 0, 0, 0, noFirsts);
 
 /** Nodes of the tree. When there are too many it starts anew: whoever sends ever new names makes it smaller, not larger. */
 let count = 0;

@@ -32,6 +32,17 @@ describe('headers', () => {
     assert.deepEqual([headers.repeatsKind(fieldKind.host), headers.hasKind(fieldKind.host), headers.hasKind(fieldKind.contentLength)], [false, false, true]);
   });
 
+  test('give the first value of a kind, wherever it stands and whatever was removed', () => {
+    const headers = parsed('A: 1', 'content-length:  7 ', 'host: one', 'Host: two', 'Via: x');
+    const values = (): (string | undefined)[] => [fieldKind.host, fieldKind.contentLength, fieldKind.via, fieldKind.expect].map((kind) => headers.getKind(kind));
+    assert.deepEqual(values(), ['one', '7', 'x', undefined]);
+    headers.delete('content-length');
+    headers.append('Expect', '100-continue');
+    assert.deepEqual(values(), ['one', undefined, 'x', '100-continue']);
+    headers.delete('host');
+    assert.deepEqual(values(), [undefined, undefined, 'x', '100-continue']);
+  });
+
   test('are replaced in the place and the spelling of the first', () => {
     const headers = parsed('A: 1', 'x-id: old', 'B: 2', 'X-Id: older');
     headers.append('C', '3');

@@ -30,7 +30,7 @@ function declaredFraming(headers: Headers, minorVersion: number): Framing | unde
   }
   if (!headers.hasKind(fieldKind.contentLength)) return undefined;
   // Of several Content-Lengths none is believed, even if they are equal.
-  const length = headers.repeatsKind(fieldKind.contentLength) ? undefined : wholeNumber(headers.get('content-length')!);
+  const length = headers.repeatsKind(fieldKind.contentLength) ? undefined : wholeNumber(headers.getKind(fieldKind.contentLength)!);
   if (length === undefined) throw new Http1Error('framing', 'a Content-Length that is not a single number');
   return length === 0 ? none : { kind: 'length', length };
 }

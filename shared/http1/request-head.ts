@@ -68,7 +68,7 @@ function refuseVersion(line: string): never {
 function checkHost(headers: Headers, minorVersion: number, target: Target): string {
   if (headers.repeatsKind(fieldKind.host)) throw new Http1Error('syntax', 'more than one Host');
   if (!headers.hasKind(fieldKind.host) && minorVersion === 1) throw new Http1Error('syntax', 'no Host');
-  const host = parseAuthority(headers.get('host') ?? '');
+  const host = parseAuthority(headers.getKind(fieldKind.host) ?? '');
   if (target.authority === undefined) return host;
   // RFC 9112 section 3.2.2: the absolute form wins, and Host is rewritten to agree with it.
   headers.set('Host', target.authority);

@@ -55,6 +55,9 @@ export class SocketWriter {
   #writeText!: Methods['text'];
   #writeBytes!: Methods['bytes'];
   #unsentBytes!: Methods['unsent'];
+  /** Of TLS, whose writes all last: two, in turn, since the one that is done is in use until its callback returns. */
+  #usedRequest: WriteRequest | null | undefined;
+  #restedRequest: WriteRequest | null | undefined;
   /** A message that went past the stream is not done: the kernel, or TLS, has not taken all of it. */
   #isPending = false;
   /** What the stream wants to do next, when that is done. */
@@ -136,8 +139,15 @@ export class SocketWriter {
   }
 
   #bytes(handle: Handle, memory: Buffer): boolean {
-    const request = (spare ??= makeRequest!());
+    const request = this.#isTls ? this.#nextRequest() : (spare ??= makeRequest!());
     return this.#written(handle, this.#writeBytes(handle, request, memory), request, memory);
+  }
+
+  #nextRequest(): WriteRequest | null {
+    const next = this.#restedRequest === undefined ? makeRequest!() : this.#restedRequest;
+    this.#restedRequest = this.#usedRequest;
+    this.#usedRequest = next;
+    return next;
   }
 
   #written(handle: Handle, outcome: Outcome, request: WriteRequest | null, memory: Buffer | undefined): boolean {
@@ -147,10 +157,12 @@ export class SocketWriter {
     }
     const pending = outcome === 0 ? request : outcome;
     if (pending !== null && (this.#isTls || this.#unsentBytes(handle) !== 0)) {
-      spare = undefined;
-      if (memory !== undefined && !this.#isTls) {
-        pending.buffer = memory;
-        scratch = new ReadBuffer();
+      if (!this.#isTls) {
+        spare = undefined;
+        if (memory !== undefined) {
+          pending.buffer = memory;
+          scratch = new ReadBuffer();
+        }
       }
       this.#isPending = true;
       pending.oncomplete = this.#onWritten;
