@@ -15,7 +15,8 @@ import { ReadBuffer } from './read-buffer.js';
  * are looked for, not taken for granted, and without them everything goes through the stream as ever. docs/decisions/0006 has the figures.
  *
  * TLS takes one write at a time, and is done with it no sooner than the loop's next turn. Until then the stream is held: what it
- * is given meanwhile, its end too, reaches the handle when the write is done.
+ * is given meanwhile, its end too, reaches the handle when the write is done. (Only where Node wants a request for each write, as
+ * version 20 does. Later ones may report a failure where only Node itself can see it, so there TLS is left to the stream.)
  */
 
 /** What a write is known by while it lasts. Node 20 wants one for each write, and later versions make one where it does last. */
@@ -43,6 +44,8 @@ const maxDirectBytes = 16_384;
 
 /** What to pass for a write; undefined until it is known. */
 let makeRequest: (() => WriteRequest | null) | undefined;
+/** Node makes them itself, and says how a write ended in places that are not to be reached from here. */
+let makesNoRequests = false;
 /** Used again for as long as the kernel takes everything at once. */
 let spare: WriteRequest | null | undefined;
 let scratch = new ReadBuffer();
@@ -56,8 +59,11 @@ export class SocketWriter {
   #writeBytes!: Methods['bytes'];
   #unsentBytes!: Methods['unsent'];
   /** Of TLS, whose writes all last: two, in turn, since the one that is done is in use until its callback returns. */
-  #usedRequest: WriteRequest | null | undefined;
-  #restedRequest: WriteRequest | null | undefined;
+  #usedRequest: WriteRequest | undefined;
+  #restedRequest: WriteRequest | undefined;
+  #isInCall = false;
+  /** How a write ended that was over before the call returned. */
+  #endedAtOnce: number | undefined;
   /** A message that went past the stream is not done: the kernel, or TLS, has not taken all of it. */
   #isPending = false;
   /** What the stream wants to do next, when that is done. */
@@ -117,7 +123,7 @@ export class SocketWriter {
   /** The handle, where a message may go to it: the stream is open, and has nothing to write before. */
   #free(): Handle | undefined {
     const { socket } = this;
-    if (this.#isPending || socket.writableLength !== 0 || !socket.writable) return undefined;
+    if (this.#isPending || socket.writableLength !== 0 || !socket.writable || (this.#isTls && makesNoRequests)) return undefined;
     return this.#handle ?? this.#find();
   }
 
@@ -139,12 +145,31 @@ export class SocketWriter {
   }
 
   #bytes(handle: Handle, memory: Buffer): boolean {
-    const request = this.#isTls ? this.#nextRequest() : (spare ??= makeRequest!());
+    if (this.#isTls) return this.#encrypted(handle, memory);
+    const request = (spare ??= makeRequest!());
     return this.#written(handle, this.#writeBytes(handle, request, memory), request, memory);
   }
 
-  #nextRequest(): WriteRequest | null {
-    const next = this.#restedRequest === undefined ? makeRequest!() : this.#restedRequest;
+  /** Through TLS a write is under way when the call returns, unless it has failed. It may say so from within the call. */
+  #encrypted(handle: Handle, memory: Buffer): boolean {
+    this.#isPending = true;
+    this.#endedAtOnce = undefined;
+    this.#isInCall = true;
+    const outcome = this.#writeBytes(handle, this.#nextRequest(), memory) as number;
+    this.#isInCall = false;
+    const status = outcome === 0 ? this.#endedAtOnce : outcome;
+    if (status === undefined) return true;
+    this.#isPending = false;
+    if (status < 0) this.#fail(status);
+    return status >= 0;
+  }
+
+  #nextRequest(): WriteRequest {
+    let next = this.#restedRequest;
+    if (next === undefined) {
+      next = makeRequest!()!;
+      next.oncomplete = this.#onWritten;
+    }
     this.#restedRequest = this.#usedRequest;
     this.#usedRequest = next;
     return next;
@@ -156,13 +181,11 @@ export class SocketWriter {
       return false;
     }
     const pending = outcome === 0 ? request : outcome;
-    if (pending !== null && (this.#isTls || this.#unsentBytes(handle) !== 0)) {
-      if (!this.#isTls) {
-        spare = undefined;
-        if (memory !== undefined) {
-          pending.buffer = memory;
-          scratch = new ReadBuffer();
-        }
+    if (pending !== null && this.#unsentBytes(handle) !== 0) {
+      spare = undefined;
+      if (memory !== undefined) {
+        pending.buffer = memory;
+        scratch = new ReadBuffer();
       }
       this.#isPending = true;
       pending.oncomplete = this.#onWritten;
@@ -171,6 +194,10 @@ export class SocketWriter {
   }
 
   readonly #onWritten = (status: number): void => {
+    if (this.#isInCall) {
+      this.#endedAtOnce = status;
+      return;
+    }
     this.#isPending = false;
     const held = this.#held;
     this.#held = undefined;
@@ -255,6 +282,7 @@ function learnFrom(handle: Handle): void {
     delete handle.writeLatin1String;
     delete handle.writeBuffer;
     const Request = request?.constructor as (new () => WriteRequest) | undefined;
+    makesNoRequests = Request === undefined;
     makeRequest = Request === undefined ? () => null : () => new Request();
   };
   handle.writeLatin1String = (request, text) => {

@@ -148,7 +148,7 @@ const maxKnownLength = 255;
 /** With two digits behind the point. Formatting a fraction is slow, and most are short times: those are formatted once. */
 function milliseconds(ms: number): string {
   const hundredths = Math.round(ms * 100);
-  if (hundredths >= maxKnownNumber) return String(hundredths / 100);
+  if (!(hundredths < maxKnownNumber)) return String(hundredths / 100);
   return (knownTimes[hundredths | 0] ??= String(hundredths / 100));
 }
 
