@@ -273,7 +273,6 @@ interface Held {
   readonly done: Done;
 }
 
-
 /** Sees the next write of a stream to its handle, to learn what such a request is made by. */
 function learnFrom(handle: Handle): void {
   const { writeLatin1String, writeBuffer } = handle;
