@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,17 +21,21 @@ export class TestProcess {
   readonly directory = mkdtempSync(join(tmpdir(), 'process-test-'));
   stdout = '';
   stderr = '';
-  #wake: (() => void) | undefined;
+  /** And nothing that it said is on its way. */
+  #hasEnded = false;
+  /** Tells everyone who waits, and there may be several, that it said something or ended. */
+  readonly #news = new EventEmitter<{ news: [] }>().setMaxListeners(0);
 
   constructor(entry: string, config: object | string | undefined, args: readonly string[] = [], environment: NodeJS.ProcessEnv = {}) {
     const file = join(this.directory, 'config.yaml');
     if (config !== undefined) writeFileSync(file, typeof config === 'string' ? config : JSON.stringify(config));
     this.child = spawn(process.execPath, [join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
-    this.child.stdout!.on('data', (data: Buffer) => this.#take(() => (this.stdout += data.toString())));
-    this.child.stderr!.on('data', (data: Buffer) => this.#take(() => (this.stderr += data.toString())));
+    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stdout += text)));
+    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stderr += text)));
     this.exited = once(this.child, 'close').then(([code, signal]) => {
       rmSync(this.directory, { recursive: true, force: true });
-      this.#wake?.();
+      this.#hasEnded = true;
+      this.#news.emit('news');
       return { code: code as number | null, signal: signal as NodeJS.Signals | null, stdout: this.stdout, stderr: this.stderr };
     });
   }
@@ -39,18 +43,21 @@ export class TestProcess {
   /** Resolves with the `count`th log line that carries this message, once it is there. */
   async logged(message: string, count = 1): Promise<Record<string, unknown>> {
     for (;;) {
-      const lines = this.stderr.split('\n').filter((text) => text.includes(`"msg":"${message}"`) && text.endsWith('}'));
+      const lines = wholeLines(this.stderr).filter((text) => text.includes(`"msg":"${message}"`));
       if (lines.length >= count) return JSON.parse(lines[count - 1]!) as Record<string, unknown>;
-      if (this.child.exitCode !== null || this.child.signalCode !== null) throw new Error(`it ended before it logged "${message}":\n${this.stderr}`);
-      await new Promise<void>((resolve) => (this.#wake = resolve));
+      if (this.#hasEnded) throw new Error(`it ended before it logged "${message}":\n${this.stderr}`);
+      await once(this.#news, 'news');
     }
   }
 
   /** The access log so far, once it has at least `count` lines. */
   async accessLog(count: number): Promise<Record<string, unknown>[]> {
-    const lines = (): string[] => this.stdout.split('\n').filter((line) => line !== '');
-    while (lines().length < count) await new Promise<void>((resolve) => (this.#wake = resolve));
-    return lines().map((line) => JSON.parse(line) as Record<string, unknown>);
+    for (;;) {
+      const lines = wholeLines(this.stdout);
+      if (lines.length >= count) return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+      if (this.#hasEnded) throw new Error(`it ended with ${lines.length} lines in its access log instead of ${count}:\n${this.stderr}`);
+      await once(this.#news, 'news');
+    }
   }
 
   /** Exchanges the configuration file and tells the process so. */
@@ -66,8 +73,13 @@ export class TestProcess {
 
   #take(keep: () => void): void {
     keep();
-    this.#wake?.();
+    this.#news.emit('news');
   }
+}
+
+/** Without what comes behind the last end of a line: the rest of it is on its way. */
+function wholeLines(text: string): string[] {
+  return text.split('\n').slice(0, -1).filter((line) => line !== '');
 }
 
 /** Ports in the `ready` line of a process. */
