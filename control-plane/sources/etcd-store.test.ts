@@ -114,14 +114,16 @@ describe('etcd as a store of several control planes', withEtcd, () => {
   });
 
   test('ten thousand resources are one change, and every step of the way there is a whole one', async () => {
-    const [a, b, prefix] = await two();
+    // Six stores in one process, each of which reads it all: an answer may well lie there for seconds.
+    const patient = { timeout: 60_000 };
+    const [a, b, prefix] = await two(patient);
     const many = (port: number): Resource[] => Array.from({ length: 10_000 }, (_, index) => service(`service-${index}`, ...Array.from({ length: 8 }, (__, host) => `10.0.0.${host}:${port}`)));
     const sizes = new Set<string>();
     const stop = b.store.onChange(() => sizes.add(`${b.store.model.all.length} ${new Set(b.store.model.services.map(({ endpoints }) => addressOf(endpoints![0]!))).size}`));
     const first = await a.store.change(put(...many(1)));
     const changing = a.store.change(put(...many(2)));
     // One that starts in between reads one of the two.
-    const starters = await Promise.all(Array.from({ length: 4 }, () => open(etcd.endpoints, prefix)));
+    const starters = await Promise.all(Array.from({ length: 4 }, () => open(etcd.endpoints, prefix, patient)));
     for (const { store } of starters) assert.equal(new Set(store.model.services.map(({ endpoints }) => addressOf(endpoints![0]!))).size, 1);
     const second = await changing;
     for (const { store } of [a, b, ...starters]) {

@@ -78,8 +78,7 @@ for (const [name, start] of kinds) {
     });
 
     test('has what it had when it is back after a crash, and its standby follows it again', async () => {
-      await stores[0]!.crash();
-      await once(primary, 'exit');
+      await Promise.all([once(primary, 'exit'), stores[0]!.crash()]);
       assert.equal(await stores[1]!.read('session:1'), 'alice', 'the standby is there without it');
       await assert.rejects(stores[0]!.read('session:1'), StoreFailure);
       primary = start(ports[0]!, directories[0]!);
