@@ -8,7 +8,7 @@ import * as tls from 'node:tls';
 import { TestAuthority } from '../../tests/support/certificates.js';
 import { seeded } from '../../tests/support/seeded.js';
 import { until } from '../../tests/support/until.js';
-import { lendReads } from '../listener/lend-reads.js';
+import { lendReads } from '../listener/http1/lend-reads.js';
 import { SocketWriter } from './socket-writer.js';
 
 const plainServer = net.createServer({ allowHalfOpen: true });

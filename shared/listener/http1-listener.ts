@@ -10,7 +10,7 @@ import type { Service } from '../http/service.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import type { Http2Engine } from '../config/http2.js';
 import type { Connection } from './connection.js';
-import { Http1Connection } from './http1-connection.js';
+import { Http1Connection } from './http1/http1-connection.js';
 import { awaitFirstByte } from './first-byte.js';
 import type { Http2 } from './http2/http2.js';
 import { meshTlsServer, plaintextRefusal, type MeshListening } from './mesh-door.js';

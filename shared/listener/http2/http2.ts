@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Peer } from '../../http/exchange.js';
 import type { Connection } from '../connection.js';
-import { Http1Connection } from '../http1-connection.js';
+import { Http1Connection } from '../http1/http1-connection.js';
 import type { Http1Listener } from '../http1-listener.js';
 import { Http2Connection } from './http2-connection.js';
 import { UndecidedConnection } from './undecided-connection.js';

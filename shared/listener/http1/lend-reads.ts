@@ -1,5 +1,5 @@
 import { Socket } from 'node:net';
-import { ReadBuffer } from '../http1/read-buffer.js';
+import { ReadBuffer } from '../../http1/read-buffer.js';
 
 /*
  * Node lets a socket that one opens read into memory of one's own (`onread`), but has no such option for those that a server

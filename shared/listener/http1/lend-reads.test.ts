@@ -3,9 +3,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { startEngine } from '../../tests/support/engine.js';
-import { httpOrigin, readBody } from '../../tests/support/origin.js';
-import { RawClient } from '../../tests/support/raw-client.js';
+import { startEngine } from '../../../tests/support/engine.js';
+import { httpOrigin, readBody } from '../../../tests/support/origin.js';
+import { RawClient } from '../../../tests/support/raw-client.js';
 import { lendReads } from './lend-reads.js';
 
 test('this version of Node still lets accepted sockets read into our memory', async () => {

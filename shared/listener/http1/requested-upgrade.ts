@@ -1,4 +1,4 @@
-import type { RequestHead } from '../http1/request-head.js';
+import type { RequestHead } from '../../http1/request-head.js';
 
 /** The protocol that the client wants to switch to, if it may (RFC 9110 section 7.8). One at a time: of a list the first that is `allowed`. */
 export function requestedUpgrade({ headers, minorVersion }: RequestHead, allowed: readonly string[]): string | undefined {

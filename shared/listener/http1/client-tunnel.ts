@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
-import type { Clock } from '../clock/clock.js';
-import type { Exchange } from '../http/exchange.js';
-import { TunnelEnd } from '../http/tunnel.js';
+import type { Clock } from '../../clock/clock.js';
+import type { Exchange } from '../../http/exchange.js';
+import { TunnelEnd } from '../../http/tunnel.js';
 
 /** A client's connection that speaks another protocol now, joined with the upstream's. It lasts as long as something passes, either way. */
 export class ClientTunnel {

@@ -1,7 +1,7 @@
-import { fieldKind } from '../http/field-names.js';
-import type { HttpResponse } from '../http/message.js';
-import type { WireFraming } from '../http1/message-writer.js';
-import { statusLine } from '../http1/status-line.js';
+import { fieldKind } from '../../http/field-names.js';
+import type { HttpResponse } from '../../http/message.js';
+import type { WireFraming } from '../../http1/message-writer.js';
+import { statusLine } from '../../http1/status-line.js';
 
 export interface ResponseFraming {
   readonly kind: WireFraming;

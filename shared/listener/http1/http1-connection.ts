@@ -1,30 +1,30 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
-import { emptyBody, type Body } from '../http/body.js';
-import { Exchange, type Peer } from '../http/exchange.js';
-import { fieldKind } from '../http/field-names.js';
-import { Headers } from '../http/headers.js';
-import type { HttpRequest, HttpResponse } from '../http/message.js';
-import type { Service } from '../http/service.js';
-import type { TunnelEnd } from '../http/tunnel.js';
-import { scanHead } from '../http1/head.js';
-import { removeHopByHop } from '../http1/hop-by-hop.js';
-import { Http1Error } from '../http1/http1-error.js';
-import { MessageWriter } from '../http1/message-writer.js';
-import { copyOf, wholeBody, wordsOf } from '../http1/read-buffer.js';
-import { parseRequestHead, type RequestHead } from '../http1/request-head.js';
-import { SocketWriter } from '../http1/socket-writer.js';
-import { statusLine } from '../http1/status-line.js';
-import { ProxyError } from '../errors/proxy-error.js';
+import { emptyBody, type Body } from '../../http/body.js';
+import { Exchange, type Peer } from '../../http/exchange.js';
+import { fieldKind } from '../../http/field-names.js';
+import { Headers } from '../../http/headers.js';
+import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import type { Service } from '../../http/service.js';
+import type { TunnelEnd } from '../../http/tunnel.js';
+import { scanHead } from '../../http1/head.js';
+import { removeHopByHop } from '../../http1/hop-by-hop.js';
+import { Http1Error } from '../../http1/http1-error.js';
+import { MessageWriter } from '../../http1/message-writer.js';
+import { copyOf, wholeBody, wordsOf } from '../../http1/read-buffer.js';
+import { parseRequestHead, type RequestHead } from '../../http1/request-head.js';
+import { SocketWriter } from '../../http1/socket-writer.js';
+import { statusLine } from '../../http1/status-line.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import { halfCloseGraceMs, type Http1Listener } from '../http1-listener.js';
+import { violationToError } from '../violations.js';
 import { ClientTunnel } from './client-tunnel.js';
 import { checkExpectation } from './expectation.js';
 import { hasReset } from './has-reset.js';
-import { halfCloseGraceMs, type Http1Listener } from './http1-listener.js';
 import { IncomingBody } from './incoming-body.js';
 import { lendReads } from './lend-reads.js';
 import { requestedUpgrade } from './requested-upgrade.js';
 import { responseFramingFor, responseHead } from './response-framing.js';
-import { violationToError } from './violations.js';
 
 /**
  * One client connection.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { limitsSchema } from '../config/sections.js';
-import { ProxyError } from '../errors/proxy-error.js';
+import { limitsSchema } from '../../config/sections.js';
+import { ProxyError } from '../../errors/proxy-error.js';
 import { IncomingBody } from './incoming-body.js';
 
 const sink = { chunk: () => true, end: () => {}, fail: () => {} };

@@ -1,8 +1,8 @@
-import type { LimitsConfig } from '../config/sections.js';
-import { ProxyError } from '../errors/proxy-error.js';
-import { StreamBody } from '../http/body.js';
-import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
-import type { Framing } from '../http1/framing.js';
+import type { LimitsConfig } from '../../config/sections.js';
+import { ProxyError } from '../../errors/proxy-error.js';
+import { StreamBody } from '../../http/body.js';
+import { bodyDecoder, type BodyDecoder } from '../../http1/body-decoder.js';
+import type { Framing } from '../../http1/framing.js';
 
 /** Time before a body's average rate is looked at (ms; Kestrel's default, as is the rate). */
 const rateGraceMs = 5_000;
