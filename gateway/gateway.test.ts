@@ -123,10 +123,15 @@ describe('the gateway', () => {
   });
 
   test('writes one line of access log for each exchange, malformed ones included', async () => {
-    const before = (await gateway.process.accessLog(1)).length;
     await exchangeRaw(gateway.port, 'GET /logged?secret=1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n');
     await exchangeRaw(gateway.port, 'nonsense\r\n\r\n');
-    const lines = (await gateway.process.accessLog(before + 2)).slice(-2);
+    // Lines leave in batches: those of the tests before may come only now.
+    let lines: Record<string, unknown>[] = [];
+    for (let count = 2; lines.length < 2; count++) {
+      const all = await gateway.process.accessLog(count);
+      const from = all.findIndex(({ path }) => path === '/logged');
+      if (from !== -1) lines = all.slice(from);
+    }
     assert.deepEqual(
       lines.map(({ listener, method, path, status, code, flags, route, upstream }) => ({ listener, method, path, status, code, flags, route, upstream })),
       [
