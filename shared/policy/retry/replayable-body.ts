@@ -26,6 +26,14 @@ export class ReplayableBody {
     return !this.#overflowed && this.#end?.failure === undefined;
   }
 
+  /**
+   * The attempt that reads is over, and there will be another: nobody reads until then. What the source hands over before it
+   * stops is kept, whatever the cap: it has been told to stop, so that is one read.
+   */
+  detach(): void {
+    this.#sink = undefined;
+  }
+
   /** The body for one attempt. An attempt before it that is still reading stops getting anything. */
   forAttempt(): Body {
     return {
@@ -41,6 +49,11 @@ export class ReplayableBody {
   }
 
   #attach(sink: BodySink): void {
+    if (this.#overflowed && this.#started) {
+      // The rest alone would pass for the whole.
+      sink.fail(new Error('a body that is too long to be sent again'));
+      return;
+    }
     this.#sink = sink;
     let wantsMore = true;
     for (const chunk of this.#kept) wantsMore = sink.chunk(chunk);
@@ -74,7 +87,7 @@ export class ReplayableBody {
   #keep(data: Buffer): void {
     if (this.#overflowed) return;
     this.#keptBytes += data.length;
-    if (this.#keptBytes > this.#maxBytes) {
+    if (this.#keptBytes > this.#maxBytes && this.#sink !== undefined) {
       this.#overflowed = true;
       this.#kept = [];
       return;

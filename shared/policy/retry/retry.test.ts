@@ -289,6 +289,29 @@ describe('retry', () => {
     assert.equal((await result).body.whole!.bytes.toString(), 'hello world ');
   });
 
+  test('what comes between two attempts is not lost, even where it is more than is kept', async () => {
+    const clock = new FakeClock();
+    const seen: string[] = [];
+    let isPaused = false;
+    const body = new StreamBody(undefined, { pause: () => (isPaused = true), resume: () => (isPaused = false), cancel: () => {} });
+    const service = retry(retrySchema.parse({ maxBodyBytes: 8, backoff: { base: 100, max: 100 } }), { clock, random: () => 0.5, budget: new RetryBudget(retryBudgetSchema.parse({}), clock) })(async ({ body: sent }) => {
+      const text = readWithTrailers(sent, (chunk) => seen.push(chunk));
+      if (seen.length === 1) throw new ProxyError('upstream_reset');
+      return response(200, {}, await text);
+    });
+    const over = exchange();
+    body.push(Buffer.from('begin '));
+    const result = service(request(over, { method: 'PUT', body }), over);
+    await clock.advance(10);
+    body.push(Buffer.from('and a good deal more '));
+    assert.deepEqual([seen, isPaused], [['begin '], true], 'nobody reads: the client waits');
+    await clock.advance(100);
+    assert.equal(isPaused, false);
+    body.push(Buffer.from('end'));
+    body.end();
+    assert.equal((await result).body.whole!.bytes.toString(), 'begin and a good deal more end ');
+  });
+
   const dropped: readonly (readonly [name: string, length: number | undefined, chunks: number, cancelled: boolean])[] = [
     ['a short one is read to its end', 100, 1, false],
     ['a chunked one is read to its end', undefined, 3, false],
@@ -329,12 +352,13 @@ describe('retry', () => {
   });
 });
 
-function readWithTrailers(body: Body): Promise<string> {
+function readWithTrailers(body: Body, onChunk?: (text: string) => void): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
     body.pipe({
       chunk: (data) => {
         text += data.toString();
+        onChunk?.(data.toString());
         return true;
       },
       end: (trailers) => resolve(`${text} ${trailers?.toWire() ?? ''}`),

@@ -93,6 +93,7 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
     function conclude(number: number, outcome: Outcome, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): HttpResponse | Promise<HttpResponse> {
       const waitMs = waitBefore(number, outcome, request, exchange, body);
       if (waitMs !== undefined) {
+        body?.detach();
         if (outcome.response !== undefined) discard.discard(outcome.response.body);
         return tryAgain(number + 1, waitMs, request, exchange, body);
       }
