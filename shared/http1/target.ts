@@ -26,8 +26,9 @@ export function isVisible(text: string, from = 0, to = text.length): boolean {
  * and the upstream must see what the policy saw. So the path is normalised (RFC 3986 section 6.2.2) and the
  * normalised form goes upstream: percent-encoded unreserved characters are decoded, dot segments
  * removed, repeated slashes made one. What servers are known to disagree about is refused: an encoded slash,
- * backslash or NUL, a raw backslash, a malformed percent sign, a fragment. Path parameters (`;x=1`) go
- * upstream but are not matched, since many servers drop them before they route.
+ * backslash or NUL, a raw backslash, a malformed percent sign, a fragment, parameters that something follows and that have no name before
+ * them. Path parameters (`;x=1`) go upstream but are not matched, since many servers drop them before they route, and then
+ * `/;/admin` is `//admin`.
  */
 export function parseTarget(raw: string, method: string): Target {
   if (raw.startsWith('/')) return originForm(raw, undefined, undefined);
@@ -38,6 +39,8 @@ export function parseTarget(raw: string, method: string): Target {
   const authority = parseAuthority(absolute[2]!);
   if (authority === '') throw new Http1Error('syntax', 'an absolute target without a host');
   const rest = absolute[3]!;
+  // RFC 9112 section 3.2.4: what is asked of the server as a whole.
+  if (rest === '' && method === 'OPTIONS') return { target: '*', path: '*', authority, scheme };
   return originForm(rest.startsWith('/') ? rest : `/${rest}`, authority, scheme);
 }
 
@@ -49,6 +52,7 @@ function originForm(raw: string, authority: string | undefined, scheme: Target['
   const rawPath = question === -1 ? raw : raw.slice(0, question);
   if (isPlain(rawPath)) return { target: raw, path: rawPath, authority, scheme };
   const path = normalisePath(rawPath);
+  if (path.includes('/;') && /\/;[^/]*\//.test(path)) throw new Http1Error('syntax', 'path parameters without a name');
   return {
     target: question === -1 ? path : path + raw.slice(question),
     path: path.includes(';') ? removeDotSegments(path.replace(/;[^/]*/g, '')) : path,
@@ -105,7 +109,10 @@ function removeDotSegments(path: string): string {
   return `/${kept.join('/')}`;
 }
 
-/** Validates `host[:port]` (RFC 3986 section 3.2, without user information) and lower-cases it. */
+/**
+ * Validates `host[:port]` (RFC 3986 section 3.2, without user information) and makes one spelling of it: lower-case, and without the
+ * dot at the end of a name that is written from the root of DNS. An escape is refused: no name needs one, and not everybody decodes it.
+ */
 export function parseAuthority(raw: string): string {
   if (raw === lastRaw) return lastAuthority;
   const known = knownAuthorities.get(raw);
@@ -113,8 +120,9 @@ export function parseAuthority(raw: string): string {
     lastRaw = raw;
     return (lastAuthority = known);
   }
-  if (!authorityForm.test(raw)) throw new Http1Error('syntax', 'a host that is not a host');
-  const authority = raw.toLowerCase();
+  const form = authorityForm.exec(raw);
+  if (form === null || Number(form[2] ?? 0) > 65_535) throw new Http1Error('syntax', 'a host that is not a host');
+  const authority = raw.toLowerCase().replace(/(?<=[^.])\.(?=:|$)/, '');
   if (knownAuthorities.size < 1_000 && raw.length <= 255) knownAuthorities.set(interned(raw), interned(authority));
   return authority;
 }
@@ -122,4 +130,4 @@ export function parseAuthority(raw: string): string {
 const knownAuthorities = new Map<string, string>();
 /** The one before: most are alike. */
 let [lastRaw, lastAuthority] = ['', ''];
-const authorityForm = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?$/;
+const authorityForm = /^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+,;=-]*)(?::(\d{0,5}))?$/;

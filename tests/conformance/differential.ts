@@ -15,7 +15,7 @@ import { generateCase, randomFrom } from './generate-case.js';
 /** Why the engine may refuse what Node accepts: forms that other servers are known to read differently. */
 const stricter: readonly RegExp[] = [
   /^an? (?:encoded slash|backslash|malformed percent-encoding|fragment|request target in no known form|absolute target without a host|host that is not a host)/,
-  /^an encoded slash, backslash or NUL in a path$/,
+  /^(?:an encoded slash, backslash or NUL in a path|path parameters without a name|an https target on a connection without TLS)$/,
   /^(?:more than one Host|no Host|CONNECT|a version other than 1\.0 and 1\.1|an unknown method)$/,
   /^(?:more than one Content-Length|a Content-Length that is not a number|a transfer coding other than a single chunked|Transfer-Encoding in HTTP\/1\.0|both Content-Length and Transfer-Encoding)$/,
   /^a chunk size that is not a hexadecimal number$/,

@@ -158,6 +158,12 @@ const targets = refused(400, {
   'a scheme without a host': `GET http:///a HTTP/1.1\r\n${host}\r\n`,
   'user information in the target': `GET http://me:pw@shop/ HTTP/1.1\r\n${host}\r\n`,
   'a host with a backslash in the target': `GET http://shop\\@evil/ HTTP/1.1\r\n${host}\r\n`,
+  'https without TLS': `GET https://shop/ HTTP/1.1\r\n${host}\r\n`,
+  'parameters without a name before a path': get('/;/admin'),
+  'parameters without a name within a path': get('/a/;x=1;y/admin'),
+  'parameters that lose their name to a dot segment': get('/a/..;/;/admin'),
+  'an escape in a host': `GET / HTTP/1.1\r\nHost: sho%70\r\n\r\n`,
+  'a port that is none': `GET / HTTP/1.1\r\nHost: shop:65536\r\n\r\n`,
 });
 
 const chunks = refused(400, {
@@ -237,11 +243,13 @@ const forwarding: RequestCase[] = [
   { name: 'forwards a body that comes with 100-continue at once', send: post('Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n', 'ok'), statuses: [200], origin: ['POST / ok'], fields: ['!expect'], inOnePiece: true },
   { name: 'ignores an expectation in HTTP/1.0', send: `POST / HTTP/1.0\r\n${host}Expect: 100-continue\r\nContent-Length: 2\r\n\r\nok`, statuses: [200], origin: ['POST / ok'], fields: ['!expect'] },
   ...['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'PROPFIND', 'REPORT'].map((method): RequestCase => ({ name: `forwards ${method}`, send: `${method} /m HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: [`${method} /m `] })),
+  { name: 'makes OPTIONS * of OPTIONS for a host', send: `OPTIONS http://other HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['OPTIONS * '], fields: ['host: other'] },
+  { name: 'forwards OPTIONS for a path of a host', send: `OPTIONS http://other/ HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['OPTIONS / '] },
   { name: 'forwards OPTIONS *', send: `OPTIONS * HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['OPTIONS * '] },
   { name: 'takes an absolute target, whose host wins', send: `GET http://Inventory:80/stock HTTP/1.1\r\nHost: other\r\n${close}\r\n`, statuses: [200], origin: ['GET /stock '], fields: ['host: inventory:80'] },
   { name: 'takes an absolute target without a path', send: `GET http://inventory HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['GET / '], fields: ['host: inventory'] },
   { name: 'takes an absolute target with a query alone', send: `GET http://inventory?x HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['GET /?x '] },
-  { name: 'takes https and IPv6 in an absolute target', send: `GET HTTPS://[::1]:8443/a HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['GET /a '], fields: ['host: [::1]:8443'] },
+  { name: 'takes IPv6 in an absolute target', send: `GET HTTP://[::1]:8443/a HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['GET /a '], fields: ['host: [::1]:8443'] },
   { name: 'takes an IPv6 Host', send: `GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n${close}\r\n`, statuses: [200], fields: ['host: [2001:db8::1]:80'] },
   { name: 'serves HTTP/1.0 without Host and closes', send: 'GET /old HTTP/1.0\r\n\r\n', statuses: [200], origin: ['GET /old '], answer: /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)*Connection: close\r\n/ },
   { name: 'keeps HTTP/1.0 connections that ask for it', send: `GET /1 HTTP/1.0\r\n${host}Connection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n${host}\r\n`, statuses: [200, 200], origin: ['GET /1 ', 'GET /2 '], answer: /Connection: keep-alive/ },
@@ -266,7 +274,7 @@ const paths: RequestCase[] = (
   [
     ['/a/../b', '/b'], ['/a/./b', '/a/b'], ['/a/b/..', '/a/'], ['/a/b/.', '/a/b/'], ['/../../etc', '/etc'], ['/..', '/'], ['/.', '/'], ['//a', '/a'],
     ['/a//b///c', '/a/b/c'], ['/a//../b', '/b'], ['/%61dmin', '/admin'], ['/%41', '/A'], ['/a/%2e%2e/b', '/b'], ['/a/%2E./b', '/b'], ['/a/.%2e/b', '/b'], ['/%2e/a', '/a'],
-    ['/caf%c3%a9', '/caf%C3%A9'], ['/a%20b', '/a%20b'], ['/~me', '/~me'], ['/%7Eme', '/~me'], ['/a;x=1/b', '/a;x=1/b'], ['/a/..;x/b', '/b'], ['/a/.;/b', '/a/b'], ['/...', '/...'],
+    ['/caf%c3%a9', '/caf%C3%A9'], ['/a%20b', '/a%20b'], ['/~me', '/~me'], ['/%7Eme', '/~me'], ['/a;x=1/b', '/a;x=1/b'], ['/a/..;x/b', '/b'], ['/a/.;/b', '/a/b'], ['/...', '/...'], ['/;x=1', '/;x=1'], ['/a/;x=1', '/a/;x=1'],
     ['/a..b', '/a..b'], ['/.well-known/x', '/.well-known/x'], ['/a?b/../c', '/a?b/../c'], ['/a?b%2fc', '/a?b%2fc'], ['/a?b//c', '/a?b//c'], ['/?', '/?'], ['/a%3fb', '/a%3Fb'], ['/a%23b', '/a%23b'],
     ['/a%25b', '/a%25b'], ['/a%252fb', '/a%252fb'], ['/a%252e%252e/b', '/a%252e%252e/b'], ["/a!$&'()*+,=:@b", "/a!$&'()*+,=:@b"],
   ] as const

@@ -162,6 +162,8 @@ class MountedStack implements Requestable, Mounted {
     // Node reads codings before chunked and drops them with the field: what goes on would not be what was meant.
     if (raw.httpVersionMajor === 1) requestFraming(headers, raw.httpVersionMinor);
     const target = parseTarget(raw.url!, method);
+    const isSecure = (raw.socket as { encrypted?: boolean }).encrypted === true;
+    if (target.scheme === 'https' && !isSecure) throw new ProxyError('bad_request');
     if (headers.getAll('host').length > 1) throw new ProxyError('bad_request');
     const authority = target.authority ?? parseAuthority((raw.headers[':authority'] as string | undefined) ?? headers.get('host') ?? '');
     if (authority !== '') headers.set('Host', authority);
@@ -178,7 +180,7 @@ class MountedStack implements Requestable, Mounted {
       target: target.target,
       path: target.path,
       authority,
-      scheme: (raw.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http',
+      scheme: isSecure ? 'https' : 'http',
       headers,
       body: hasBody ? this.#body(request, incomingBody, length, exchange) : emptyBody,
       cancellation: exchange.cancellation,

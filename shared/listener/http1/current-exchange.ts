@@ -74,7 +74,7 @@ export class CurrentExchange {
       target: head.target.target,
       path: head.target.path,
       authority: head.authority,
-      scheme: head.target.scheme ?? (options.credentials === undefined && connection.peer === undefined ? 'http' : 'https'),
+      scheme: connection.isSecure ? 'https' : 'http',
       headers,
       body,
       upgrade,

@@ -63,6 +63,10 @@ export class Http1Connection {
 
   now(): number {
     return this.listener.options.clock.now();
+  get isSecure(): boolean {
+    return this.listener.options.credentials !== undefined || this.peer !== undefined;
+  }
+
   }
 
   /** A deadline that is nearer than those that the sweep is made for. */
@@ -189,7 +193,7 @@ export class Http1Connection {
         return -1;
       }
       const head = parseRequestHead(data, offset, end, limits);
-      checkRequest(head, limits.maxBodyBytes, end < data.length);
+      checkRequest(head, limits.maxBodyBytes, this.isSecure, end < data.length);
       this.#state = 'exchange';
       this.keepAlive = head.keepAlive && ++this.#requests < limits.maxRequestsPerConnection;
       // Requests that came before the client's FIN are answered, each as if the FIN came now.

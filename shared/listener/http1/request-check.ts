@@ -1,12 +1,15 @@
 import { ProxyError } from '../../errors/proxy-error.js';
 import { fieldKind } from '../../http/field-names.js';
+import { Http1Error } from '../../http1/http1-error.js';
 import type { RequestHead } from '../../http1/request-head.js';
 
 /**
- * Refuses a request whose head says already that it cannot be served: a body that is too large, or an `Expect` that nobody here
- * can meet. 100-continue is passed on, and with it the upstream's 100 (RFC 9110 section 10.1.1).
+ * Refuses a request whose head says already that it cannot be served: a body that is too large, `https` asked for where nothing is
+ * encrypted (RFC 9110 section 7.4), or an `Expect` that nobody here can meet. 100-continue is passed on, and with it the upstream's
+ * 100 (section 10.1.1).
  */
-export function checkRequest({ framing, headers, minorVersion }: RequestHead, maxBodyBytes: number, bodyHasBegun: boolean): void {
+export function checkRequest({ target, framing, headers, minorVersion }: RequestHead, maxBodyBytes: number, isSecure: boolean, bodyHasBegun: boolean): void {
+  if (target.scheme === 'https' && !isSecure) throw new Http1Error('syntax', 'an https target on a connection without TLS');
   if (framing.kind === 'length' && framing.length > maxBodyBytes) throw new ProxyError('body_too_large');
   if (!headers.hasKind(fieldKind.expect)) return;
   if (minorVersion === 0) {
