@@ -25,7 +25,10 @@ export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
       let [proto, host]: readonly [string, string] = [scheme, authority];
       if (trusted(peer)) {
         headers.deleteKind(fieldKind.identity);
+        headers.deleteUnderscored(fieldKind.forwarding);
         const said = believed(headers);
+        // The form that is not believed would tell the upstream something else.
+        if (headers.has('x-forwarded-for')) headers.delete('forwarded');
         exchange.clientAddress = said.chain.findLast((address) => !trusted(address)) ?? said.chain[0] ?? peer;
         proto = said.proto ?? scheme;
         host = said.host ?? authority;
@@ -86,7 +89,7 @@ function believed(headers: Headers): Believed {
       host: hostOf(list(headers.getCombined('x-forwarded-host')).at(-1)),
     };
   }
-  const elements = headers.getCombined('forwarded')!.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/).map(parameters);
+  const elements = forwardedElements(headers.getCombined('forwarded')!);
   const chain = elements.map((element) => addressOf(element.get('for') ?? '')).filter((address) => address !== '');
   return { chain, proto: schemeOf(elements.at(-1)?.get('proto')), host: hostOf(elements.at(-1)?.get('host')) };
 }
@@ -109,13 +112,17 @@ function list(value: string | undefined): string[] {
     .filter((part) => part !== '');
 }
 
-/** The parameters of one forwarded-element (RFC 7239 section 4), names in lower case, values without their quotes. */
-function parameters(element: string): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const [, name, value] of element.matchAll(/([\w!#$%&'*+.^`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]+)/g)) {
-    found.set(name!.toLowerCase(), value!.startsWith('"') ? value!.slice(1, -1).replace(/\\(.)/g, '$1') : value!);
+/**
+ * The elements of `Forwarded` (RFC 7239 section 4), each as its parameters: names in lower case, values without their quotes. Takes one way
+ * through the text, whatever it is: what is neither a parameter nor a comma is passed over.
+ */
+function forwardedElements(value: string): Map<string, string>[] {
+  const elements = [new Map<string, string>()];
+  for (const [all, name, said] of value.matchAll(/,|([\w!#$%&'*+.^`|~-]+)(?:=("(?:[^"\\]|\\.)*"|[^\s;,"]+))?/g)) {
+    if (all === ',') elements.push(new Map());
+    else if (said !== undefined) elements.at(-1)!.set(name!.toLowerCase(), said.startsWith('"') ? said.slice(1, -1).replace(/\\(.)/g, '$1') : said);
   }
-  return found;
+  return elements;
 }
 
 /** The address of a node identifier, without brackets and port (RFC 7239 section 6). */

@@ -31,6 +31,9 @@ export const fieldKind = {
   via: 8_192,
   /** Say which request, of which trace, a message belongs to. */
   trace: 16_384,
+  /** Written with a `_`, and so perhaps another name to the application: see `kindsOf`. */
+  underscored: 32_768,
+  date: 65_536,
 } as const;
 
 const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, connection, mesh } = fieldKind;
@@ -55,6 +58,7 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   [fieldKind.upgrade, ['upgrade']],
   [fieldKind.via, ['via']],
   [fieldKind.contentType, ['content-type']],
+  [fieldKind.date, ['date']],
   [fieldKind.trace, ['x-request-id', 'traceparent', 'tracestate']],
   [connection, ['connection', 'proxy-connection']],
   [mesh | guarded | notInTrailers, ['x-envoy-attempt-count', 'x-envoy-expected-rq-timeout-ms', 'x-request-priority']],
@@ -95,7 +99,17 @@ export function fieldName(written: string): FieldName | undefined {
   return name;
 }
 
-/** Bits of `fieldKind` of a lower-case name. */
+/**
+ * Bits of `fieldKind` of a lower-case name. Applications behind CGI, WSGI and their like cannot tell `_` from `-` in it (RFC 3875 section
+ * 4.1.18), so what only a proxy may say nobody says with a `_` either, and what frames a message ends here when it is written so.
+ */
 export function kindsOf(lower: string): number {
+  if (!lower.includes('_')) return kindsOfPlain(lower);
+  const kinds = kindsOfPlain(lower.replaceAll('_', '-'));
+  const frames = fieldKind.contentLength | fieldKind.transferEncoding;
+  return fieldKind.underscored | (kinds & (forwarding | identity | mesh | guarded | notInTrailers)) | ((kinds & frames) !== 0 ? hopByHop : 0);
+}
+
+function kindsOfPlain(lower: string): number {
   return kindsByName.get(lower) ?? (lower.startsWith('x-forwarded-') ? forwarding | guarded | notInTrailers : lower.startsWith('x-auth-') ? guarded | notInTrailers : 0);
 }

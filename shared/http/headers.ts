@@ -1,4 +1,4 @@
-import { fieldName, kindsOf } from './field-names.js';
+import { fieldKind, fieldName, kindsOf } from './field-names.js';
 import { noFields, type FieldSequence } from './field-sequence.js';
 
 /**
@@ -137,6 +137,11 @@ export class Headers {
   /** Removes every field of one of `kinds` (bits of `fieldKind`). */
   deleteKind(kinds: number): void {
     if ((this.#sequence.kinds & kinds) !== 0) this.#keep((name) => (kindsOf(name) & kinds) === 0);
+  }
+
+  /** Removes every field of one of `kinds` whose name is written with a `_`. */
+  deleteUnderscored(kinds: number): void {
+    if (this.hasKind(fieldKind.underscored)) this.#keep((name) => !name.includes('_') || (kindsOf(name) & kinds) === 0);
   }
 
   clone(): Headers {

@@ -9,7 +9,10 @@ export const clientCert: Layer = (next) =>
   function clientCert(request, exchange) {
     const { headers } = request;
     const { peer } = exchange;
-    if (headers.hasKind(fieldKind.identity)) headers.delete('x-forwarded-client-cert');
+    if (headers.hasKind(fieldKind.identity)) {
+      headers.delete('x-forwarded-client-cert');
+      headers.deleteUnderscored(fieldKind.identity);
+    }
     if (peer?.forwarded !== undefined) headers.appendAll(peer.forwarded);
     return next(request, exchange);
   };

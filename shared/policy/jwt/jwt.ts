@@ -4,6 +4,7 @@ import type { JwtConfig } from '../../config/policies.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Caller } from '../../http/exchange.js';
+import { fieldKind } from '../../http/field-names.js';
 import type { Headers } from '../../http/headers.js';
 import type { Layer } from '../../http/service.js';
 import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, type KeySet, type KeySetEvent } from './jwks.js';
@@ -125,6 +126,7 @@ function fieldsFor({ subject, scopes }: Caller): Verified['fields'] {
 }
 
 function tellUpstream(headers: Headers, fields: Verified['fields']): void {
+  headers.deleteUnderscored(fieldKind.identity);
   for (const [name, lower, value] of fields) {
     if (headers.has(lower)) headers.delete(lower);
     if (value !== undefined) headers.append(name, value);
