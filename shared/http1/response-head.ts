@@ -21,7 +21,7 @@ interface StatusLine {
   readonly minorVersion: number;
 }
 
-const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n$/;
+const statusLine = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n$/;
 /** Status lines seen so far: an upstream uses a handful. */
 const knownStatusLines = new Map<string, StatusLine>();
 const maxKnown = 200;

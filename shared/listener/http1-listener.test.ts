@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { httpOrigin, readBody, refusedPort, tcpOrigin, type Origin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
@@ -74,6 +75,37 @@ describe('a well-behaved origin', () => {
     client.send('POST /e HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n');
     await client.until((text) => text.startsWith('HTTP/1.1 100 Continue\r\n\r\n'));
     assert.match(await client.send('ok').untilClosed(), /"body":"ok"/);
+  });
+
+  test('dates an answer that was not, and its own, and no other', async () => {
+    const undated = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')));
+    const own = await startEngine([undated.address]);
+    const before = Math.floor(Date.now() / 1_000) * 1_000;
+    for (const [port, bytes] of [[own.port, lastGet('/')], [own.port, 'nonsense\r\n\r\n'], [engine.port, lastGet('/')]] as const) {
+      const dates = [...(await exchangeRaw(port, bytes)).matchAll(/^Date: (.*)\r\n/gm)];
+      assert.equal(dates.length, 1);
+      const at = new Date(dates[0]![1]!);
+      assert.ok(at.getTime() >= before && at.getTime() <= Date.now(), dates[0]![1]);
+      assert.equal(at.toUTCString(), dates[0]![1], 'the form that RFC 9110 wants');
+    }
+    await own.close();
+    await undated.close();
+  });
+
+  test('tells of no length where there can be no body', async () => {
+    const origins = await Promise.all(
+      ['HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n', 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\n'].map((answer) =>
+        tcpOrigin((socket) => socket.once('data', () => socket.end(answer))),
+      ),
+    );
+    for (const [index, origin] of origins.entries()) {
+      const own = await startEngine([origin.address]);
+      const answer = await exchangeRaw(own.port, get('/', index === 0 ? 'Connection: close\r\n' : 'Connection: Upgrade\r\nUpgrade: websocket\r\n'));
+      assert.match(answer, index === 0 ? /^HTTP\/1\.1 103 [^]*HTTP\/1\.1 204 / : /^HTTP\/1\.1 101 /);
+      assert.doesNotMatch(answer, /content-length/i);
+      await own.close();
+      await origin.close();
+    }
   });
 
   test('serves a client that half-closes after its request', async () => {
@@ -358,4 +390,37 @@ describe('draining', () => {
     await engine.close();
     await origin.close();
   });
+});
+
+test('an answer that ends with the connection and breaks off ends with a reset', async () => {
+  const origin = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n')));
+  const engine = await startEngine([origin.address]);
+  const client = await RawClient.connect(engine.port);
+  const failed = once(client.socket, 'error') as Promise<[NodeJS.ErrnoException]>;
+  client.send('GET / HTTP/1.0\r\n\r\n');
+  assert.equal((await failed)[0].code, 'ECONNRESET');
+  const [exchange] = await engine.untilFinished(1);
+  assert.equal(exchange!.errorCode, 'upstream_truncated');
+  await engine.close();
+  await origin.close();
+});
+
+test('who has its answer may finish what it is sending, for longer than it may be silent', async () => {
+  const origin = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n')));
+  const engine = await startEngine([origin.address]);
+  const client = await RawClient.connect(engine.port, { allowHalfOpen: true });
+  const errors: Error[] = [];
+  client.socket.on('error', (error) => errors.push(error));
+  client.send('POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100000\r\n\r\n');
+  assert.match(await client.until((text) => text.endsWith('\r\n\r\n')), /^HTTP\/1\.1 401 [^]*Connection: close/);
+  const until = performance.now() + 1_500;
+  while (performance.now() < until) {
+    client.send('more');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  client.socket.end();
+  await client.untilClosed();
+  assert.deepEqual(errors, []);
+  await engine.close();
+  await origin.close();
 });

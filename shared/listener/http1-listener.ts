@@ -7,6 +7,7 @@ import type { LimitsConfig } from '../config/sections.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Peer } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
+import { DateField } from '../http1/date-field.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import type { Http2Engine } from '../config/http2.js';
 import type { Connection } from './connection.js';
@@ -56,6 +57,7 @@ export interface ListenAddress {
 export class Http1Listener {
   readonly options: ListenerOptions;
   readonly sweep: DeadlineSweep;
+  readonly date: DateField;
   /** What listens, and what speaks TLS: one and the same, unless the PROXY protocol comes before TLS. */
   readonly #server: Server;
   readonly #tls: TlsServer | undefined;
@@ -74,6 +76,7 @@ export class Http1Listener {
   constructor(options: ListenerOptions) {
     this.options = options;
     const { limits, clock, credentials, mesh, listen } = options;
+    this.date = new DateField(clock);
     this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, limits.writeTimeout, limits.tunnelIdleTimeout]);
     this.#sendsProxyHeader = networkList(listen.proxyProtocol?.from ?? []);
     // Half-open, so that a client's FIN is ours to interpret; see Http1Connection.

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
 import { untilStill } from '../../tests/support/until.js';
@@ -190,3 +191,21 @@ test('a reader that is slow makes the other side of the tunnel wait', async () =
   await engine.close();
   await origin.close();
 });
+
+for (const [who, byOrigin] of [['the upstream', true], ['the client', false]] as const) {
+  test(`a reset by ${who} is a reset for the other side`, async () => {
+    let switched: (socket: Socket) => void;
+    const switchedTo = new Promise<Socket>((resolve) => (switched = resolve));
+    const origin = await tcpOrigin((socket) => socket.once('data', () => socket.write(switching, () => switched(socket))));
+    const engine = await startEngine([origin.address]);
+    const client = await RawClient.connect(engine.port);
+    await client.send(upgrade).until((text) => text.endsWith('\r\n\r\n'));
+    const far = await switchedTo;
+    const failed = once(byOrigin ? client.socket : far, 'error') as Promise<[NodeJS.ErrnoException]>;
+    (byOrigin ? far : client.socket).resetAndDestroy();
+    assert.equal((await failed)[0].code, 'ECONNRESET');
+    await engine.untilFinished(1);
+    await engine.close();
+    await origin.close();
+  });
+}

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { ProxyError } from '../errors/proxy-error.js';
+import { breakOff } from '../http/break-off.js';
 import { emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
 import { fieldKind } from '../http/field-names.js';
@@ -38,6 +39,8 @@ export class Http1UpstreamConnection implements Cancellable {
   #attempt: Attempt | undefined;
   #isAwaited = false;
   #requestSent = false;
+  /** What the answers before the answer have taken (bytes). */
+  #interimBytes = 0;
   #writer: MessageWriter | undefined;
   #decoder: BodyDecoder | undefined;
   #body: StreamBody | undefined;
@@ -66,6 +69,7 @@ export class Http1UpstreamConnection implements Cancellable {
     this.#attempt = attempt;
     this.#isAwaited = true;
     this.#requestSent = false;
+    this.#interimBytes = 0;
     this.#keepAlive = true;
     this.deadline = Infinity;
     this.#nothingReceived = true;
@@ -167,6 +171,8 @@ export class Http1UpstreamConnection implements Cancellable {
         this.#switch(head, data.subarray(end));
         return;
       }
+      this.#interimBytes += end - start;
+      if (this.#interimBytes > maxHeadBytes) throw new Error(`interim responses of more than ${maxHeadBytes} bytes`);
       this.#attempt!.exchange.inform?.(head.status, head.headers);
       // The exchange may have ended while its client was informed.
       if (this.#state !== 'head') return;
@@ -182,7 +188,7 @@ export class Http1UpstreamConnection implements Cancellable {
     const chosen = headers.getCombined('upgrade')?.toLowerCase();
     if (upgrade === undefined || chosen !== upgrade) throw new Error('a switch of protocols that was not asked for');
     removeHopByHop(headers);
-    const tunnel = new TunnelEnd(this.#socket);
+    const tunnel = new TunnelEnd(this.#socket, () => breakOff(this.#socket));
     this.#release();
     this.#state = 'tunnel';
     this.#tunnel = tunnel;

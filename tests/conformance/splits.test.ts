@@ -151,7 +151,8 @@ describe('over sockets', () => {
           const answer = await client.send(`${method} / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n`).untilClosed();
           await own.close();
           await upstream.close();
-          return payload(answer);
+          // Answers that came without a date have got one.
+          return payload(answer.replace(/^Date: .*\r\n/m, ''));
         };
         const bytes = Buffer.from(send, 'latin1');
         assert.equal(await run(split(bytes, shares)), await run([bytes]));

@@ -1,4 +1,5 @@
 import { ProxyError } from '../../errors/proxy-error.js';
+import { breakOff } from '../../http/break-off.js';
 import { emptyBody, type Body } from '../../http/body.js';
 import { Exchange } from '../../http/exchange.js';
 import { fieldKind } from '../../http/field-names.js';
@@ -16,7 +17,7 @@ import { hasReset } from './has-reset.js';
 import type { Http1Connection } from './http1-connection.js';
 import { IncomingBody } from './incoming-body.js';
 import { requestedUpgrade } from './requested-upgrade.js';
-import { responseFramingFor, responseHead } from './response-framing.js';
+import { dropLength, responseFramingFor, responseHead } from './response-framing.js';
 
 /**
  * What a connection is busy with, from the head of a request until its answer is written or broken off.
@@ -222,9 +223,13 @@ export class CurrentExchange {
 
   /** Passes an interim response (103, 100) on. */
   readonly #inform = (status: number, headers: Headers): void => {
+    const { socket } = this.connection;
     if (this.#head?.minorVersion !== 1 || this.#hasAnswer || this.#exchange === undefined) return;
+    // Nobody has to be told: for a client that takes nothing they would only pile up.
+    if (socket.writableNeedDrain && status !== 100) return;
     removeHopByHop(headers);
-    this.connection.socket.write(`${statusLine(status)}${headers.toWire()}\r\n`, 'latin1');
+    dropLength(headers);
+    socket.write(`${statusLine(status)}${headers.toWire()}\r\n`, 'latin1');
   };
 
   #respond(method: string, response: HttpResponse, exchange: Exchange): void {
@@ -238,7 +243,8 @@ export class CurrentExchange {
     this.#hasAnswer = true;
     removeHopByHop(response.headers);
     for (const [name, value] of exchange.responseFields) response.headers.set(name, value);
-    const head = responseHead(response, framing, connection.keepAlive, minorVersion);
+    const date = response.headers.hasKind(fieldKind.date) ? '' : connection.listener.date.line;
+    const head = responseHead(response, framing, date, connection.keepAlive, minorVersion);
     const { body } = response;
     if (framing.kind === 'none') {
       const hasDrained = connection.to.text(head);
@@ -251,7 +257,7 @@ export class CurrentExchange {
       const writer = new MessageWriter(connection.to, head, framing.kind, body, (failure) => {
         if (this.#exchange !== exchange) return;
         if (failure === undefined) this.#finish(exchange, writer.bytesWritten, !connection.socket.writableNeedDrain);
-        else this.#breakOff(exchange, response, writer.bytesWritten, failure);
+        else this.#breakOff(exchange, response, writer.bytesWritten, failure, framing.kind === 'close');
       });
       this.#writer = writer;
       this.#blockedSince = connection.now();
@@ -262,6 +268,7 @@ export class CurrentExchange {
 
   #switch(response: HttpResponse, upstream: TunnelEnd, exchange: Exchange): void {
     removeHopByHop(response.headers);
+    dropLength(response.headers);
     exchange.status = response.status;
     this.#hasAnswer = true;
     this.connection.switchTo(exchange.request!.upgrade!, response, upstream, exchange);
@@ -276,14 +283,15 @@ export class CurrentExchange {
     this.connection.answered(now, hasDrained);
   }
 
-  /** The client must see that this is not the whole answer: the end of the framing never comes. */
-  #breakOff(exchange: Exchange, response: HttpResponse, bytesWritten: number, failure: Error): void {
+  /** The client must see that this is not the whole answer: the end of the framing never comes, and where that is the end of the connection it is a reset. */
+  #breakOff(exchange: Exchange, response: HttpResponse, bytesWritten: number, failure: Error, endsWithConnection: boolean): void {
     exchange.responseBytes = bytesWritten;
     this.#end(exchange);
     exchange.errorCode ??= failure instanceof ProxyError ? failure.code : 'upstream_truncated';
     response.body.cancel(failure);
     exchange.finish(this.connection.now());
-    this.connection.socket.destroy();
+    if (endsWithConnection) breakOff(this.connection.socket);
+    else this.connection.destroy();
   }
 
   /** What is left of the request is read by nobody. */

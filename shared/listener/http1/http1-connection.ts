@@ -37,6 +37,8 @@ export class Http1Connection {
   /** When the first byte of a head came (ms); 0: none has. */
   #headStartedAt = 0;
   #requests = 0;
+  /** When a client that still sends is not listened to any more (ms). */
+  #lingersUntil = 0;
   /** The next request waits until the client has taken the answers before it. */
   #waitsForDrain = false;
   #tunnel: ClientTunnel | undefined;
@@ -61,12 +63,12 @@ export class Http1Connection {
     return !this.#input.isEmpty;
   }
 
-  now(): number {
-    return this.listener.options.clock.now();
   get isSecure(): boolean {
     return this.listener.options.credentials !== undefined || this.peer !== undefined;
   }
 
+  now(): number {
+    return this.listener.options.clock.now();
   }
 
   /** A deadline that is nearer than those that the sweep is made for. */
@@ -215,7 +217,9 @@ export class Http1Connection {
   #readBeyond(data: Buffer, offset: number): void {
     if (this.#tunnel !== undefined) {
       this.#tunnel.received(this.#input.isLent ? this.#input.own(data, offset) : data.subarray(offset));
-    } else if (this.#state === 'exchange' && this.#input.hold(data, offset) >= maxHeldBytes) {
+    } else if (this.#state === 'closing') {
+      this.deadline = Math.min(this.now() + lingerMs, this.#lingersUntil);
+    } else if (this.#input.hold(data, offset) >= maxHeldBytes) {
       this.socket.pause();
       this.#current.onPaused();
     }
@@ -241,7 +245,9 @@ export class Http1Connection {
   #closeGently(): void {
     this.#state = 'closing';
     this.#input.take();
-    this.deadline = this.now() + lingerMs;
+    const now = this.now();
+    this.#lingersUntil = now + maxLingerMs;
+    this.deadline = now + lingerMs;
     this.socket.end();
     if (this.hasClientEnded) this.socket.destroySoon();
     else this.socket.resume();
@@ -278,6 +284,8 @@ export class Http1Connection {
   };
 }
 
+/** How long a client may say nothing before it is closed that has its last answer, and how long it may go on in all (ms): it would lose the answer to a reset. */
 const lingerMs = 1_000;
+const maxLingerMs = 30_000;
 /** What a client may send ahead before it is made to wait. */
 const maxHeldBytes = 16_384;

@@ -1,4 +1,5 @@
 import { fieldKind } from '../../http/field-names.js';
+import type { Headers } from '../../http/headers.js';
 import type { HttpResponse } from '../../http/message.js';
 import type { WireFraming } from '../../http1/message-writer.js';
 import { statusLine } from '../../http1/status-line.js';
@@ -18,13 +19,19 @@ const close: ResponseFraming = { kind: 'close', field: '' };
 /** How the body of `response` is framed towards a client of HTTP/1.`minorVersion`. */
 export function responseFramingFor(method: string, response: HttpResponse, minorVersion: number): ResponseFraming {
   const { status, headers, body } = response;
+  if (status === 204) dropLength(headers);
   if (method === 'HEAD' || status === 204 || status === 304) return none;
   if (body.length === undefined) return minorVersion === 1 ? chunked : close;
   if (headers.hasKind(fieldKind.contentLength)) return declaredLength;
   return body.length === 0 ? emptyLength : { kind: 'length', field: `Content-Length: ${body.length}\r\n` };
 }
 
-/** The head as it goes on the wire, and what becomes of the connection in it. */
-export function responseHead({ status, headers }: HttpResponse, { field }: ResponseFraming, keepAlive: boolean, minorVersion: number): string {
-  return statusLine(status) + headers.toWire() + field + (keepAlive ? (minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
+/** There is no length where there can be no body (RFC 9110 section 8.6): whoever believed it would wait for one. */
+export function dropLength(headers: Headers): void {
+  if (headers.hasKind(fieldKind.contentLength)) headers.delete('content-length');
+}
+
+/** The head as it goes on the wire, and what becomes of the connection in it. `date`: the field line for an answer that was not dated. */
+export function responseHead({ status, headers }: HttpResponse, { field }: ResponseFraming, date: string, keepAlive: boolean, minorVersion: number): string {
+  return statusLine(status) + headers.toWire() + date + field + (keepAlive ? (minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
 }
