@@ -5,7 +5,7 @@ import { connect } from 'node:http2';
 import { fastify } from 'fastify';
 import { ambassador } from './plugin.js';
 import { TestAuthority } from '../tests/support/certificates.js';
-import { httpOrigin } from '../tests/support/origin.js';
+import { httpOrigin, tcpOrigin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
 
 describe('the plugin', () => {
@@ -22,6 +22,35 @@ describe('the plugin', () => {
     assert.equal((await fetch(`${address}/other`)).status, 404);
     await application.close();
     await origin.close();
+  });
+
+  test('leaves the application alive when a client of HTTP/2 closes its connection before the answer', async (context) => {
+    let arrived: (() => void) | undefined;
+    let left: (() => void) | undefined;
+    const untilArrived = new Promise<void>((resolve) => (arrived = resolve));
+    const untilLeft = new Promise<void>((resolve) => (left = resolve));
+    const origin = await tcpOrigin((socket) => {
+      socket.once('data', () => arrived!());
+      socket.once('close', () => left!());
+    });
+    const application = fastify({ http2: true });
+    application.get('/own', () => 'mine');
+    await application.register(ambassador as never, { prefix: '/api', config: { routes: [{ upstream: 'orders' }], upstreams: { orders: { endpoints: [`127.0.0.1:${origin.port}`] } } } } as never);
+    const address = await application.listen({ port: 0, host: '127.0.0.1' });
+    context.after(async () => {
+      await application.close();
+      await origin.close();
+    });
+    const session = connect(address);
+    session.request({ ':path': '/api/orders' }).on('error', () => {});
+    await untilArrived;
+    session.destroy();
+    await untilLeft;
+    const other = connect(address);
+    let text = '';
+    for await (const chunk of other.request({ ':path': '/own' })) text += String(chunk);
+    other.close();
+    assert.equal(text, 'mine');
   });
 
   test('names every problem of its configuration', async () => {

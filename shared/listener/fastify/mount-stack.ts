@@ -1,6 +1,6 @@
 import httpProxy, { type FastifyHttpProxyOptions } from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import { constants, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock/clock.js';
@@ -117,14 +117,13 @@ class MountedStack implements Requestable, Mounted {
       service = this.options.refuse;
       sent = refused(exchange, violationToError(error));
     }
-    this.#run(service, sent, exchange, reply).then((answer) => answer !== undefined && done(null, answer), done);
+    void this.#run(service, sent, exchange, reply, (answer) => done(null, answer));
   }
 
   async refuse(request: FastifyRequest, reply: FastifyReply, error: ProxyError): Promise<unknown> {
     const exchange = this.#open(request, reply);
-    const answer = await this.#run(this.options.refuse, refused(exchange, error), exchange, reply);
-    if (answer === undefined) return reply;
-    return reply.code(answer.statusCode).headers(answer.headers).send(answer.body);
+    await this.#run(this.options.refuse, refused(exchange, error), exchange, reply, ({ statusCode, headers, body }) => reply.code(statusCode).headers(headers).send(body));
+    return reply;
   }
 
   destroy(): void {}
@@ -135,17 +134,20 @@ class MountedStack implements Requestable, Mounted {
     exchange.peer = this.options.peerOf?.(request.socket);
     exchange.httpVersion = request.raw.httpVersionMajor === 2 ? '2' : request.raw.httpVersion === '1.0' ? '1.0' : '1.1';
     exchange.inform = (status, headers) => {
-      if (status === 103 && exchange.httpVersion !== '1.0' && !reply.raw.headersSent) reply.raw.writeEarlyHints(fieldsOf(headers));
+      if (status === 103 && exchange.httpVersion !== '1.0' && !reply.raw.headersSent && !isGone(reply)) reply.raw.writeEarlyHints(fieldsOf(headers));
     };
-    reply.raw.once('close', () => {
-      if (!reply.raw.writableFinished) {
-        const error = new ProxyError('client_closed');
-        exchange.errorCode ??= error.code;
+    const onClose = (): void => {
+      if (!isSent(reply)) {
+        const error = new ProxyError(exchange.errorCode ?? 'client_closed');
+        exchange.errorCode = error.code;
         if (exchange.status === 0) exchange.status = error.entry.status;
         exchange.cancellation.cancel(error);
       }
       exchange.finish(clock.now());
-    });
+    };
+    // Hooks of the application may have taken so long that the client left meanwhile: `close` does not come twice.
+    if (isGone(reply)) process.nextTick(onClose);
+    else reply.raw.once('close', onClose);
     return exchange;
   }
 
@@ -203,20 +205,49 @@ class MountedStack implements Requestable, Mounted {
     });
   }
 
-  /** Undefined when there is nobody left to answer. */
-  async #run(service: Service, request: HttpRequest, exchange: Exchange, reply: FastifyReply): Promise<Answer | undefined> {
+  /** Hands the answer to `send`, unless nobody is left to get it. Never rejects: nobody would hear of it but the process. */
+  async #run(service: Service, request: HttpRequest, exchange: Exchange, reply: FastifyReply, send: (answer: Answer) => void): Promise<void> {
     exchange.request = request;
-    const response = await service(request, exchange);
-    if (reply.raw.destroyed) {
-      response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
-      return undefined;
+    try {
+      const response = await service(request, exchange);
+      // The plugin destroys what it cannot send any more, which bytes do not understand.
+      if (isGone(reply)) {
+        response.body.cancel(exchange.cancellation.reason ?? new ProxyError('client_closed'));
+        return;
+      }
+      exchange.status = response.status;
+      const answer = answerOf(request.method, response, exchange, reply);
+      // Who was refused once has lost our trust in where its next request begins, and so has one whose body was cut off.
+      if ((service === this.options.refuse || exchange.cancellation.isCancelled) && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
+      send(answer);
+    } catch (error) {
+      // The stack turns errors into responses, and Fastify sends them; what still arrives here is a defect in one of them.
+      reply.log.error(error);
+      exchange.errorCode ??= 'internal';
+      exchange.cancellation.cancel(error as Error);
+      const stream = streamOf(reply);
+      if (stream === undefined) reply.raw.destroy();
+      else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     }
-    exchange.status = response.status;
-    const answer = answerOf(request.method, response, exchange, reply);
-    // Who was refused once has lost our trust in where its next request begins, and so has one whose body was cut off.
-    if ((service === this.options.refuse || exchange.cancellation.isCancelled) && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
-    return answer;
   }
+}
+
+/** The stream that a reply goes out on, in HTTP/2. */
+function streamOf(reply: FastifyReply): ServerHttp2Stream | undefined {
+  return (reply.raw as unknown as Partial<Http2ServerResponse>).stream;
+}
+
+/** Whether the client has left. A response of HTTP/2 has no `destroyed`, its stream has; the plugin asks for `aborted`. */
+function isGone(reply: FastifyReply): boolean {
+  const stream = streamOf(reply);
+  const { aborted } = reply.request.raw as { readonly aborted: boolean };
+  return aborted || (stream === undefined ? reply.raw.destroyed : stream.closed || stream.destroyed);
+}
+
+/** Whether a reply that is closed went out whole. Node ends a stream of HTTP/2 that the client resets, and calls it finished. */
+function isSent(reply: FastifyReply): boolean {
+  const stream = streamOf(reply);
+  return stream === undefined ? reply.raw.writableFinished : reply.raw.writableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR;
 }
 
 function answerOf(method: string, { status, headers, body }: HttpResponse, exchange: Exchange, reply: FastifyReply): Answer {
@@ -232,7 +263,7 @@ function answerOf(method: string, { status, headers, body }: HttpResponse, excha
   const readable = new BodyReadable(hasBody ? body : emptyBody, (reason) => {
     exchange.errorCode ??= reason instanceof ProxyError ? reason.code : 'upstream_truncated';
     // Destroyed without a code, a stream of HTTP/2 would look as if it had ended well.
-    (reply.raw as unknown as Partial<Http2ServerResponse>).stream?.close(constants.NGHTTP2_INTERNAL_ERROR);
+    streamOf(reply)?.close(constants.NGHTTP2_INTERNAL_ERROR);
   });
   if (!hasBody) body.cancel(new Error('the response has no body'));
   exchange.countBytes = () => {
