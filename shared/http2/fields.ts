@@ -16,7 +16,8 @@ export function writeFields(headers: Headers, into: OutgoingHttpHeaders, without
   headers.deleteKind(fieldKind.hopByHop);
   for (const [name, value] of headers) {
     if (name === without) continue;
-    const before = into[name];
+    // A field may be called `constructor`.
+    const before = Object.hasOwn(into, name) ? into[name] : undefined;
     if (before === undefined) into[name] = value;
     else if (single.has(name)) into[name] = `${String(before)}, ${value}`;
     else if (Array.isArray(before)) before.push(value);

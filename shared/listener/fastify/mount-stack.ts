@@ -1,6 +1,6 @@
 import httpProxy, { type FastifyHttpProxyOptions } from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { constants, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Stream } from 'node:http2';
+import { constants, type Http2ServerRequest, type Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Clock } from '../../clock/clock.js';
@@ -15,6 +15,7 @@ import type { Service } from '../../http/service.js';
 import { requestFraming } from '../../http1/framing.js';
 import { removeHopByHop } from '../../http1/hop-by-hop.js';
 import { parseAuthority, parseTarget } from '../../http1/target.js';
+import { writeFields } from '../../http2/fields.js';
 import { plainAddress } from '../network-list.js';
 import { violationToError } from '../violations.js';
 
@@ -40,7 +41,7 @@ interface Requestable {
 
 interface Answer {
   readonly statusCode: number;
-  readonly headers: Record<string, string | string[]>;
+  readonly headers: OutgoingHttpHeaders;
   readonly body: Readable | Buffer;
 }
 
@@ -134,7 +135,7 @@ class MountedStack implements Requestable, Mounted {
     exchange.peer = this.options.peerOf?.(request.socket);
     exchange.httpVersion = request.raw.httpVersionMajor === 2 ? '2' : request.raw.httpVersion === '1.0' ? '1.0' : '1.1';
     exchange.inform = (status, headers) => {
-      if (status === 103 && exchange.httpVersion !== '1.0' && !reply.raw.headersSent && !isGone(reply)) reply.raw.writeEarlyHints(fieldsOf(headers));
+      if (status === 103 && exchange.httpVersion !== '1.0' && !reply.raw.headersSent && !isGone(reply)) writeHints(reply, headers);
     };
     const onClose = (): void => {
       if (!isSent(reply)) {
@@ -250,13 +251,32 @@ function isSent(reply: FastifyReply): boolean {
   return stream === undefined ? reply.raw.writableFinished : reply.raw.writableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR;
 }
 
+function writeHints(reply: FastifyReply, headers: Headers): void {
+  const stream = streamOf(reply);
+  if (stream !== undefined) {
+    stream.additionalHeaders(writeFields(headers, { ':status': 103 }));
+    return;
+  }
+  try {
+    reply.raw.writeEarlyHints(writeFields(headers, {}) as Record<string, string | string[]>);
+  } catch {
+    // Node is particular about `Link`. A hint may stay out; the answer may not.
+  }
+}
+
+/** Type and subtype (RFC 9110 section 8.3.1). */
+const mediaType = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(?:;|$)/;
+
 function answerOf(method: string, { status, headers, body }: HttpResponse, exchange: Exchange, reply: FastifyReply): Answer {
   removeHopByHop(headers);
   for (const [name, value] of exchange.responseFields) headers.set(name, value);
-  const fields = fieldsOf(headers);
-  const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
-  // Fastify makes up a type for bytes that have none, but not for a stream.
-  if (hasBody && body.whole !== undefined && body.whole.length > 0 && headers.has('content-type')) {
+  // Over HTTP/2, Node sends nothing behind 205 either (RFC 9110 section 15.3.6).
+  const isEmpty = status === 204 || status === 205;
+  if (isEmpty) headers.delete('content-length');
+  const hasBody = method !== 'HEAD' && !isEmpty && status !== 304;
+  const fields = writeFields(headers, {});
+  // Fastify makes up a type for bytes that have none, or none that it can read, but not for a stream.
+  if (hasBody && body.whole !== undefined && body.whole.length > 0 && mediaType.test(headers.getCombined('content-type') ?? '')) {
     exchange.responseBytes = body.whole.length;
     return { statusCode: status, headers: fields, body: body.whole.bytes };
   }
@@ -276,16 +296,6 @@ function answerOf(method: string, { status, headers, body }: HttpResponse, excha
 function unannouncedBody(raw: FastifyRequest['raw']): Readable | undefined {
   const { stream } = raw as unknown as Partial<Http2ServerRequest>;
   return stream === undefined || stream.endAfterHeaders || raw.method === 'GET' || raw.method === 'HEAD' ? undefined : raw;
-}
-
-function fieldsOf(headers: Headers): Record<string, string | string[]> {
-  const fields: Record<string, string | string[]> = {};
-  for (const [name] of headers) {
-    if (name in fields) continue;
-    const values = headers.getAll(name);
-    fields[name] = values.length === 1 ? values[0]! : values;
-  }
-  return fields;
 }
 
 function refused(exchange: Exchange, error: ProxyError): HttpRequest {
