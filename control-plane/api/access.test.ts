@@ -1,13 +1,23 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent, createServer, get } from 'node:https';
+import { connect, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
+import type { FastifyRequest } from 'fastify';
+import { systemClock } from '../../shared/clock/clock.js';
+import { createLogger } from '../../shared/telemetry/logger.js';
+import { PemStore } from '../../shared/tls/pem-store.js';
 import { TestAuthority, type KeyPairFiles } from '../../tests/support/certificates.js';
 import { route, service, TestControlPlane } from '../../tests/support/control-plane.js';
 import { TestProcess } from '../../tests/support/process.js';
+import type { Model } from '../model/model.js';
+import { Access } from './access.js';
+import { accessSchema } from './access-config.js';
+import type { ApiError } from './problem.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'access-test-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -171,6 +181,44 @@ describe('roles by token', () => {
   });
 });
 
+test('a certificate that has ended is not believed, be its session resumed or its connection still open', async (context) => {
+  const authority = await TestAuthority.create();
+  context.after(() => authority.remove());
+  const pem = ({ cert, key }: KeyPairFiles): { cert: Buffer; key: Buffer } => ({ cert: readFileSync(cert), key: readFileSync(key) });
+  const ca = readFileSync(authority.ca);
+  const ours = pem(await authority.issue('server', { ip: ['127.0.0.1'] }));
+  const theirs = pem(await authority.issue('orders', { uri: [spiffe('orders')] }));
+  const files = new PemStore(systemClock);
+  context.after(() => files.close());
+  let skew = 0;
+  const judge = new Access(accessSchema.parse({}), {
+    model: () => ({ identities: [] }) as unknown as Model, files, logger: createLogger({ name: 'test', level: 'silent' }),
+    clock: { wallNow: () => Date.now() + skew },
+  });
+  const server = createServer({ ...ours, ca, requestCert: true, rejectUnauthorized: false }, (incoming, response) => {
+    try {
+      judge.check({ raw: incoming, headers: incoming.headers } as unknown as FastifyRequest, 'any');
+    } catch (error) {
+      response.statusCode = (error as ApiError).status;
+    }
+    response.end(String((incoming as unknown as { socket: TLSSocket }).socket.isSessionReused()));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  context.after(() => server.close().closeAllConnections());
+  const ask = (agent: Agent): Promise<string> =>
+    new Promise((resolve, reject) => {
+      get({ host: '127.0.0.1', port: (server.address() as AddressInfo).port, agent, ca, ...theirs }, (answer) => {
+        let text = `${answer.statusCode} `;
+        answer.on('data', (data: Buffer) => (text += data.toString())).on('end', () => resolve(text));
+      }).on('error', reject);
+    });
+  const [fresh, open] = [new Agent({ keepAlive: false }), new Agent({ keepAlive: true, maxSockets: 1 })];
+  context.after(() => open.destroy());
+  assert.deepEqual([await ask(fresh), await ask(fresh), await ask(open), await ask(open)], ['200 false', '200 true', '200 false', '200 false']);
+  skew = 7_200_000;
+  assert.deepEqual([await ask(fresh), await ask(open)], ['401 true', '401 false']);
+});
+
 describe('roles by certificate', () => {
   let authority: TestAuthority;
   let plane: TestControlPlane;
@@ -240,7 +288,6 @@ describe('roles by certificate', () => {
   test('a certificate of the API that is exchanged on disk is served without a restart', async () => {
     const other = await TestAuthority.create();
     const fresh = await other.issue('server', { ip: ['127.0.0.1'] });
-    const { readFileSync } = await import('node:fs');
     for (const part of ['key', 'crt']) writeFileSync(join(authority.directory, `server.${part}`), readFileSync(part === 'key' ? fresh.key : fresh.cert));
     await plane.process.logged('the certificates of the API were exchanged');
     await assert.rejects(plane.ask('GET', '/healthz'), 'the authority of before does not vouch for it');

@@ -1,6 +1,9 @@
 import type { FastifyRequest } from 'fastify';
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import type { Clock } from '../../shared/clock/clock.js';
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from '../../shared/identity/spiffe.js';
+import { isValidAt } from '../../shared/identity/x509-name.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { PemStore } from '../../shared/tls/pem-store.js';
 import type { Model } from '../model/model.js';
@@ -38,6 +41,14 @@ declare module 'fastify' {
   }
 }
 
+export interface AccessDependencies {
+  readonly model: () => Model;
+  /** Of which token files are read. */
+  readonly files: PemStore;
+  readonly logger: Logger;
+  readonly clock: Pick<Clock, 'wallNow'>;
+}
+
 /** Knows callers by their token or certificate, and what each may do. */
 export class Access {
   readonly #tokens: TokenTable;
@@ -46,10 +57,9 @@ export class Access {
   constructor(
     /** Undefined: everybody may do everything. */
     private readonly config: AccessConfig | undefined,
-    private readonly model: () => Model,
-    files: PemStore,
-    logger: Logger,
+    private readonly dependencies: AccessDependencies,
   ) {
+    const { files, logger } = dependencies;
     this.#tokens = new TokenTable(config?.tokens ?? [], files, logger);
     this.#identities = new Map(config?.identities.map(({ identity, role }) => [identity, role]));
   }
@@ -74,8 +84,11 @@ export class Access {
 
   #byCertificate(request: FastifyRequest): Caller | undefined {
     const socket = request.raw.socket as Partial<TLSSocket>;
-    if (socket.encrypted !== true || socket.getPeerX509Certificate?.() === undefined) return undefined;
-    const id = socket.authorized === true ? spiffeIdOf(socket as TLSSocket) : undefined;
+    const certificate = socket.encrypted === true ? socket.getPeerX509Certificate?.() : undefined;
+    if (certificate === undefined) return undefined;
+    // A resumed session has verified no certificate, and an open connection may outlive the one that it began with.
+    const isBelieved = socket.authorized === true && isValidAt(certificate, this.dependencies.clock.wallNow());
+    const id = isBelieved ? spiffeIdOf(certificate) : undefined;
     if (id === undefined) return refuse('The certificate is not one that is believed here, or has no SPIFFE name.');
     const identity = formatSpiffeId(id);
     const role = this.#identities.get(identity) ?? 'proxy';
@@ -84,7 +97,7 @@ export class Access {
 
   /** Services have no namespaces: one of another namespace is that service only where a resource says so. */
   #ownService({ namespace, service }: SpiffeId): Pick<Caller, 'service' | 'isGateway'> {
-    const isBound = namespace === 'default' || this.model().identities.some((identity) => identity.service === service && identity.namespace === namespace);
+    const isBound = namespace === 'default' || this.dependencies.model().identities.some((identity) => identity.service === service && identity.namespace === namespace);
     if (!isBound) throw forbidden(`No Identity says that ${service} runs in namespace ${namespace}.`);
     return service === 'gateway' ? { isGateway: true } : { service };
   }
@@ -99,7 +112,7 @@ function refuse(detail: string, challenge = 'Bearer'): never {
 }
 
 /** A certificate of a workload has one URI (X509-SVID, section 2). */
-function spiffeIdOf(socket: TLSSocket): SpiffeId | undefined {
-  const uris = (socket.getPeerX509Certificate()?.subjectAltName ?? '').split(', ').filter((name) => name.startsWith('URI:'));
+function spiffeIdOf({ subjectAltName }: X509Certificate): SpiffeId | undefined {
+  const uris = (subjectAltName ?? '').split(', ').filter((name) => name.startsWith('URI:'));
   return uris.length === 1 ? parseSpiffeId(uris[0]!.slice(4)) : undefined;
 }

@@ -25,10 +25,14 @@ export async function openApiServer({ listen, access: accessConfig, audit: audit
   const files = new PemStore(clock);
   const credentials =
     listen.tls &&
-    new ServerCredentials(listen.tls, files, randomBytes(32), (error) =>
-      error === undefined ? logger.info('the certificates of the API were exchanged') : logger.error({ err: error }, 'the new certificates of the API cannot be used; the old ones stay'),
-    );
-  const access = new Access(accessConfig, () => store.model, files, logger);
+    new ServerCredentials(listen.tls, {
+      clock,
+      pems: files,
+      ticketSecret: randomBytes(32),
+      onReload: (error) =>
+        error === undefined ? logger.info('the certificates of the API were exchanged') : logger.error({ err: error }, 'the new certificates of the API cannot be used; the old ones stay'),
+    });
+  const access = new Access(accessConfig, { model: () => store.model, files, logger, clock });
   const audit = new AuditLog(auditConfig, clock, logger);
   if (accessConfig === undefined) logger.warn('there is no access control: everybody on this machine may do everything');
   const api = await createApi({ ...context, access, audit, version, certificates, https: credentials?.options ?? (certificates && meshOptions(certificates)), isOpen: accessConfig === undefined });

@@ -154,10 +154,15 @@ export class DataPlane {
 
   /** Throws if the files cannot be used, which the check of the configuration has seen before. */
   serverCredentials(config: ServerTlsConfig): ServerCredentials {
-    return new ServerCredentials(config, this.#pems, this.#ticketSecret, (error) => {
-      this.metrics.certificateReload(error === undefined ? 'used' : 'refused');
-      if (error === undefined) this.logger.info('certificates were exchanged');
-      else this.logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
+    return new ServerCredentials(config, {
+      clock: this.clock,
+      pems: this.#pems,
+      ticketSecret: this.#ticketSecret,
+      onReload: (error) => {
+        this.metrics.certificateReload(error === undefined ? 'used' : 'refused');
+        if (error === undefined) this.logger.info('certificates were exchanged');
+        else this.logger.error({ reason: error.message }, 'the new certificates cannot be used; the old ones stay');
+      },
     });
   }
 

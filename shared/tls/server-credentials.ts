@@ -1,40 +1,52 @@
-import { hkdfSync } from 'node:crypto';
+import { hkdfSync, type X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import type { Clock } from '../clock/clock.js';
 import type { Peer } from '../http/exchange.js';
 import { parseSpiffeId } from '../identity/spiffe.js';
-import { uriName } from '../identity/x509-name.js';
+import { isValidAt, uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
 import type { PemStore } from './pem-store.js';
+
+export interface ServerCredentialsDependencies {
+  readonly clock: Pick<Clock, 'wallNow'>;
+  readonly pems: PemStore;
+  /** Of which the keys of TLS session tickets are made; the same in all workers. */
+  readonly ticketSecret: Uint8Array;
+  /** Hears of each exchange of the files: of its error if the new ones cannot be used, and the old ones stay. */
+  readonly onReload: (error: Error | undefined) => void;
+}
 
 /**
  * What a listener shows its clients, and asks of them; exchanged while it listens, with no connection dropped.
  *
  * Session tickets outlive an exchange of certificates, so that clients go on resuming. Their keys are made of a secret and of the
- * authorities that clients are verified against: a change of these makes new ones, so that nobody gets in on an old verification.
+ * authorities that clients are verified against: a change of these makes new ones, so that nobody gets in on an old verification. The
+ * validity of a client's certificate is looked at for each connection: a resumed session has verified none.
  */
 export class ServerCredentials {
   #contexts: ReadonlyMap<string, SecureContext> = new Map();
   #options: TlsOptions;
 
-  /** `onReload` hears of each exchange: of its error if the new files cannot be used, and the old ones stay. Throws if the first ones cannot. */
+  /** Throws if the files cannot be used. */
   constructor(
     private readonly config: ServerTlsConfig,
-    private readonly pems: PemStore,
-    private readonly ticketSecret: Uint8Array,
-    private readonly onReload: (error: Error | undefined) => void,
+    private readonly dependencies: ServerCredentialsDependencies,
   ) {
     this.#options = this.#load();
   }
 
-  /** Whether a client got as far as it did although its certificate is wrong: where none is required, Node only takes note. */
+  /** Whether a client got as far as it did although its certificate is wrong, or has ended since: where none is required, Node only takes note. */
   refuses(socket: TLSSocket): boolean {
-    return this.config.clientAuth !== undefined && !socket.authorized && Object.keys(socket.getPeerCertificate()).length > 0;
+    if (this.config.clientAuth === undefined) return false;
+    const shown = socket.getPeerX509Certificate();
+    return shown !== undefined && !this.#believes(socket, shown);
   }
 
   /** The workload that a client is, if its certificate is verified and names one. Whose names are believed is up to whoever chose `clientAuth.ca`. */
   peerOf(socket: TLSSocket): Peer | undefined {
-    if (this.config.clientAuth === undefined || !socket.authorized) return undefined;
-    const id = uriName({ subjectAltName: socket.getPeerX509Certificate()?.subjectAltName });
+    const shown = this.config.clientAuth && socket.getPeerX509Certificate();
+    if (shown === undefined || !this.#believes(socket, shown)) return undefined;
+    const id = uriName(shown);
     const parsed = id === undefined ? undefined : parseSpiffeId(id);
     return parsed && { ...parsed, id: id! };
   }
@@ -46,25 +58,31 @@ export class ServerCredentials {
 
   /** Keeps a server's certificates up to date. */
   serve(server: Server): void {
-    this.pems.onChange(() => {
+    const { pems, onReload } = this.dependencies;
+    pems.onChange(() => {
       try {
         this.#options = this.#load();
         server.setSecureContext(this.#options);
-        this.onReload(undefined);
+        onReload(undefined);
       } catch (error) {
-        this.onReload(error as Error);
+        onReload(error as Error);
       }
     });
   }
 
+  #believes(socket: TLSSocket, shown: X509Certificate): boolean {
+    return socket.authorized && isValidAt(shown, this.dependencies.clock.wallNow());
+  }
+
   #load(): TlsOptions {
-    const { config, pems } = this;
+    const { config } = this;
+    const { pems, ticketSecret } = this.dependencies;
     const ca = config.clientAuth && pems.read(config.clientAuth.ca);
     const options: TlsOptions = {
       cert: pems.read(config.cert),
       key: pems.read(config.key),
       minVersion: config.minVersion,
-      ticketKeys: Buffer.from(hkdfSync('sha256', this.ticketSecret, ca ?? '', 'session tickets', 48)),
+      ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', 'session tickets', 48)),
       sessionIdContext: 'listener',
       ALPNProtocols: ['http/1.1'],
       SNICallback: (name, done) => done(null, this.#contextFor(name.toLowerCase())),

@@ -7,6 +7,8 @@ import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../tests/support/certificates.js';
 import { startEngine } from '../../tests/support/engine.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
+import { FastifyListener } from '../listener/fastify/fastify-listener.js';
+import { Http1Listener } from '../listener/http1-listener.js';
 
 const request = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
 
@@ -123,6 +125,35 @@ describe('TLS towards clients', () => {
     assert.match((await ask(optional.port, pair(other))).text, /200 OK/);
     await assert.rejects(ask(optional.port, pair(await stranger.issue('stranger', { dns: ['x'] }))));
     await optional.close();
+  });
+
+  for (const [listener, kind] of [['the engine', Http1Listener], ['fastify', FastifyListener]] as const) {
+    for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+      for (const required of [true, false]) {
+        test(`a certificate that is not valid now opens nothing, resumed or not (${listener}, ${version}, ${required ? 'required' : 'optional'})`, async (context) => {
+          let skew = 0;
+          const engine = await startEngine([origin.address], { kind, wallClock: { wallNow: () => Date.now() + skew }, tls: { ...tls(), clientAuth: { ca: authority.ca, required } } });
+          context.after(() => engine.close());
+          const known = { ...pair(other), minVersion: version, maxVersion: version };
+          let session: Buffer | undefined;
+          await ask(engine.port, known, (ticket) => (session = ticket));
+          assert.equal((await ask(engine.port, { ...known, session })).resumed, true);
+          for (const wrong of [7_200_000, -7_200_000]) {
+            skew = wrong;
+            await assert.rejects(ask(engine.port, { ...known, session }));
+            await assert.rejects(ask(engine.port, known));
+          }
+          skew = 0;
+          assert.equal((await ask(engine.port, { ...known, session })).resumed, true);
+        });
+      }
+    }
+  }
+
+  test('a client that shows a certificate of the past is not let in where none is required', async () => {
+    const engine = await startEngine([origin.address], { tls: { ...tls(), clientAuth: { ca: authority.ca, required: false } } });
+    await assert.rejects(ask(engine.port, pair(await authority.issue('past', { dns: ['past.test'], to: -1_000 }))));
+    await engine.close();
   });
 
   test('a client that never finishes its handshake is cut off', async () => {

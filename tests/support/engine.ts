@@ -1,4 +1,4 @@
-import { systemClock } from '../../shared/clock/clock.js';
+import { systemClock, type Clock } from '../../shared/clock/clock.js';
 import { DeadlineSweep } from '../../shared/clock/deadline-sweep.js';
 import { limitsSchema, upstreamSchema, type LimitsConfig, type UpstreamConfig } from '../../shared/config/sections.js';
 import { formatAddress, type Address } from '../../shared/config/units.js';
@@ -32,6 +32,8 @@ export interface TestEngineOptions {
   readonly upstream?: Partial<UpstreamConfig>;
   readonly listen?: ListenAddress;
   readonly tls?: ServerTlsConfig;
+  /** By which certificates of clients are judged; the machine's, unless another is given. */
+  readonly wallClock?: Pick<Clock, 'wallNow'>;
   /** The engine's own, unless another is asked for. */
   readonly kind?: typeof Http1Listener | typeof FastifyListener;
   readonly onFlood?: (reason: string) => void;
@@ -68,7 +70,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
   const listener = new (options.kind ?? Http1Listener)({
     name: 'test',
     listen: { host: '127.0.0.1', port: 0, ...options.listen },
-    credentials: options.tls && new ServerCredentials(options.tls, pems, Buffer.alloc(32, 's'), () => {}),
+    credentials: options.tls && new ServerCredentials(options.tls, { clock: options.wallClock ?? systemClock, pems, ticketSecret: Buffer.alloc(32, 's'), onReload: () => {} }),
     limits,
     http2: options.listen?.http2 === 'engine' ? http2 : undefined,
     onFlood: options.onFlood,

@@ -48,7 +48,7 @@ export async function startTcp(endpoints: readonly (string | number)[], options:
   const service = failover(config.connectAttempts, () => upstream.endpoints.length)(upstream.streamOver(config.subset));
   const listener = new TcpListener({
     config,
-    credentials: config.listen.tls && new ServerCredentials(config.listen.tls, pems, Buffer.alloc(32, 's'), () => {}),
+    credentials: config.listen.tls && new ServerCredentials(config.listen.tls, { clock, pems, ticketSecret: Buffer.alloc(32, 's'), onReload: () => {} }),
     clock,
     logger: createLogger({ name: 'test', level: 'silent' }),
     open: () => service,
