@@ -178,6 +178,14 @@ describe('resources one by one', () => {
     assert.equal((await plane.ask('GET', '/v1/services', undefined, { headers: { host: 'localhost:7000' } })).status, 200);
   });
 
+  test('a page of another site gets nothing, whatever the browser lets it send', async () => {
+    const from = async (headers: Readonly<Record<string, string>>): Promise<number> => (await plane.ask('POST', '/v1/apply?dryRun=true', [], { headers })).status;
+    for (const headers of [{ origin: 'https://evil.example' }, { origin: 'null' }, { origin: plane.url.replace('http:', 'https:') }, { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }]) {
+      assert.equal(await from(headers), 403, JSON.stringify(headers));
+    }
+    assert.deepEqual([await from({}), await from({ origin: plane.url, 'sec-fetch-site': 'same-origin' })], [200, 200]);
+  });
+
   test('what is not there is not found, with a problem document', async () => {
     for (const path of ['/', '/v1/nothing', '/v1/services/a/b/c']) {
       const { status, headers, body } = await plane.ask('GET', path);

@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import type { ServerOptions } from 'node:https';
 import { isIP } from 'node:net';
+import { isCrossSite } from '../../shared/admin/cross-site.js';
 import type { Certificates } from '../ca/open.js';
 import type { Access } from './access.js';
 import { applyRoutes } from './apply.js';
@@ -50,6 +51,7 @@ export async function createApi({ access, audit, version, https, isOpen, certifi
     reply.problemPaths = [];
     // A web page can make a browser send requests here under a name of its own (DNS rebinding).
     if (isOpen && !isOwnName(request.hostname)) throw new ApiError(421, 'host_refused', 'Without access control only requests to an address or to localhost are answered.');
+    if (isCrossSite(request)) throw new ApiError(403, 'origin_refused', 'Pages of other sites may ask for nothing here.');
     const { need } = request.routeOptions.config;
     if (need !== undefined) access.check(request, need);
   });

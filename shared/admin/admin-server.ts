@@ -1,8 +1,10 @@
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import { STATUS_CODES } from 'node:http';
 import { isIP, type AddressInfo } from 'node:net';
 import { redact } from '../config/redact.js';
 import { withoutSchemas } from '../process/without-schemas.js';
 import type { Logger } from '../telemetry/logger.js';
+import { isCrossSite } from './cross-site.js';
 
 export interface AdminOptions {
   readonly host: string;
@@ -32,17 +34,19 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   if (!isLoopback(host)) logger.warn({ host }, 'the admin server is reachable from other machines, and anyone who reaches it may drain this process');
 
   // A web page can make a browser send requests here under a name of its own (DNS rebinding): only names that
-  // cannot be rebound are answered.
+  // cannot be rebound are answered. Nor may a page of another site ask for anything under ours.
   server.addHook('onRequest', async (request, reply) => {
     const name = request.hostname.replace(/^\[|\]$/g, '');
     if (isIP(name) === 0 && name !== 'localhost' && name !== host && !/^[\w-]+$/.test(name)) {
-      await reply.code(421).type('application/problem+json').send({ type: 'about:blank', title: 'Misdirected Request', status: 421, code: 'admin_host_refused' });
+      await problem(reply, 421, 'admin_host_refused');
+    } else if (isCrossSite(request)) {
+      await problem(reply, 403, 'admin_origin_refused');
     }
   });
-  server.setNotFoundHandler((_request, reply) => reply.code(404).type('application/problem+json').send({ type: 'about:blank', title: 'Not Found', status: 404, code: 'admin_not_found' }));
+  server.setNotFoundHandler((_request, reply) => problem(reply, 404, 'admin_not_found'));
   server.setErrorHandler((error, _request, reply) => {
     logger.error({ err: error }, 'an admin request failed');
-    return reply.code(500).type('application/problem+json').send({ type: 'about:blank', title: 'Internal Server Error', status: 500, code: 'internal' });
+    return problem(reply, 500, 'internal');
   });
 
   server.get('/', async () => ({ endpoints: ['/healthz', '/readyz', '/metrics', '/config', '/config/schema', '/upstreams', '/version', 'POST /drain'] }));
@@ -68,6 +72,10 @@ export function createAdminServer(options: AdminOptions): AdminServer {
     },
     close: () => server.close(),
   };
+}
+
+function problem(reply: FastifyReply, status: number, code: string): FastifyReply {
+  return reply.code(status).type('application/problem+json').send({ type: 'about:blank', title: STATUS_CODES[status], status, code });
 }
 
 function isLoopback(host: string): boolean {
