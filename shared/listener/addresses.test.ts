@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import { connect, createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,7 @@ import { TestAuthority } from '../../tests/support/certificates.js';
 import { startEngine } from '../../tests/support/engine.js';
 import { httpOrigin } from '../../tests/support/origin.js';
 import { RawClient } from '../../tests/support/raw-client.js';
+import { startTcp } from '../../tests/support/tcp.js';
 import { parseProxyHeader } from './proxy-protocol.js';
 
 const get = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
@@ -60,6 +61,28 @@ describe('Unix domain sockets', () => {
     await engine.close();
     await origin.close();
   });
+
+  const others: readonly (readonly [what: string, make: (path: string, folder: string) => void])[] = [
+    ['a file', (path) => writeFileSync(path, 'precious')],
+    ['a directory', (path) => mkdirSync(path)],
+    ['a symbolic link', (path, folder) => {
+      writeFileSync(join(folder, 'target'), 'precious');
+      symlinkSync(join(folder, 'target'), path);
+    }],
+  ];
+  for (const [what, make] of others) {
+    test(`${what} at the path stays, and is named`, async (context) => {
+      const folder = directory(context);
+      const path = join(folder, 'listener');
+      make(path, folder);
+      const before = readdirSync(folder);
+      for (const start of [() => startEngine([], { listen: { path } }), () => startTcp([], { listen: { port: undefined, path } })]) {
+        await assert.rejects(start, { message: `cannot listen on ${path}: it is ${what}, and only a socket would be replaced` });
+      }
+      assert.deepEqual(readdirSync(folder), before);
+      if (what !== 'a directory') assert.equal(readFileSync(path, 'utf8'), 'precious');
+    });
+  }
 });
 
 test('IPv6, as a listener and as an endpoint', async (context) => {

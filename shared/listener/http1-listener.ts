@@ -1,4 +1,4 @@
-import { unlinkSync } from 'node:fs';
+import { lstatSync, unlinkSync, type Stats } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
@@ -287,8 +287,14 @@ function peerOf(socket: Socket): string {
   return `${socket.remoteAddress} ${socket.remotePort}`;
 }
 
-/** Takes away the socket of a process that is gone: binding to it would fail for ever. One that answers is left alone. */
+/**
+ * Takes away the socket of a process that is gone: binding to it would fail for ever. One that answers is left alone. Rejects if something
+ * else is there: a connection to a file is refused like one to a socket that nobody has.
+ */
 export async function removeStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) throw new Error(`cannot listen on ${path}: it is ${kindOf(found)}, and only a socket would be replaced`);
   const isAnswered = await new Promise<boolean>((resolve) => {
     const probe = connect(path, () => {
       probe.destroy();
@@ -297,6 +303,12 @@ export async function removeStaleSocket(path: string): Promise<void> {
     probe.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED'));
   });
   if (!isAnswered) unlinkSync(path);
+}
+
+function kindOf(found: Stats): string {
+  if (found.isFile()) return 'a file';
+  if (found.isDirectory()) return 'a directory';
+  return found.isSymbolicLink() ? 'a symbolic link' : 'no socket';
 }
 
 /** Socket errors are followed by `close`, where they are dealt with. */
