@@ -63,3 +63,18 @@ test('who is no browser drains, and so does a page of the admin server itself', 
   assert.equal((await drain(admin, { 'sec-fetch-site': 'none' })).status, 202);
   assert.equal(admin.drains(), 3);
 });
+
+test('a request that is wrong is told so, and drains nothing', async (context) => {
+  const admin = await start(context);
+  const wrong: readonly (readonly [status: number, headers: Readonly<Record<string, string>>, body: string])[] = [
+    [413, { 'content-type': 'text/plain' }, 'x'.repeat(16_385)],
+    [400, { 'content-type': 'application/json' }, '{'],
+    [415, { 'content-type': 'image/png' }, 'x'],
+  ];
+  for (const [expected, headers, body] of wrong) {
+    const { status, type, problem } = await drain(admin, { ...headers, 'content-length': String(body.length) }, body);
+    assert.deepEqual([status, problem.status, problem.code], [expected, expected, 'admin_bad_request']);
+    assert.match(type!, /^application\/problem\+json/);
+  }
+  assert.equal(admin.drains(), 0);
+});

@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { STATUS_CODES } from 'node:http';
 import { isIP, type AddressInfo } from 'node:net';
 import { redact } from '../config/redact.js';
@@ -45,6 +45,8 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   });
   server.setNotFoundHandler((_request, reply) => problem(reply, 404, 'admin_not_found'));
   server.setErrorHandler((error, _request, reply) => {
+    const { statusCode = 500 } = error as Partial<FastifyError>;
+    if (statusCode >= 400 && statusCode < 500) return problem(reply, statusCode, 'admin_bad_request');
     logger.error({ err: error }, 'an admin request failed');
     return problem(reply, 500, 'internal');
   });
