@@ -19,8 +19,8 @@ export interface ServerCredentialsDependencies {
 /**
  * What a listener shows its clients, and asks of them; exchanged while it listens, with no connection dropped.
  *
- * Session tickets outlive an exchange of certificates, so that clients go on resuming. Their keys are made of a secret and of the
- * authorities that clients are verified against: a change of these makes new ones, so that nobody gets in on an old verification. The
+ * Session tickets outlive an exchange of certificates, so that clients go on resuming. Their keys are made of a secret, of the
+ * authorities that clients are verified against, and of whether they must be: a change of these makes new ones, so that nobody gets in on an old verification. The
  * validity of a client's certificate is looked at for each connection: a resumed session has verified none.
  */
 export class ServerCredentials {
@@ -82,7 +82,7 @@ export class ServerCredentials {
       cert: pems.read(config.cert),
       key: pems.read(config.key),
       minVersion: config.minVersion,
-      ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', 'session tickets', 48)),
+      ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', `session tickets${config.clientAuth?.required === true ? ' of clients with certificates' : ''}`, 48)),
       sessionIdContext: 'listener',
       ALPNProtocols: ['http/1.1'],
       SNICallback: (name, done) => done(null, this.#contextFor(name.toLowerCase())),

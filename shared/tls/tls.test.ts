@@ -150,6 +150,20 @@ describe('TLS towards clients', () => {
     }
   }
 
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    test(`a session from when no certificate was required opens nothing once one is (${version})`, async (context) => {
+      const [optional, required] = await Promise.all(
+        [false, true].map((isRequired) => startEngine([origin.address], { tls: { ...tls(), clientAuth: { ca: authority.ca, required: isRequired } } })),
+      );
+      context.after(() => Promise.all([optional, required].map((engine) => engine!.close())));
+      const versions = { minVersion: version, maxVersion: version };
+      let session: Buffer | undefined;
+      await ask(optional!.port, versions, (ticket) => (session = ticket));
+      assert.equal((await ask(optional!.port, { ...versions, session })).resumed, true);
+      await assert.rejects(ask(required!.port, { ...versions, session }));
+    });
+  }
+
   test('a client that shows a certificate of the past is not let in where none is required', async () => {
     const engine = await startEngine([origin.address], { tls: { ...tls(), clientAuth: { ca: authority.ca, required: false } } });
     await assert.rejects(ask(engine.port, pair(await authority.issue('past', { dns: ['past.test'], to: -1_000 }))));
