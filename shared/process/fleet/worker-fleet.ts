@@ -14,7 +14,7 @@ import { mergeUpstreams } from './merge.js';
 import { QuotaCounters } from './quota-counters.js';
 import { WorkerProcess } from './worker-process.js';
 
-/** How long a replacement waits after a crash: from the first to the last (ms), doubling while they crash as soon as they start. */
+/** How long a replacement waits after a crash: from the first to the last (ms), doubling while they crash as soon as they start, or cannot start. */
 const firstRestartDelayMs = 100;
 const lastRestartDelayMs = 10_000;
 /** A worker that lived this long did not crash because it was started (ms). */
@@ -26,8 +26,8 @@ const collectTimeoutMs = 2_000;
  * A proxy in several processes that share its ports.
  *
  * This process, the front, accepts connections and hands each to the next worker in turn (node:cluster); it does
- * not touch what goes over them. A worker that crashes is replaced. A reload brings up a second set of workers and drains the
- * first, while the ports stay open here: no connection is refused or broken off.
+ * not touch what goes over them. A worker that crashes is replaced, and this is tried until it succeeds. A reload brings up
+ * a second set of workers and drains the first, while the ports stay open here: no connection is refused or broken off.
  */
 export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> implements Fleet<Config, Dynamic> {
   readonly metrics = new ProxyMetrics();
@@ -40,6 +40,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   /** Counters and histograms of workers that are gone: totals never go down. */
   #departed: MetricObject[] = [];
   #restartDelayMs = 0;
+  #isReplacing = false;
   #isListening = false;
   #isClosing = false;
   /** Exchanges of configuration come one after the other. */
@@ -65,7 +66,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     const addresses = await listenAll([...this.#workers]);
     this.#isListening = true;
     // One that exited before it listened was not missed yet.
-    for (let missing = this.size(this.#config) - this.#workers.size; missing > 0; missing--) void this.#replace();
+    void this.#replaceMissing();
     return addresses;
   }
 
@@ -105,6 +106,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       const previous = this.#workers;
       this.#workers = next;
       this.#config = config;
+      // Nor was one of the new ones, until now.
+      void this.#replaceMissing();
       for (const worker of previous) {
         this.#leaving.add(worker);
         const timer = clock.after(config.drainTimeout, () => void worker.kill());
@@ -136,7 +139,9 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   async drain(): Promise<void> {
     this.#isClosing = true;
-    await Promise.all([...this.#workers, ...this.#leaving].map((worker) => worker.drain()));
+    // One that is still starting has nothing in flight, and may not hear us yet.
+    const present = [...this.#workers].map((worker) => (worker.isServing ? worker.drain() : worker.kill()));
+    await Promise.all([...present, ...[...this.#leaving].map((worker) => worker.drain())]);
   }
 
   async close(): Promise<void> {
@@ -144,7 +149,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     await Promise.all([...this.#workers, ...this.#leaving].map((worker) => worker.kill()));
   }
 
-  #inTurn(change: () => Promise<void>): Promise<void> {
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
     const done = this.#turn.then(change);
     this.#turn = done.catch(() => {});
     return done;
@@ -154,6 +159,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     await Promise.all(Array.from({ length: this.size(config) }, () => this.#create(workers, config)));
   }
 
+  /** Ends the worker if it cannot be created. */
   async #create(workers: Set<WorkerProcess>, config: Config): Promise<WorkerProcess> {
     const { clock, logger } = this.context;
     const worker = new WorkerProcess((increments) => this.#counters.count(increments));
@@ -167,29 +173,50 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       this.metrics.workerExit();
       logger.error({ pid: worker.pid, code, signal }, 'a worker has exited; another takes its place');
       if (clock.now() - startedAt >= longLifeMs) this.#restartDelayMs = 0;
-      await this.#replace();
+      void this.#replaceMissing();
     });
-    await worker.create({ config, workers: this.size(config), ticketSecret: this.#ticketSecret });
+    try {
+      await worker.create({ config, workers: this.size(config), ticketSecret: this.#ticketSecret });
+    } catch (error) {
+      await worker.kill();
+      throw error;
+    }
     logger.info({ pid: worker.pid }, 'a worker has started');
     return worker;
   }
 
-  async #replace(): Promise<void> {
-    const { clock, logger } = this.context;
-    await delay(clock, this.#restartDelayMs);
-    this.#restartDelayMs = Math.min(lastRestartDelayMs, Math.max(firstRestartDelayMs, this.#restartDelayMs * 2));
-    await this.#inTurn(async () => {
-      if (this.#isClosing || this.#workers.size >= this.size(this.#config)) return;
-      let worker: WorkerProcess | undefined;
-      try {
-        worker = await this.#create(this.#workers, this.#config);
-        await listenAll([worker]);
-      } catch (error) {
-        // If it has exited, its exit brings the next.
-        logger.error({ err: error }, 'a worker could not be replaced');
-        if (worker !== undefined) await worker.kill();
-      }
-    });
+  /** Adds workers until there are as many as there should be, however many tries that takes. Runs once at a time. */
+  async #replaceMissing(): Promise<void> {
+    if (this.#isReplacing) return;
+    this.#isReplacing = true;
+    while (this.#missing() > 0) {
+      // Outside of the turn: what is applied meanwhile reaches those that live.
+      await delay(this.context.clock, this.#restartDelayMs);
+      this.#restartDelayMs = Math.min(lastRestartDelayMs, Math.max(firstRestartDelayMs, this.#restartDelayMs * 2));
+      // Where one could start, the others can.
+      for (let tries = this.#missing(); tries > 0 && (await this.#inTurn(() => this.#addMissing())); tries--);
+    }
+    this.#isReplacing = false;
+  }
+
+  /** Adds one, if one is missing; resolves with whether it did. */
+  async #addMissing(): Promise<boolean> {
+    if (this.#missing() === 0) return false;
+    let worker: WorkerProcess | undefined;
+    try {
+      worker = await this.#create(this.#workers, this.#config);
+      await listenAll([worker]);
+      return true;
+    } catch (error) {
+      if (!this.#isClosing) this.context.logger.error({ err: error }, 'a worker could not be replaced');
+      await worker?.kill();
+      return false;
+    }
+  }
+
+  /** How many there should be beside those that there are. */
+  #missing(): number {
+    return this.#isClosing ? 0 : this.size(this.#config) - this.#workers.size;
   }
 }
 

@@ -72,7 +72,8 @@ export class WorkerProcess {
 
   async kill(): Promise<void> {
     this.isServing = false;
-    this.isLeaving = true;
+    // What has exited was not killed.
+    if (!this.hasExited) this.isLeaving = true;
     if (!this.#worker.isDead()) this.#worker.process.kill('SIGKILL');
     await this.exited;
   }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
+import { get as getHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -115,6 +116,56 @@ describe('workers', () => {
     assert.equal(sample(metrics, total), 20);
     assert.equal(sample(metrics, /^proxy_worker_exits_total (\d+)$/m), 1);
     assert.equal((await gateway.process.stop()).code, 0);
+  });
+
+  test('one that cannot be replaced is tried again until it can, and what is applied meanwhile reaches the other', async () => {
+    const authority = await TestAuthority.create();
+    const { cert, key } = await authority.issue('shop', { dns: ['shop.test'] });
+    const [right, ca] = [readFileSync(cert), readFileSync(authority.ca)];
+    const plane = new TestProcess('control-plane/main.js', { listen });
+    const url = `http://127.0.0.1:${portIn(await plane.logged('ready'), 'listen')}`;
+    // A free port would be another one after a time with no worker at all.
+    const path = join(directory, 'replaced.sock');
+    const gateway = await startGateway({ listen: { path, tls: { cert, key } }, controlPlane: { url, node: 'gateway' } });
+    const status = (): Promise<number | undefined> =>
+      new Promise((resolve, reject) => {
+        getHttps({ socketPath: path, servername: 'shop.test', ca, agent: false }, (response) => resolve(response.resume().statusCode)).on('error', reject);
+      });
+    const [first, second] = await workerPids(gateway);
+    writeFileSync(cert, 'not a certificate');
+    process.kill(first!, 'SIGKILL');
+    await gateway.process.logged('a worker could not be replaced', 2);
+    const resources = [{ kind: 'Service', name: 'orders', endpoints: [`127.0.0.1:${origin.port}`] }, { kind: 'Route', name: 'all', service: 'orders' }];
+    await fetch(`${url}/v1/apply`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(resources) });
+    assert.equal((await fetch(`${url}/v1/status?settled=true`)).status, 200);
+    assert.equal(await status(), 200);
+    process.kill(second!, 'SIGKILL');
+    const { err } = await gateway.process.logged('a worker could not be replaced', 4);
+    assert.match((err as Error).message, /certificate|PEM/i);
+    assert.deepEqual(JSON.parse(await gateway.admin('/readyz')), { ready: false, reasons: ['no worker is serving'] });
+    writeFileSync(cert, right);
+    const pids = await workerPids(gateway, 4);
+    while (!(await gateway.admin('/readyz')).includes('true')) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(await status(), 200);
+    assert.deepEqual(pids.map(isAlive), [false, false, true, true]);
+    assert.equal(sample(await gateway.admin('/metrics'), /^proxy_worker_exits_total (\d+)$/m), 2);
+    assert.equal((await gateway.process.stop()).code, 0);
+    await plane.stop();
+    authority.remove();
+  });
+
+  test('a drain ends the tries to replace one', async () => {
+    const authority = await TestAuthority.create();
+    const { cert, key } = await authority.issue('shop', { dns: ['shop.test'] });
+    const gateway = await startGateway({ listen: { ...listen, tls: { cert, key } }, routes: [{ upstream: 'origin' }], upstreams: upstreams() });
+    const [victim] = await workerPids(gateway);
+    writeFileSync(cert, 'not a certificate');
+    process.kill(victim!, 'SIGKILL');
+    await gateway.process.logged('a worker could not be replaced', 2);
+    const { code, stderr } = await gateway.process.stop();
+    assert.equal(code, 0);
+    assert.doesNotMatch(stderr.slice(stderr.indexOf('"draining"')), /could not be replaced|broken off/);
+    authority.remove();
   });
 
   test('a reload exchanges everything and drops nothing', async () => {
