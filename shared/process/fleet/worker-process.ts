@@ -4,6 +4,7 @@ import { createBirpc, type BirpcReturn } from 'birpc';
 import type { MetricObject } from 'prom-client';
 import type { DrainOptions } from '../../listener/listener.js';
 import type { Assignment, FrontFunctions, WorkerFunctions } from './messages.js';
+import { closeUnanswered } from './unanswered-connections.js';
 
 /** How long a worker may take to answer (ms). A worker that is that late is not working. */
 const answerTimeoutMs = 30_000;
@@ -31,6 +32,7 @@ export class WorkerProcess {
   constructor(count: FrontFunctions['count']) {
     const worker = cluster.fork();
     this.#worker = worker;
+    closeUnanswered(worker);
     let hello: (() => void) | undefined;
     const introduced = new Promise<void>((resolve) => (hello = resolve));
     const functions: FrontFunctions = { hello: () => hello!(), count, farewell: (metrics) => void (this.lastMetrics = metrics) };

@@ -168,6 +168,34 @@ describe('workers', () => {
     authority.remove();
   });
 
+  const seesStates = existsSync('/proc/self/stat') ? false : 'whether a process stands still is read from /proc';
+  test('a connection that was handed to one that dies before it answers is closed', { skip: seesStates }, async () => {
+    const sidecar = new TestProcess('sidecar/main.js', { service: 'orders', workers: 2, inbound: { listen, app: `127.0.0.1:${origin.port}` }, outbound: { listen }, admin: listen, upstreams: upstreams() });
+    const ready = await sidecar.logged('ready');
+    const victim = Number((await sidecar.logged('a worker has started'))['pid']);
+    process.kill(victim, 'SIGSTOP');
+    while (!/\) T /.test(readFileSync(`/proc/${victim}/stat`, 'utf8'))) await new Promise((resolve) => setImmediate(resolve));
+    // Each worker has one in turn, on either port: when two of three are answered, the one that stands still has the third.
+    const unanswered: RawClient[] = [];
+    for (const name of ['inbound', 'outbound']) {
+      const clients = await Promise.all(Array.from({ length: 3 }, () => RawClient.connect(portIn(ready, name))));
+      const answered = new Set<RawClient>();
+      await new Promise<void>((resolve) => {
+        for (const client of clients) {
+          const answer = client.send(get.replace('test', 'origin')).until((text) => text.endsWith('hello'));
+          void answer.then(() => answered.add(client).size === 2 && resolve(), () => {});
+        }
+      });
+      unanswered.push(...clients.filter((client) => !answered.has(client)));
+      answered.forEach((client) => client.close());
+    }
+    process.kill(victim, 'SIGKILL');
+    assert.deepEqual(await Promise.all(unanswered.map((client) => client.untilClosed())), ['', '']);
+    // Nothing is handed to it any more.
+    for (const name of ['inbound', 'outbound']) await onConnections(portIn(ready, name), 4, (client) => client.send(get.replace('test', 'origin')).until((text) => text.endsWith('hello')));
+    assert.equal((await sidecar.stop()).code, 0);
+  });
+
   test('a reload exchanges everything and drops nothing', async () => {
     const other = await httpOrigin((_incoming, response) => response.end('other'));
     const gateway = await startGateway({ routes: [{ upstream: 'origin' }], upstreams: upstreams() });
