@@ -1,5 +1,4 @@
 import cluster, { type Worker } from 'node:cluster';
-import { once } from 'node:events';
 import { createBirpc, type BirpcReturn } from 'birpc';
 import type { MetricObject } from 'prom-client';
 import type { DrainOptions } from '../../listener/listener.js';
@@ -41,12 +40,15 @@ export class WorkerProcess {
       on: (receive) => worker.on('message', receive),
       timeout: answerTimeoutMs,
     });
-    worker.on('error', () => {});
-    this.exited = once(worker, 'exit').then(([code, signal]) => {
+    this.exited = new Promise<WorkerExit>((resolve) => {
+      worker.once('exit', (code, signal) => resolve({ code, signal }));
+      // Most errors are of the channel, whose end is told otherwise; but what could not be forked has no exit.
+      worker.on('error', () => worker.isDead() && resolve({ code: worker.process.exitCode, signal: null }));
+    }).then((exit) => {
       this.isServing = false;
       this.hasExited = true;
       this.call.$close(new Error('the worker has exited'));
-      return { code: code as number | null, signal: signal as string | null };
+      return exit;
     });
     this.#introduced = Promise.race([introduced, this.exited]);
   }
