@@ -2,12 +2,15 @@ import { constants, performServerHandshake, type ServerHttp2Session, type Server
 import type { Socket } from 'node:net';
 import { Exchange, type Peer } from '../../http/exchange.js';
 import type { Connection } from '../connection.js';
+import { hasReset } from '../http1/has-reset.js';
 import type { Http1Listener } from '../http1-listener.js';
 import { Http2Exchange } from './http2-exchange.js';
 import { RateBound } from './rate-bound.js';
 
 /** How long a connection that was told to go away, and carries nothing any more, may stay (ms). */
 const lingerMs = 1_000;
+/** How often a client that does not take what is there for it is looked after (ms). */
+const glanceMs = 250;
 
 /**
  * One client connection of HTTP/2: frames, fields and flow control are node:http2's, on a socket that the listener accepted.
@@ -81,13 +84,18 @@ export class Http2Connection implements Connection {
   }
 
   onDeadline(): void {
-    if (this.#exchanges.size > 0) return;
-    if (this.#isGoingAway || this.#requests === 0) this.destroy();
+    if (this.#exchanges.size > 0) this.#glance();
+    else if (this.#isGoingAway || this.#requests === 0) this.destroy();
     else this.goAway();
   }
 
   now(): number {
     return this.listener.options.clock.now();
+  }
+
+  /** Something was handed to a stream that its client has yet to take. */
+  onHandedOver(): void {
+    if (this.deadline === Infinity) this.deadline = this.#nextGlance();
   }
 
   /** An exchange is over. `wasTakenBack`: its client reset it before it was answered. */
@@ -98,6 +106,25 @@ export class Http2Connection implements Connection {
     if (this.#exchanges.size === 0) this.deadline = now + (this.#isGoingAway ? lingerMs : this.listener.options.limits.idleTimeout);
     // A connection that breaks takes all of its exchanges with it, which is no abuse.
     if (wasTakenBack) this.#countReset();
+  }
+
+  /**
+   * While a client takes nothing, Node's library does not read its connection either, and nobody hears of a reset (see `hasReset`). Streams
+   * end with CANCEL then: without a code of their own, those whose answer was handed over would count as taken.
+   */
+  #glance(): void {
+    let isTaken = true;
+    for (const exchange of this.#exchanges) isTaken &&= exchange.isTaken;
+    if (isTaken) return;
+    if (hasReset(this.socket)) {
+      this.#session.destroy(new Error('the connection was reset'), constants.NGHTTP2_CANCEL);
+      this.socket.destroy();
+    } else this.deadline = this.#nextGlance();
+  }
+
+  /** One point in time for all connections, for which the sweep need look only once. */
+  #nextGlance(): number {
+    return (Math.floor(this.now() / glanceMs) + 1) * glanceMs;
   }
 
   #countReset(): void {
@@ -113,7 +140,7 @@ export class Http2Connection implements Connection {
       return;
     }
     const { options, sweep } = this.listener;
-    this.deadline = Infinity;
+    if (this.#exchanges.size === 0) this.deadline = Infinity;
     const about = new Exchange(options.name, this.clientAddress, this.now());
     about.peer = this.peer;
     const exchange = new Http2Exchange(stream, about, this);

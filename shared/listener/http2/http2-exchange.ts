@@ -91,6 +91,11 @@ export class Http2Exchange implements Sweepable {
     }
   }
 
+  /** Nothing waits for the client to take it. */
+  get isTaken(): boolean {
+    return !this.#responseEnded && this.stream.writableLength === 0;
+  }
+
   onDeadline(): void {
     if (this.#isOver) return;
     const now = this.connection.now();
@@ -245,6 +250,7 @@ export class Http2Exchange implements Sweepable {
       this.#writer = new BodyWriter(stream, this.#observed(body), (failure) => (failure === undefined ? this.#ended() : this.#breakOff(failure)), () => this.#touch());
       this.#writer.start();
     }
+    this.connection.onHandedOver();
     this.#schedule();
   }
 
@@ -259,6 +265,7 @@ export class Http2Exchange implements Sweepable {
             this.#activeAt = this.connection.now();
             const wasFull = this.stream.writableNeedDrain;
             const wantsMore = sink.chunk(data);
+            this.connection.onHandedOver();
             if (!wantsMore && !wasFull) {
               this.#bodyActiveAt = this.#activeAt;
               this.deadline = Math.min(this.deadline, this.#activeAt + this.#limits.writeTimeout);

@@ -7,11 +7,13 @@ import { createConnection } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { limitsSchema } from '../../config/sections.js';
 import type { Layer } from '../../http/service.js';
+import type { ServerTlsConfig } from '../../tls/config.js';
 import { TestAuthority } from '../../../tests/support/certificates.js';
 import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
 import { flag, frame, FramePeer, frameType, headers, preface, requestFields } from '../../../tests/support/http2-frames.js';
 import { httpOrigin, readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
+import { until, untilStill } from '../../../tests/support/until.js';
 
 const listen = { http2: 'engine' } as const;
 
@@ -291,12 +293,19 @@ describe('HTTP/2 by prior knowledge', () => {
 });
 
 describe('HTTP/2 by ALPN', () => {
+  let authority: TestAuthority;
+  let ca: Buffer;
+  let tls: ServerTlsConfig;
+  before(async () => {
+    authority = await TestAuthority.create();
+    ca = readFileSync(authority.ca);
+    tls = { ...(await authority.issue('shop', { dns: ['shop.test'] })), certificates: [], minVersion: 'TLSv1.2' };
+  });
+  after(() => authority.remove());
+
   test('takes h2 or http/1.1, as the client likes, on one port', async () => {
-    const authority = await TestAuthority.create();
-    const files = await authority.issue('shop', { dns: ['shop.test'] });
     const origin = await httpOrigin((request, response) => response.end(`${request.url}`));
-    const engine = await startEngine([origin.address], { listen, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
-    const ca = readFileSync(authority.ca);
+    const engine = await startEngine([origin.address], { listen, tls });
     const session = connect(`https://127.0.0.1:${engine.port}`, { servername: 'shop.test', ca });
     const { status, body } = await ask(session, { ':path': '/new', ':authority': 'shop.test' });
     assert.deepEqual([session.alpnProtocol, status, body], ['h2', 200, '/new']);
@@ -309,8 +318,44 @@ describe('HTTP/2 by ALPN', () => {
     session.destroy();
     await engine.close();
     await origin.close();
-    authority.remove();
+  });
+
+  test('a client that resets while it takes nothing cancels everything that it asked for', async () => {
+    let written = 0;
+    const origin = await httpOrigin((request, response) => {
+      const more = (): void => {
+        do written += 65_536;
+        while (!response.destroyed && response.write(Buffer.alloc(65_536)));
+      };
+      if (request.url === '/1') response.end('whole');
+      else {
+        response.on('drain', more);
+        more();
+      }
+    });
+    const engine = await startEngine([origin.address], { listen, tls, limits: { writeTimeout: 10_000 } });
+    const raw = createConnection(engine.port, '127.0.0.1');
+    const socket = connectTls({ socket: raw, servername: 'shop.test', ca, ALPNProtocols: ['h2'] });
+    socket.on('error', () => {});
+    await once(socket, 'secureConnect');
+    // The second stream has no window: its answer is handed over to the end, and stays.
+    const opened = (index: number): Buffer => frame(frameType.windowUpdate, 0, index < 0 ? 0 : 2 * index + 1, Buffer.from([0x7f, 0, 0, 0]));
+    const requests = Array.from({ length: streams }, (_, index) => [headers(2 * index + 1, requestFields({ ':path': `/${index}` })), ...(index === 1 ? [] : [opened(index)])]);
+    socket.write(Buffer.concat([preface, frame(frameType.settings, 0, 0, Buffer.from([0, 4, 0, 0, 0, 0])), opened(-1), ...requests.flat()]));
+    const [endpoint] = engine.upstream.endpoints;
+    await until(() => endpoint!.inFlight === streams - 1);
+    await untilStill(() => written);
+    raw.resetAndDestroy();
+    const finished = await engine.untilFinished(streams);
+    assert.deepEqual(new Set(finished.map(({ errorCode }) => errorCode)), new Set(['client_closed']));
+    assert.equal(endpoint!.inFlight, 0);
+    await engine.listener.drain();
+    await engine.close();
+    await origin.close();
   });
 });
+
+/** Streams of one connection, so many that Node's library stops to read it when their client does. */
+const streams = 100;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
