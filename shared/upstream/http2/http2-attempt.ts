@@ -28,6 +28,8 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #responded = false;
   #isOver = false;
   #isPaused = false;
+  /** All fields of its interim answers together. */
+  #interimBytes = 0;
 
   constructor(
     private readonly session: Http2UpstreamSession,
@@ -93,7 +95,11 @@ export class Http2Attempt implements Cancellable, Sweepable {
   }
 
   readonly #onInterim = (fields: Readonly<Record<string, unknown>>, _flags: number, raw?: readonly string[]): void => {
+    if (this.#isOver) return;
     try {
+      const { maxHeadBytes } = this.session.limits;
+      for (const text of raw ?? []) this.#interimBytes += text.length + 2;
+      if (this.#interimBytes > maxHeadBytes) throw new Error(`interim answers of more than ${maxHeadBytes} bytes`);
       this.exchange.inform?.(Number(fields[':status']), readFields(raw ?? []));
     } catch (error) {
       this.#protocolError(error);
