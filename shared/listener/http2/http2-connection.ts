@@ -93,6 +93,11 @@ export class Http2Connection implements Connection {
     return this.listener.options.clock.now();
   }
 
+  /** More frames wait than streams may be open: the client does not take what it gets. */
+  get isBehind(): boolean {
+    return (this.#session.state.outboundQueueSize ?? 0) > this.listener.options.limits.http2.maxConcurrentStreams;
+  }
+
   /** Something was handed to a stream that its client has yet to take. */
   onHandedOver(): void {
     if (this.deadline === Infinity) this.deadline = this.#nextGlance();

@@ -222,6 +222,8 @@ export class Http2Exchange implements Sweepable {
 
   readonly #inform = (status: number, headers: Headers): void => {
     if (this.#responseStarted || this.#isOver || this.stream.closed || this.stream.destroyed) return;
+    // They may be dropped, and a client that reads none of them must not fill our memory.
+    if (this.connection.isBehind) return;
     this.stream.additionalHeaders(writeFields(headers, { ':status': status }));
   };
 

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { createConnection } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { limitsSchema } from '../../config/sections.js';
+import { Headers } from '../../http/headers.js';
 import type { Layer } from '../../http/service.js';
 import type { ServerTlsConfig } from '../../tls/config.js';
 import { TestAuthority } from '../../../tests/support/certificates.js';
@@ -122,6 +123,30 @@ describe('HTTP/2 by prior knowledge', () => {
 
   test('passes interim answers on', async () => {
     assert.deepEqual((await ask(session, { ':path': '/103' })).informed, [103]);
+  });
+
+  test('drops interim answers that its client does not take', async () => {
+    let isInformed = false;
+    const early = 5_000;
+    const layer: Layer = (next) => async (request, exchange) => {
+      for (let index = 0; index < early; index++) {
+        exchange.inform!(103, Headers.of({ Link: 'x'.repeat(4_000) }));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      isInformed = true;
+      return next(request, exchange);
+    };
+    const own = await startEngine([origin.address], { listen, layer });
+    const peer = await FramePeer.connect(own.port);
+    peer.socket.pause();
+    peer.send(headers(1, requestFields()));
+    await until(() => isInformed);
+    peer.socket.resume();
+    await peer.until(({ type, stream }) => type === frameType.data && stream === 1);
+    const informed = peer.frames.filter(({ type }) => type === frameType.headers).length - 1;
+    assert.ok(informed > 0 && informed < early, `${informed} of ${early}`);
+    peer.close();
+    await own.close();
   });
 
   test('sends no body where there is none', async () => {
