@@ -11,8 +11,12 @@ const single = new Set([
   'retry-after', 'tk', 'upgrade-insecure-requests', 'user-agent', 'x-content-type-options',
 ]);
 
-/** Puts a message's fields into the form that node:http2 takes. What concerns a connection stays behind, and so does `without`. */
-export function writeFields(headers: Headers, into: OutgoingHttpHeaders, without?: string): OutgoingHttpHeaders {
+/**
+ * A message's fields, behind the pseudo-fields `first`, in the form that node:http2 takes. What concerns a connection stays behind, and so
+ * does `without`. Anybody may name a field `constructor` or `__proto__`: the record inherits nothing.
+ */
+export function writeFields(headers: Headers, first: OutgoingHttpHeaders, without?: string): OutgoingHttpHeaders {
+  const into = Object.assign(Object.create(null) as OutgoingHttpHeaders, first);
   headers.deleteKind(fieldKind.hopByHop);
   for (const [name, value] of headers) {
     if (name === without) continue;

@@ -125,6 +125,23 @@ describe('HTTP/2 by prior knowledge', () => {
     assert.deepEqual((await ask(session, { ':path': '/103' })).informed, [103]);
   });
 
+  test('gives fields that are named like what every object has, also in trailers', async () => {
+    const names = 'constructor: a\r\n__proto__: b\r\ntoString: c\r\n';
+    const odd = await tcpOrigin((socket) => socket.once('data', () => socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n${names}\r\n1\r\nx\r\n0\r\n${names}\r\n`)));
+    const own = await startEngine([odd.address], { listen });
+    const client = connect(`http://127.0.0.1:${own.port}`);
+    const stream = client.request({ ':path': '/', ':authority': 'shop' });
+    const blocks: string[][] = [];
+    for (const event of ['response', 'trailers']) stream.once(event, (_fields: unknown, _flags: number, raw: string[]) => blocks.push(raw));
+    stream.resume();
+    await once(stream, 'close');
+    const valuesOf = (raw: readonly string[], wanted: string): string[] => raw.filter((_text, index) => index % 2 === 1 && raw[index - 1] === wanted);
+    assert.deepEqual(blocks.map((raw) => ['constructor', '__proto__', 'tostring'].map((name) => valuesOf(raw, name))), Array(2).fill([['a'], ['b'], ['c']]));
+    client.destroy();
+    await own.close();
+    await odd.close();
+  });
+
   test('drops interim answers that its client does not take', async () => {
     let isInformed = false;
     const early = 5_000;

@@ -86,9 +86,8 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #fields(): OutgoingHttpHeaders {
     const { method, target, headers, body } = this.request;
     const takesTrailers = headers.has('te') || isGrpc(headers);
-    const fields: OutgoingHttpHeaders = { ':method': method, ':scheme': this.session.scheme, ':authority': headers.get('host') ?? this.session.name, ':path': target };
     if (body.length === undefined) headers.delete('content-length');
-    writeFields(headers, fields, 'host');
+    const fields = writeFields(headers, { ':method': method, ':scheme': this.session.scheme, ':authority': headers.get('host') ?? this.session.name, ':path': target }, 'host');
     if (body.length !== undefined && body.length > 0) fields['content-length'] ??= String(body.length);
     if (takesTrailers) fields['te'] = 'trailers';
     return fields;

@@ -65,7 +65,7 @@ describe('an upstream of HTTP/2', () => {
           response.write('data');
           response.addTrailers({ 'x-sum': '42', authorization: 'x' });
           response.end();
-        } else response.end(JSON.stringify({ fields: request.headers, body, trailers: request.trailers }));
+        } else response.end(JSON.stringify({ raw: request.rawHeaders, fields: request.headers, body, trailers: request.trailers }));
       })();
     });
     await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -81,6 +81,13 @@ describe('an upstream of HTTP/2', () => {
     assert.match(text, /^HTTP\/1\.1 200 OK\r\n[^]*set-cookie: a=1\r\nset-cookie: b=2\r\n/i);
     const { fields } = JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1)) as { fields: Record<string, string> };
     assert.deepEqual([fields[':path'], fields[':authority'], fields['x-one'], fields['keep-alive'], fields['te'], fields['host']], ['/b?c', 'shop', '1, 2', undefined, undefined, undefined]);
+  });
+
+  test('gets fields that are named like what every object has', async () => {
+    const text = await exchangeRaw(engine.port, get('/', 'constructor: a\r\n__proto__: b\r\ntoString: c\r\n'));
+    const { raw } = JSON.parse(text.slice(text.indexOf('{'), text.lastIndexOf('}') + 1)) as { raw: string[] };
+    assert.deepEqual(['constructor', '__proto__', 'tostring'].map((name) => raw[raw.indexOf(name) + 1]), ['a', 'b', 'c']);
+    assert.equal(raw.filter((name) => name === 'constructor').length, 1);
   });
 
   test('gets bodies and trailers, and gives them', async () => {
