@@ -224,7 +224,7 @@ export class Http2Exchange implements Sweepable {
     if (this.#responseStarted || this.#isOver || this.stream.closed || this.stream.destroyed) return;
     // They may be dropped, and a client that reads none of them must not fill our memory.
     if (this.connection.isBehind) return;
-    this.stream.additionalHeaders(writeFields(headers, { ':status': status }));
+    this.stream.additionalHeaders(writeFields(headers, { ':status': status }, 'content-length'));
   };
 
   #respond(response: HttpResponse): void {
@@ -233,7 +233,8 @@ export class Http2Exchange implements Sweepable {
     exchange.status = status;
     for (const [name, value] of exchange.responseFields) headers.set(name, value);
     this.#response = response;
-    const fields = writeFields(headers, { ':status': status });
+    // RFC 9110 section 8.6: none has a length, and a client of HTTP/2 takes one for an error.
+    const fields = writeFields(headers, { ':status': status }, status === 204 ? 'content-length' : undefined);
     const isBodiless = this.#request!.method === 'HEAD' || status === 204 || status === 304;
     this.#responseStarted = true;
     this.#touch();

@@ -142,6 +142,17 @@ describe('HTTP/2 by prior knowledge', () => {
     await odd.close();
   });
 
+  test('drops the length of an answer that has none', async () => {
+    const odd = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n')));
+    const own = await startEngine([odd.address], { listen });
+    const client = connect(`http://127.0.0.1:${own.port}`);
+    const { status, informed, fields } = await ask(client);
+    assert.deepEqual([status, informed, fields['content-length']], [204, [103], undefined]);
+    client.destroy();
+    await own.close();
+    await odd.close();
+  });
+
   test('drops interim answers that its client does not take', async () => {
     let isInformed = false;
     const early = 5_000;
