@@ -96,10 +96,11 @@ export class Http2Attempt implements Cancellable, Sweepable {
   readonly #onInterim = (fields: Readonly<Record<string, unknown>>, _flags: number, raw?: readonly string[]): void => {
     if (this.#isOver) return;
     try {
+      const status = statusIn(fields, 100, 199);
       const { maxHeadBytes } = this.session.limits;
       for (const text of raw ?? []) this.#interimBytes += text.length + 2;
       if (this.#interimBytes > maxHeadBytes) throw new Error(`interim answers of more than ${maxHeadBytes} bytes`);
-      this.exchange.inform?.(Number(fields[':status']), readFields(raw ?? []));
+      this.exchange.inform?.(status, readFields(raw ?? []));
     } catch (error) {
       this.#protocolError(error);
     }
@@ -109,7 +110,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
     if (this.#isOver) return;
     this.session.heard();
     try {
-      const status = Number(fields[':status']);
+      const status = statusIn(fields, 200, 599);
       const headers = readFields(raw ?? []);
       const hasEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
       const isBodiless = hasEnded || this.request.method === 'HEAD' || status === 204 || status === 304;
@@ -217,4 +218,11 @@ export class Http2Attempt implements Cancellable, Sweepable {
     // Node keeps a stream until what it has received was read.
     this.#reader?.stop();
   }
+}
+
+/** RFC 9110 section 15: what is beyond these is no status. */
+function statusIn(fields: Readonly<Record<string, unknown>>, least: number, most: number): number {
+  const status = Number(fields[':status']);
+  if (status >= least && status <= most) return status;
+  throw new Error(`a status of ${status}`);
 }

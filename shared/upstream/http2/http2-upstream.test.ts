@@ -218,6 +218,8 @@ describe('an endpoint that does not do what it should', () => {
     ['a reset within it that says that all is well', [half, frame(frameType.data, 0, 1, 'half'), reset(1, constants.NGHTTP2_NO_ERROR)], 'upstream_truncated'],
     ['a cancellation within it', [half, frame(frameType.data, 0, 1, 'half'), reset(1, constants.NGHTTP2_CANCEL)], 'upstream_truncated'],
     ['an answer shorter than its length', [frame(frameType.headers, flag.endHeaders, 1, fieldBlock([[':status', '200'], ['content-length', '9']])), frame(frameType.data, flag.endStream, 1, 'half')], 'upstream_truncated'],
+    ...['099', '600', '999'].map((status): [string, Buffer[], string] => [`a status of ${status}`, [frame(frameType.headers, flag.endHeaders | flag.endStream, 1, fieldBlock([[':status', status]]))], 'upstream_protocol']),
+    ['a status of 099 behind an interim answer', [frame(frameType.headers, flag.endHeaders, 1, fieldBlock([[':status', '103']])), frame(frameType.headers, flag.endHeaders, 1, fieldBlock([[':status', '099']])), frame(frameType.data, flag.endStream, 1, 'x')], 'upstream_protocol'],
     ['an answer without a status', [frame(frameType.headers, flag.endHeaders, 1, fieldBlock([['x-a', '1']]))], 'upstream_protocol'],
     ['interim answers without end', [...Array<Buffer>(1_000).fill(frame(frameType.headers, flag.endHeaders, 1, fieldBlock([[':status', '103'], ['link', 'x'.repeat(100)]]))), answer(1)], 'upstream_protocol'],
     ['a field that concerns a connection', [frame(frameType.headers, flag.endHeaders, 1, fieldBlock([[':status', '200'], ['connection', 'close']]))], 'upstream_protocol'],
