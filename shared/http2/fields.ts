@@ -20,8 +20,7 @@ export function writeFields(headers: Headers, first: OutgoingHttpHeaders, withou
   headers.deleteKind(fieldKind.hopByHop);
   for (const [name, value] of headers) {
     if (name === without) continue;
-    // A field may be called `constructor`.
-    const before = Object.hasOwn(into, name) ? into[name] : undefined;
+    const before = into[name];
     if (before === undefined) into[name] = value;
     else if (single.has(name)) into[name] = `${String(before)}, ${value}`;
     else if (Array.isArray(before)) before.push(value);
