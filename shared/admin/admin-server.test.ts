@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { request } from 'node:http';
+import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
 import { test, type TestContext } from 'node:test';
 import { createLogger } from '../telemetry/logger.js';
 import { createAdminServer } from './admin-server.js';
@@ -47,6 +48,7 @@ test('a page of another site drains nothing', async (context) => {
     ['that says nothing of itself', { origin: 'null' }],
     ['of another site, without an origin', { 'sec-fetch-site': 'cross-site' }],
     ['of a host beside this', { 'sec-fetch-site': 'same-site' }],
+    ['of another site, by a form', { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }],
   ];
   for (const [name, headers] of pages) {
     const { status, type, problem } = await drain(admin, { 'content-type': 'text/plain', ...headers });
@@ -61,7 +63,19 @@ test('who is no browser drains, and so does a page of the admin server itself', 
   assert.equal((await drain(admin, {})).status, 202);
   assert.equal((await drain(admin, { host: `localhost:${admin.port}`, origin: `http://localhost:${admin.port}`, 'sec-fetch-site': 'same-origin' })).status, 202);
   assert.equal((await drain(admin, { 'sec-fetch-site': 'none' })).status, 202);
-  assert.equal(admin.drains(), 3);
+  // Behind a proxy that ends TLS the browser's own word counts.
+  assert.equal((await drain(admin, { origin: `https://127.0.0.1:${admin.port}`, 'sec-fetch-site': 'same-origin' })).status, 202);
+  assert.equal(admin.drains(), 4);
+});
+
+test('a link on a page of another site leads here, and that page itself gets nothing', async (context) => {
+  const admin = await start(context);
+  for (const [mode, status] of [['navigate', 200], ['no-cors', 403], ['cors', 403]] as const) {
+    const asked = request({ host: '127.0.0.1', port: admin.port, path: '/healthz', agent: false, headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': mode } }).end();
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    answer.resume();
+    assert.equal(answer.statusCode, status, mode);
+  }
 });
 
 test('a request that is wrong is told so, and drains nothing', async (context) => {

@@ -21,6 +21,8 @@ interface ClusterWord {
  */
 export function closeUnanswered(worker: Worker): void {
   const channel = worker.process;
+  // What could not be forked for want of descriptors has no channel.
+  if (typeof channel.send !== 'function') return;
   const send = channel.send.bind(channel) as (...words: unknown[]) => boolean;
   const disconnect = channel.disconnect.bind(channel);
   const unanswered = new Set<unknown>();
