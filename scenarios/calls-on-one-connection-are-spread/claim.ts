@@ -52,7 +52,7 @@ export const callsOnOneConnectionAreSpread: Claim = {
     await session.resetStats();
     const running = Promise.all([outside, inside].map((traffic) => session.load({ warmupMs: 0, durationMs, timeoutMs, classes: [traffic] })));
     await pause(hangAtMs);
-    const [victims, all] = await Promise.all([session.received([units[victim]!]), session.received(units)]);
+    const received = await Promise.all(units.map((unit) => session.received([unit])));
     await session.setFault(units[victim]!, { hang: true });
     await pause(healAtMs - hangAtMs);
     await session.heal(units[victim]!);
@@ -61,7 +61,8 @@ export const callsOnOneConnectionAreSpread: Claim = {
     return {
       facts: Object.fromEntries(
         ways.flatMap((way) => {
-          const share = (victims.byTag[way] ?? 0) / Math.max(1, all.byTag[way] ?? 0);
+          const calls = received.map(({ byTag }) => byTag[way] ?? 0);
+          const share = calls[victim]! / Math.max(1, calls.reduce((sum, count) => sum + count, 0));
           const slices = loads[way].slices.filter(({ atMs }) => atMs >= hangAtMs && atMs < healAtMs - timeoutMs - slackMs - sliceMs);
           return [[`${way}Share`, Math.max(share, 1 - share)], [`${way}Failed`, failedShare(slices)]];
         }),
