@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { breakOff as reset } from './break-off.js';
 
 /**
  * One side of a connection that stopped speaking HTTP (RFC 9110 section 7.8): bytes pass as they are, each direction ends
@@ -22,7 +23,7 @@ export class TunnelEnd {
   /** `breakOff` ends this side when the other one is gone in the middle of something. */
   constructor(
     private readonly socket: Socket,
-    private readonly breakOff: () => void = () => void socket.destroy(),
+    private readonly breakOff: () => void = () => reset(socket),
   ) {}
 
   /** Whether this side has said all that it had to say. */

@@ -109,6 +109,11 @@ function removeDotSegments(path: string): string {
   return `/${kept.join('/')}`;
 }
 
+/** Refuses `https` asked for where nothing is encrypted (RFC 9110 section 7.4). */
+export function checkScheme({ scheme }: Target, isSecure: boolean): void {
+  if (scheme === 'https' && !isSecure) throw new Http1Error('syntax', 'an https target on a connection without TLS');
+}
+
 /**
  * Validates `host[:port]` (RFC 3986 section 3.2, without user information) and makes one spelling of it: lower-case, and without the
  * dot at the end of a name that is written from the root of DNS. An escape is refused: no name needs one, and not everybody decodes it.

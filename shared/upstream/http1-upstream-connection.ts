@@ -1,7 +1,6 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { ProxyError } from '../errors/proxy-error.js';
-import { breakOff } from '../http/break-off.js';
 import { emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
 import { fieldKind } from '../http/field-names.js';
@@ -188,7 +187,7 @@ export class Http1UpstreamConnection implements Cancellable {
     const chosen = headers.getCombined('upgrade')?.toLowerCase();
     if (upgrade === undefined || chosen !== upgrade) throw new Error('a switch of protocols that was not asked for');
     removeHopByHop(headers);
-    const tunnel = new TunnelEnd(this.#socket, () => breakOff(this.#socket));
+    const tunnel = new TunnelEnd(this.#socket);
     this.#release();
     this.#state = 'tunnel';
     this.#tunnel = tunnel;

@@ -63,17 +63,26 @@ async function assertServes(port: number): Promise<void> {
 }
 
 describe('a client of HTTP/2 that closes its connection', () => {
+  /** Asks, and leaves as soon as that has arrived. */
+  async function leave(port: number, untilArrived: Promise<void>): Promise<void> {
+    const session = connect(`http://127.0.0.1:${port}`);
+    session.request({ ':path': '/api/slow' }).on('error', () => {});
+    await untilArrived;
+    session.destroy();
+  }
+
+  async function assertLeft(over: Promise<Exchange>): Promise<void> {
+    const { status, errorCode } = await over;
+    assert.deepEqual([status, errorCode], [499, 'client_closed']);
+  }
+
   test('before the answer is 499, and the application goes on', async (context) => {
     let arrived: (() => void) | undefined;
     const untilArrived = new Promise<void>((resolve) => (arrived = resolve));
     const { listen, over } = await host(context, (request, exchange) => (arrived!(), tooLate(request, exchange)), { http2: true });
     const port = await listen();
-    const session = connect(`http://127.0.0.1:${port}`);
-    session.request({ ':path': '/api/slow' }).on('error', () => {});
-    await untilArrived;
-    session.destroy();
-    const { status, errorCode } = await over;
-    assert.deepEqual([status, errorCode], [499, 'client_closed']);
+    await leave(port, untilArrived);
+    await assertLeft(over);
     await assertServes(port);
   });
 
@@ -87,12 +96,8 @@ describe('a client of HTTP/2 that closes its connection', () => {
       await once(raw, 'close');
     });
     const port = await listen();
-    const session = connect(`http://127.0.0.1:${port}`);
-    session.request({ ':path': '/api/slow' }).on('error', () => {});
-    await untilArrived;
-    session.destroy();
-    const { status, errorCode } = await over;
-    assert.deepEqual([status, errorCode], [499, 'client_closed']);
+    await leave(port, untilArrived);
+    await assertLeft(over);
     await assertServes(port);
   });
 });

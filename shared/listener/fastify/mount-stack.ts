@@ -14,7 +14,7 @@ import { BodyReadable, ReadableBody } from '../../http/readable.js';
 import type { Service } from '../../http/service.js';
 import { requestFraming } from '../../http1/framing.js';
 import { removeHopByHop } from '../../http1/hop-by-hop.js';
-import { parseAuthority, parseTarget } from '../../http1/target.js';
+import { checkScheme, parseAuthority, parseTarget } from '../../http1/target.js';
 import { writeFields } from '../../http2/fields.js';
 import { plainAddress } from '../network-list.js';
 import { violationToError } from '../violations.js';
@@ -166,7 +166,7 @@ class MountedStack implements Requestable, Mounted {
     if (raw.httpVersionMajor === 1) requestFraming(headers, raw.httpVersionMinor);
     const target = parseTarget(raw.url!, method);
     const isSecure = (raw.socket as { encrypted?: boolean }).encrypted === true;
-    if (target.scheme === 'https' && !isSecure) throw new ProxyError('bad_request');
+    checkScheme(target, isSecure);
     if (headers.getAll('host').length > 1) throw new ProxyError('bad_request');
     const authority = target.authority ?? parseAuthority((raw.headers[':authority'] as string | undefined) ?? headers.get('host') ?? '');
     if (authority !== '') headers.set('Host', authority);

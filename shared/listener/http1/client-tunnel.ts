@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../../clock/clock.js';
-import { breakOff } from '../../http/break-off.js';
 import type { Exchange } from '../../http/exchange.js';
 import { TunnelEnd } from '../../http/tunnel.js';
 
@@ -12,7 +11,7 @@ export class ClientTunnel {
   #activeAt: number;
 
   constructor(socket: Socket, clock: Clock, idleTimeoutMs: number) {
-    this.#end = new TunnelEnd(socket, () => breakOff(socket));
+    this.#end = new TunnelEnd(socket);
     this.#clock = clock;
     this.#idleTimeoutMs = idleTimeoutMs;
     this.#activeAt = clock.now();

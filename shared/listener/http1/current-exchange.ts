@@ -236,6 +236,7 @@ export class CurrentExchange {
     const { connection } = this;
     // A request whose body is not all here may never be: its connection cannot be used again.
     if (this.#body !== undefined || connection.listener.isDraining || (connection.hasClientEnded && !connection.hasNext)) connection.keepAlive = false;
+    if (response.status === 204) dropLength(response.headers);
     const minorVersion = this.#head?.minorVersion ?? 1;
     const framing = responseFramingFor(method, response, minorVersion);
     if (framing.kind === 'close') connection.keepAlive = false;

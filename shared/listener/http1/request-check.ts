@@ -1,7 +1,7 @@
 import { ProxyError } from '../../errors/proxy-error.js';
 import { fieldKind } from '../../http/field-names.js';
-import { Http1Error } from '../../http1/http1-error.js';
 import type { RequestHead } from '../../http1/request-head.js';
+import { checkScheme } from '../../http1/target.js';
 
 /**
  * Refuses a request whose head says already that it cannot be served: a body that is too large, `https` asked for where nothing is
@@ -9,7 +9,7 @@ import type { RequestHead } from '../../http1/request-head.js';
  * 100 (section 10.1.1).
  */
 export function checkRequest({ target, framing, headers, minorVersion }: RequestHead, maxBodyBytes: number, isSecure: boolean, bodyHasBegun: boolean): void {
-  if (target.scheme === 'https' && !isSecure) throw new Http1Error('syntax', 'an https target on a connection without TLS');
+  checkScheme(target, isSecure);
   if (framing.kind === 'length' && framing.length > maxBodyBytes) throw new ProxyError('body_too_large');
   if (!headers.hasKind(fieldKind.expect)) return;
   if (minorVersion === 0) {

@@ -19,7 +19,6 @@ const close: ResponseFraming = { kind: 'close', field: '' };
 /** How the body of `response` is framed towards a client of HTTP/1.`minorVersion`. */
 export function responseFramingFor(method: string, response: HttpResponse, minorVersion: number): ResponseFraming {
   const { status, headers, body } = response;
-  if (status === 204) dropLength(headers);
   if (method === 'HEAD' || status === 204 || status === 304) return none;
   if (body.length === undefined) return minorVersion === 1 ? chunked : close;
   if (headers.hasKind(fieldKind.contentLength)) return declaredLength;
