@@ -68,10 +68,23 @@ export class SocketWriter {
   #isPending = false;
   /** What the stream wants to do next, when that is done. */
   #held: Held | undefined;
+  #resetBy: Error | undefined;
 
-  constructor(readonly socket: Socket) {
+  /**
+   * `outlivesReset`: a peer that stopped reading may have said why, and what it said is still to be read (RFC 9112 section 9.5). So
+   * a write that its reset ends is merely never done; reading comes to the same end, and tells.
+   */
+  constructor(
+    readonly socket: Socket,
+    private readonly outlivesReset = false,
+  ) {
     this.#isTls = socket instanceof TLSSocket;
-    if (this.#isTls) this.#makeHoldable(socket);
+    if (this.#isTls || outlivesReset) this.#stepBetween(socket);
+  }
+
+  /** The failure of a write that was outlived: an end that is read now is none that the peer meant. */
+  get resetBy(): Error | undefined {
+    return this.#resetBy;
   }
 
   /** Something that was written is not with the kernel yet. */
@@ -159,9 +172,12 @@ export class SocketWriter {
     this.#isInCall = false;
     const status = outcome === 0 ? this.#endedAtOnce : outcome;
     if (status === undefined) return true;
+    if (status < 0) {
+      this.#fail(status);
+      return false;
+    }
     this.#isPending = false;
-    if (status < 0) this.#fail(status);
-    return status >= 0;
+    return true;
   }
 
   #nextRequest(): WriteRequest {
@@ -198,33 +214,41 @@ export class SocketWriter {
       this.#endedAtOnce = status;
       return;
     }
+    if (status < 0) {
+      this.#fail(status);
+      return;
+    }
     this.#isPending = false;
     const held = this.#held;
     this.#held = undefined;
-    if (status < 0) {
-      const error = this.#fail(status);
-      held?.done(error);
-    } else {
-      held?.go();
-    }
+    held?.go();
   };
 
-  #fail(status: number): Error {
+  #fail(status: number): void {
     const code = getSystemErrorName(status);
     const error = Object.assign(new Error(`write ${code}`), { code, errno: status, syscall: 'write' });
+    if (this.#outlives(error)) {
+      this.#isPending = true;
+      return;
+    }
+    this.#isPending = false;
     this.socket.destroy(error);
-    return error;
+    const held = this.#held;
+    this.#held = undefined;
+    held?.done(error);
   }
 
   /** A stream does one thing at a time, and waits for it however long it takes: so that may wait for a write that went past it. */
-  #makeHoldable(socket: Socket): void {
+  #stepBetween(socket: Socket): void {
     const [write, writev, final] = [socket._write.bind(socket), socket._writev?.bind(socket), socket._final.bind(socket)];
-    socket._write = (chunk, encoding, done) => {
+    socket._write = (chunk, encoding, streamDone) => {
+      const done = this.#unlessReset(streamDone);
       if (this.#isPending) this.#held = { go: () => write(chunk, encoding, done), done };
       else write(chunk, encoding, done);
     };
     if (writev !== undefined) {
-      socket._writev = (chunks, done) => {
+      socket._writev = (chunks, streamDone) => {
+        const done = this.#unlessReset(streamDone);
         if (this.#isPending) this.#held = { go: () => writev(chunks, done), done };
         else writev(chunks, done);
       };
@@ -233,6 +257,19 @@ export class SocketWriter {
       if (this.#isPending) this.#held = { go: () => final(done), done };
       else final(done);
     };
+  }
+
+  #unlessReset(done: Done): Done {
+    if (!this.outlivesReset) return done;
+    return (error) => {
+      if (error === undefined || error === null || !this.#outlives(error)) done(error);
+    };
+  }
+
+  #outlives(error: NodeJS.ErrnoException): boolean {
+    if (!this.outlivesReset || this.socket.readableEnded || (error.code !== 'ECONNRESET' && error.code !== 'EPIPE')) return false;
+    this.#resetBy = error;
+    return true;
   }
 }
 

@@ -50,7 +50,7 @@ export class Http1UpstreamConnection implements Cancellable {
 
   constructor(socket: Socket, pool: ConnectionPool) {
     this.#socket = socket;
-    this.#to = new SocketWriter(socket);
+    this.#to = new SocketWriter(socket, true);
     this.#pool = pool;
     socket.on('drain', () => (this.#tunnel === undefined ? this.#writer?.resume() : this.#tunnel.drained()));
     socket.on('end', this.#onEnd);
@@ -264,6 +264,10 @@ export class Http1UpstreamConnection implements Cancellable {
   }
 
   readonly #onEnd = (): void => {
+    if (this.#to.resetBy !== undefined) {
+      this.#break(new ProxyError('upstream_reset', { cause: this.#to.resetBy }));
+      return;
+    }
     if (this.#tunnel !== undefined) {
       this.#tunnel.ended();
       return;
