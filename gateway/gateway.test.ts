@@ -82,6 +82,10 @@ describe('the gateway', () => {
     });
   }
 
+  test('refuses CONNECT, and says what it forwards', async () => {
+    assert.match(await exchangeRaw(gateway.port, 'CONNECT shop:443 HTTP/1.1\r\nHost: shop:443\r\n\r\n'), /^HTTP\/1\.1 405 [^]*\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE\r\n/);
+  });
+
   test('routes by the longest prefix on a segment boundary, however the path is spelt', async () => {
     for (const path of ['/admin', '/admin/x', '/%61dmin', '//admin', '/x/../admin', '/admin;a=b', '/./admin']) {
       assert.match(await exchangeRaw(gateway.port, `GET ${path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n`), /^HTTP\/1\.1 503 /, path);

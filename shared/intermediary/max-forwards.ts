@@ -1,9 +1,8 @@
+import { forwardedMethods, methodRefused } from '../errors/method-refused.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { emptyBody } from '../http/body.js';
 import { Headers } from '../http/headers.js';
 import type { Layer } from '../http/service.js';
-
-const allowed = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE';
 
 /**
  * Counts `Max-Forwards` of OPTIONS and TRACE requests down, and answers those whose count is used up (RFC 9110 section
@@ -21,6 +20,6 @@ export const maxForwards: Layer = (next) =>
       headers.set('Max-Forwards', String(left - 1));
       return next(request, exchange);
     }
-    if (method === 'TRACE') return Promise.reject(new ProxyError('method_refused', { fields: { Allow: allowed } }));
-    return Promise.resolve({ status: 204, headers: Headers.of({ Allow: allowed }), body: emptyBody });
+    if (method === 'TRACE') return Promise.reject(methodRefused());
+    return Promise.resolve({ status: 204, headers: Headers.of({ Allow: forwardedMethods }), body: emptyBody });
   };
