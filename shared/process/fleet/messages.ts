@@ -5,6 +5,8 @@ import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 
 /** What the front asks of a worker. Everything that is passed is copied: it must be plain data. */
 export interface WorkerFunctions {
+  /** Answers that it is there. */
+  ping(): void;
   create(assignment: Assignment): Promise<void>;
   listen(): Promise<Listening>;
   apply(dynamic: unknown): Promise<void>;

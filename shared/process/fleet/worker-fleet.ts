@@ -12,6 +12,7 @@ import type { Fleet } from './fleet.js';
 import type { ListenFailure } from './messages.js';
 import { mergeUpstreams } from './merge.js';
 import { QuotaCounters } from './quota-counters.js';
+import { watch } from './watchdog.js';
 import { WorkerProcess } from './worker-process.js';
 
 /** How long a replacement waits after a crash: from the first to the last (ms), doubling while they crash as soon as they start, or cannot start. */
@@ -26,7 +27,7 @@ const collectTimeoutMs = 2_000;
  * A proxy in several processes that share its ports.
  *
  * This process, the front, accepts connections and hands each to the next worker in turn (node:cluster); it does
- * not touch what goes over them. A worker that crashes is replaced, and this is tried until it succeeds. A reload brings up
+ * not touch what goes over them. A worker that crashes, or stands still, is replaced, and this is tried until it succeeds. A reload brings up
  * a second set of workers and drains the first, while the ports stay open here: no connection is refused or broken off.
  */
 export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> implements Fleet<Config, Dynamic> {
@@ -165,7 +166,16 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     const worker = new WorkerProcess((increments) => this.#counters.count(increments));
     const startedAt = clock.now();
     workers.add(worker);
+    const endWatch = watch(
+      clock,
+      () => worker.call.ping(),
+      () => {
+        logger.error({ pid: worker.pid }, 'a worker does not answer; it is ended');
+        worker.giveUp();
+      },
+    );
     void worker.exited.then(async ({ code, signal }) => {
+      endWatch();
       workers.delete(worker);
       this.#departed = await totals([this.#departed, worker.lastMetrics]);
       // One that was drained by a signal of its own left in order, and is missed all the same.

@@ -36,7 +36,8 @@ export class WorkerProcess {
     const introduced = new Promise<void>((resolve) => (hello = resolve));
     const functions: FrontFunctions = { hello: () => hello!(), count, farewell: (metrics) => void (this.lastMetrics = metrics) };
     this.call = createBirpc<WorkerFunctions, FrontFunctions>(functions, {
-      post: (message: object) => new Promise<void>((resolve, reject) => worker.send(message, (error: Error | null) => (error === null ? resolve() : reject(error)))),
+      // Not waited for: behind a connection that the worker does not take, a message is never sent. What is lost is answered by the worker's exit.
+      post: (message: object) => void worker.send(message, () => {}),
       on: (receive) => worker.on('message', receive),
       timeout: answerTimeoutMs,
     });
@@ -78,7 +79,12 @@ export class WorkerProcess {
     this.isServing = false;
     // What has exited was not killed.
     if (!this.hasExited) this.isLeaving = true;
-    if (!this.#worker.isDead()) this.#worker.process.kill('SIGKILL');
+    this.giveUp();
     await this.exited;
+  }
+
+  /** Ends one that does not work any more. Its exit is none that was wanted. */
+  giveUp(): void {
+    if (!this.#worker.isDead()) this.#worker.process.kill('SIGKILL');
   }
 }

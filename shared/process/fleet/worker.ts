@@ -32,6 +32,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
   };
 
   const functions: WorkerFunctions = {
+    ping: () => {},
     async create(assignment) {
       const config = assignment.config as Config;
       const logger = createLogger({ name: definition.kind, level: config.logLevel }).child({ worker: cluster.worker!.id });
