@@ -9,8 +9,10 @@ import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import { tracing } from '../shared/telemetry/tracing.js';
 
+type EdgeConfig = Omit<z.output<typeof edgeSchema>, 'limits'> & { readonly limits: { readonly maxInFlight: number } };
+
 /** What stands at the edge in front of the routes, for requests and for what never became one. */
-export function edgeServices(config: z.output<typeof edgeSchema>, dataPlane: DataPlane, route: Service): { service: Service; refuse: Service } {
+export function edgeServices(config: EdgeConfig, dataPlane: DataPlane, route: Service): { service: Service; refuse: Service } {
   const layers = {
     ...dataPlane.layers('edge'),
     forwarded: forwarded({ trusted: networkList(config.trustedProxies), standardField: config.forwardedField }),

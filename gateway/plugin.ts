@@ -6,7 +6,7 @@ import { edgeServices } from './edge.js';
 import { Plan } from './plan.js';
 import { systemClock } from '../shared/clock/clock.js';
 import { parseConfig } from '../shared/config/load.js';
-import { processSections } from '../shared/config/sections.js';
+import { processSections, requestLimitsSchema } from '../shared/config/sections.js';
 import { mountStack } from '../shared/listener/fastify/mount-stack.js';
 import { DataPlane } from '../shared/process/data-plane.js';
 import { createLogger } from '../shared/telemetry/logger.js';
@@ -14,6 +14,7 @@ import { createLogger } from '../shared/telemetry/logger.js';
 export const ambassadorSchema = z.strictObject({
   ...gatewayDynamicSchema.shape,
   ...edgeSchema.shape,
+  limits: requestLimitsSchema.prefault({}),
   zone: processSections.zone,
   accessLog: z.boolean().default(false).describe('One JSON line for each exchange, on stdout.'),
 });
@@ -28,10 +29,13 @@ export interface AmbassadorOptions {
  *
  *     await application.register(ambassador, { prefix: '/api', config: { routes: [{ upstream: 'orders' }], upstreams: { orders: { endpoints: ['127.0.0.1:9000'] } } } });
  *
- * Everything below the prefix goes through the gateway's stack, with its path as the client sent it; the rest stays the
- * application's. Ends with the application.
+ * The prefix and everything below it goes through the gateway's stack, with its path as the client sent it; the rest stays the
+ * application's, and a path that leaves the prefix by dot segments is refused. Bodies pass unread, whatever parsers the application
+ * has. What its hooks throw is answered by its own error handler. Limits of connections are the application's server's.
+ * Ends with the application.
  */
 export async function ambassador(application: FastifyInstance, { config }: AmbassadorOptions): Promise<void> {
+  if ((config as unknown) === undefined) throw new Error('the ambassador needs its configuration: register(ambassador, { prefix, config: { routes, upstreams } })');
   const parsed = parseConfig(config, ambassadorSchema, (document) => crossCheck(document));
   const dataPlane = new DataPlane(systemClock, createLogger({ name: 'ambassador', level: 'warn' }), { accessLog: parsed.accessLog, zone: parsed.zone });
   const plan = await Plan.build(parsed, dataPlane.dependencies);

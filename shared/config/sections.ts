@@ -32,6 +32,10 @@ export const limitsSchema = z.strictObject({
 });
 export type LimitsConfig = z.output<typeof limitsSchema>;
 
+/** Those that hold for requests and answers wherever they come from; the others are about the connections of a listener. */
+export const requestLimitsSchema = limitsSchema.pick({ maxHeadBytes: true, maxHeaders: true, maxTargetBytes: true, maxBodyBytes: true, bodyIdleTimeout: true, minBodyRate: true, writeTimeout: true, maxInFlight: true });
+export type RequestLimitsConfig = z.output<typeof requestLimitsSchema>;
+
 /** The name that a proxy goes by in `Via`. */
 export const viaName = (name: string) =>
   z.string().regex(/^[\w.-]{1,64}$/, 'expected letters, digits, dots and hyphens').default(name).describe('The name that this proxy goes by in the Via field.');

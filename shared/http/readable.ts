@@ -1,9 +1,10 @@
 import { finished, Readable } from 'node:stream';
+import { ProxyError } from '../errors/proxy-error.js';
 import type { Body, BodySink } from './body.js';
 import { fieldKind } from './field-names.js';
 import { Headers } from './headers.js';
 
-/** A Node stream as a message body. */
+/** A Node stream as the body of a client's message. */
 export class ReadableBody implements Body {
   readonly whole = undefined;
 
@@ -29,7 +30,7 @@ export class ReadableBody implements Body {
     // Also tells of what happened before: a request may have broken off while it was on its way here.
     finished(readable, { writable: false }, (error) => {
       if (error) {
-        sink.fail(error);
+        sink.fail(new ProxyError('client_closed', { cause: error }));
         return;
       }
       const trailers = Headers.empty();
@@ -53,14 +54,14 @@ export class ReadableBody implements Body {
   }
 }
 
-/** A message body as a Node stream; `onFail` hears why it broke off. */
+/** A message body as a Node stream; `onFail` hears why it broke off, and says with what the stream ends. */
 export class BodyReadable extends Readable {
   #started = false;
   bytes = 0;
 
   constructor(
     private readonly body: Body,
-    private readonly onFail: (reason: Error) => void,
+    private readonly onFail: (reason: Error) => Error,
   ) {
     super({ highWaterMark: 65_536 });
   }
@@ -78,8 +79,7 @@ export class BodyReadable extends Readable {
       },
       end: () => void this.push(null),
       fail: (reason) => {
-        this.onFail(reason);
-        this.destroy(reason);
+        this.destroy(this.onFail(reason));
       },
     });
   }

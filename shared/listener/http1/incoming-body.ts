@@ -3,9 +3,7 @@ import { ProxyError } from '../../errors/proxy-error.js';
 import { StreamBody } from '../../http/body.js';
 import { bodyDecoder, type BodyDecoder } from '../../http1/body-decoder.js';
 import type { Framing } from '../../http1/framing.js';
-
-/** Time before a body's average rate is looked at (ms; Kestrel's default, as is the rate). */
-const rateGraceMs = 5_000;
+import { BodyPace } from '../body-pace.js';
 
 /** The body of a request while it arrives, held to the listener's limits. */
 export class IncomingBody {
@@ -14,9 +12,7 @@ export class IncomingBody {
   /** Clock reading (ms) at which a pause has been too long. */
   deadline: number;
   readonly #decoder: BodyDecoder;
-  /** When it began, moved on by the time in which we did not want any of it. */
-  #startedAt: number;
-  #pausedAt: number | undefined;
+  readonly #pace: BodyPace;
 
   constructor(
     framing: Framing,
@@ -24,17 +20,17 @@ export class IncomingBody {
     now: () => number,
     socket: { pause(): unknown; resume(): unknown },
   ) {
-    this.#startedAt = now();
-    this.deadline = this.#startedAt + limits.bodyIdleTimeout;
+    const startedAt = now();
+    this.#pace = new BodyPace(limits.minBodyRate, startedAt);
+    this.deadline = startedAt + limits.bodyIdleTimeout;
     this.#decoder = bodyDecoder(framing)!;
     this.stream = new StreamBody(framing.kind === 'length' ? framing.length : undefined, {
       pause: () => {
-        this.#pausedAt ??= now();
+        this.#pace.pause(now());
         socket.pause();
       },
       resume: () => {
-        if (this.#pausedAt !== undefined) this.#startedAt += now() - this.#pausedAt;
-        this.#pausedAt = undefined;
+        this.#pace.resume(now());
         this.deadline = now() + limits.bodyIdleTimeout;
         socket.resume();
       },
@@ -44,7 +40,7 @@ export class IncomingBody {
 
   /** A client that we made wait is not the one that is late. */
   get isPaused(): boolean {
-    return this.#pausedAt !== undefined;
+    return this.#pace.isPaused;
   }
 
   /** The last byte was read. */
@@ -56,7 +52,7 @@ export class IncomingBody {
   read(data: Buffer, offset: number, now: number): number {
     this.deadline = now + this.limits.bodyIdleTimeout;
     const end = this.#decoder.decode(data, offset, this.#push);
-    if (!this.isComplete) this.#checkRate(now);
+    if (!this.isComplete && this.#pace.isTooSlow(this.bytes, now)) throw new ProxyError('request_timeout');
     return end;
   }
 
@@ -70,9 +66,4 @@ export class IncomingBody {
     if (this.bytes > this.limits.maxBodyBytes) throw new ProxyError('body_too_large');
     this.stream.push(chunk);
   };
-
-  #checkRate(now: number): void {
-    const elapsed = (this.#pausedAt ?? now) - this.#startedAt;
-    if (elapsed > rateGraceMs && this.bytes < (elapsed / 1_000) * this.limits.minBodyRate) throw new ProxyError('request_timeout');
-  }
 }

@@ -1,0 +1,50 @@
+import type { FastifyReply } from 'fastify';
+import { constants, type Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import type { Headers } from '../../http/headers.js';
+import { writeFields } from '../../http2/fields.js';
+
+/** The stream that a reply goes out on, in HTTP/2. */
+export function streamOf(reply: FastifyReply): ServerHttp2Stream | undefined {
+  return (reply.raw as unknown as Partial<Http2ServerResponse>).stream;
+}
+
+/** Whether the client has left. A response of HTTP/2 has no `destroyed`, its stream has; the plugin asks for `aborted`. */
+export function isGone(reply: FastifyReply): boolean {
+  const stream = streamOf(reply);
+  const { aborted } = reply.request.raw as { readonly aborted: boolean };
+  return aborted || (stream === undefined ? reply.raw.destroyed : stream.closed || stream.destroyed);
+}
+
+/** Whether a reply that is closed went out whole. Node ends a stream of HTTP/2 that the client resets, and calls it finished. */
+export function isSent(reply: FastifyReply): boolean {
+  const stream = streamOf(reply);
+  return stream === undefined ? reply.raw.writableFinished : reply.raw.writableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR;
+}
+
+/** Breaks a reply off so that its client sees it: without a code, a stream of HTTP/2 would look as if it had ended well. */
+export function breakOff(reply: FastifyReply, code: number = constants.NGHTTP2_INTERNAL_ERROR): void {
+  const stream = streamOf(reply);
+  if (stream === undefined) reply.raw.destroy();
+  else stream.close(code);
+}
+
+export function writeHints(reply: FastifyReply, headers: Headers): void {
+  const stream = streamOf(reply);
+  if (stream !== undefined) {
+    stream.additionalHeaders(writeFields(headers, { ':status': 103 }));
+    return;
+  }
+  try {
+    reply.raw.writeEarlyHints(writeFields(headers, {}) as Record<string, string | string[]>);
+  } catch {
+    // Node is particular about `Link`. A hint may stay out; the answer may not.
+  }
+}
+
+/** Type and subtype (RFC 9110 section 8.3.1). */
+const mediaType = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(?:;|$)/;
+
+/** Whether Fastify can make anything of what these fields say of the type. */
+export function hasMediaType(headers: OutgoingHttpHeaders): boolean {
+  return typeof headers['content-type'] === 'string' && mediaType.test(headers['content-type']);
+}
