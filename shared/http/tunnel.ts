@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { breakOff as reset } from './break-off.js';
+import { hasReset } from './has-reset.js';
 
 /**
  * One side of a connection that stopped speaking HTTP (RFC 9110 section 7.8): bytes pass as they are, each direction ends
@@ -49,6 +50,10 @@ export class TunnelEnd {
 
   /** This side will send nothing more. */
   ended(): void {
+    if (hasReset(this.socket)) {
+      this.socket.destroy();
+      return;
+    }
     this.#hasEnded = true;
     this.#other?.socket.end();
   }

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
+import { hasReset } from '../http/has-reset.js';
 import { startEngine } from '../../tests/support/engine.js';
 import { untilStill } from '../../tests/support/until.js';
 import { httpOrigin, tcpOrigin } from '../../tests/support/origin.js';
@@ -192,20 +193,33 @@ test('a reader that is slow makes the other side of the tunnel wait', async () =
   await origin.close();
 });
 
-for (const [who, byOrigin] of [['the upstream', true], ['the client', false]] as const) {
-  test(`a reset by ${who} is a reset for the other side`, async () => {
-    let switched: (socket: Socket) => void;
-    const switchedTo = new Promise<Socket>((resolve) => (switched = resolve));
-    const origin = await tcpOrigin((socket) => socket.once('data', () => socket.write(switching, () => switched(socket))));
-    const engine = await startEngine([origin.address]);
-    const client = await RawClient.connect(engine.port);
-    await client.send(upgrade).until((text) => text.endsWith('\r\n\r\n'));
-    const far = await switchedTo;
-    const failed = once(byOrigin ? client.socket : far, 'error') as Promise<[NodeJS.ErrnoException]>;
-    (byOrigin ? far : client.socket).resetAndDestroy();
-    assert.equal((await failed)[0].code, 'ECONNRESET');
-    await engine.untilFinished(1);
-    await engine.close();
-    await origin.close();
+/** Whether the peer resets the connection, instead of ending it. */
+function isReset(socket: Socket): Promise<boolean> {
+  return new Promise((resolve) => {
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code === 'ECONNRESET'));
+    socket.once('end', () => resolve(hasReset(socket)));
   });
+}
+
+for (const [who, byOrigin] of [['the upstream', true], ['the client', false]] as const) {
+  for (const lastWords of ['', 'last words']) {
+    test(`a reset by ${who} is a reset for the other side${lastWords === '' ? '' : ', also when something was said before'}`, async () => {
+      let switched: (socket: Socket) => void;
+      const switchedTo = new Promise<Socket>((resolve) => (switched = resolve));
+      const origin = await tcpOrigin((socket) => socket.once('data', () => socket.write(switching, () => switched(socket))));
+      const engine = await startEngine([origin.address]);
+      const client = await RawClient.connect(engine.port);
+      await client.send(upgrade).until((text) => text.endsWith('\r\n\r\n'));
+      const far = await switchedTo;
+      const [near, other] = byOrigin ? [far, client.socket] : [client.socket, far];
+      const wasReset = isReset(other);
+      other.resume();
+      if (lastWords !== '') near.write(lastWords);
+      near.resetAndDestroy();
+      assert.ok(await wasReset);
+      await engine.untilFinished(1);
+      await engine.close();
+      await origin.close();
+    });
+  }
 }

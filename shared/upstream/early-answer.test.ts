@@ -6,7 +6,7 @@ import { TLSSocket } from 'node:tls';
 import { TestAuthority, type KeyPairFiles } from '../../tests/support/certificates.js';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
 import { tcpOrigin } from '../../tests/support/origin.js';
-import { RawClient } from '../../tests/support/raw-client.js';
+import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 
 const rounds = 30;
 const part = Buffer.alloc(65_536, 'x');
@@ -84,5 +84,14 @@ for (const isTls of [false, true]) {
         await close();
       });
     }
+
+    test('has not ended an answer by that when nothing was being sent either', async () => {
+      const { engine, close } = await answerAndReset('HTTP/1.1 200 OK\r\n\r\npart', isTls);
+      for (let round = 1; round <= rounds; round++) {
+        assert.doesNotMatch(await exchangeRaw(engine.port, 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n'), /\r\n0\r\n/);
+        assert.match((await engine.untilFinished(round))[round - 1]!.errorCode!, /^upstream_(?:truncated|reset)$/);
+      }
+      await close();
+    });
   });
 }

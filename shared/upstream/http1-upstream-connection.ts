@@ -4,6 +4,7 @@ import { ProxyError } from '../errors/proxy-error.js';
 import { emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
 import { fieldKind } from '../http/field-names.js';
+import { hasReset } from '../http/has-reset.js';
 import type { HttpRequest } from '../http/message.js';
 import { TunnelEnd } from '../http/tunnel.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
@@ -264,7 +265,7 @@ export class Http1UpstreamConnection implements Cancellable {
   }
 
   readonly #onEnd = (): void => {
-    if (this.#to.resetBy !== undefined) {
+    if (this.#to.resetBy !== undefined || hasReset(this.#socket)) {
       this.#break(new ProxyError('upstream_reset', { cause: this.#to.resetBy }));
       return;
     }

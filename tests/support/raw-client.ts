@@ -1,10 +1,12 @@
 import { connect, type Socket } from 'node:net';
+import { hasReset } from '../../shared/http/has-reset.js';
 
 /** A TCP client that sends exactly the bytes it is told to and keeps all that comes back. */
 export class RawClient {
   readonly socket: Socket;
   #received = Buffer.alloc(0);
   #closed = false;
+  #wasReset = false;
   #wake: (() => void) | undefined;
 
   private constructor(socket: Socket) {
@@ -13,7 +15,8 @@ export class RawClient {
       this.#received = Buffer.concat([this.#received, data]);
       this.#wake?.();
     });
-    socket.on('error', () => {});
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => (this.#wasReset = code === 'ECONNRESET'));
+    socket.on('end', () => (this.#wasReset = hasReset(socket)));
     socket.on('close', () => {
       this.#closed = true;
       this.#wake?.();
@@ -39,6 +42,11 @@ export class RawClient {
 
   get text(): string {
     return this.#received.toString('latin1');
+  }
+
+  /** Whether the peer has reset the connection, instead of ending it. */
+  get wasReset(): boolean {
+    return this.#wasReset;
   }
 
   get isClosed(): boolean {

@@ -1,8 +1,8 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { Exchange, type Peer } from '../../http/exchange.js';
+import { hasReset } from '../../http/has-reset.js';
 import type { Connection } from '../connection.js';
-import { hasReset } from '../http1/has-reset.js';
 import type { Http1Listener } from '../http1-listener.js';
 import { Http2Exchange } from './http2-exchange.js';
 import { RateBound } from './rate-bound.js';
@@ -79,6 +79,7 @@ export class Http2Connection implements Connection {
   }
 
   destroy(): void {
+    for (const exchange of this.#exchanges) exchange.shutDown();
     this.#session.destroy();
     this.socket.destroy();
   }

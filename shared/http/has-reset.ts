@@ -5,8 +5,8 @@ interface Handle {
 }
 
 /**
- * Whether the peer has reset a connection. A socket that is read tells by itself; one that is paused is not watched by libuv, and
- * its peer may be long gone. The operating system knows: a connection that was reset has no peer any more (getpeername(2), ENOTCONN).
+ * Whether the peer has reset a connection. One that is paused is not watched by libuv, and its peer may be long gone; of one that is read,
+ * libuv may call the reset an end, if bytes came with it. The operating system knows: a connection that was reset has no peer any more (getpeername(2), ENOTCONN).
  * False where it cannot be asked. A FIN does not show: it waits behind what was not read.
  */
 export function hasReset(socket: Socket): boolean {
