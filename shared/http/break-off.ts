@@ -7,6 +7,7 @@ import { TLSSocket } from 'node:tls';
  */
 export function breakOff(raw: Socket): void {
   // A Unix domain socket has no reset.
-  if (raw.remoteFamily === undefined || raw instanceof TLSSocket) raw.destroy();
-  else raw.resetAndDestroy();
+  if (raw.remoteFamily !== undefined && !(raw instanceof TLSSocket)) raw.resetAndDestroy();
+  // That waits for a peer that takes nothing, for ever, unless it is told not to.
+  raw.destroy();
 }

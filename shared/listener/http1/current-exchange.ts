@@ -3,6 +3,7 @@ import { breakOff } from '../../http/break-off.js';
 import { emptyBody, type Body } from '../../http/body.js';
 import { Exchange } from '../../http/exchange.js';
 import { fieldKind } from '../../http/field-names.js';
+import { hasReset } from '../../http/has-reset.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
@@ -13,7 +14,6 @@ import { wholeBody } from '../../http1/read-buffer.js';
 import type { RequestHead } from '../../http1/request-head.js';
 import { statusLine } from '../../http1/status-line.js';
 import { violationToError } from '../violations.js';
-import { hasReset } from './has-reset.js';
 import type { Http1Connection } from './http1-connection.js';
 import { IncomingBody } from './incoming-body.js';
 import { requestedUpgrade } from './requested-upgrade.js';
@@ -142,7 +142,7 @@ export class CurrentExchange {
     this.#writer.resume();
   }
 
-  /** It cannot be completed: cancels what runs for it, and ends the connection. */
+  /** It cannot be completed: cancels what runs for it, and ends the connection. What was sent of an answer must not look like all of it. */
   abandon(reason: ProxyError): void {
     const { connection } = this;
     connection.deadline = Infinity;
@@ -157,14 +157,17 @@ export class CurrentExchange {
       body?.stream.fail(reason);
       exchange.finish(connection.now());
     }
-    if (!connection.socket.destroyed) connection.socket.destroy();
+    if (connection.socket.destroyed) return;
+    if (exchange !== undefined && this.#hasAnswer) breakOff(connection.socket);
+    else connection.socket.destroy();
   }
 
-  /** The tunnel that it became is closed. */
-  endTunnel(): void {
+  /** The tunnel that it became is closed, by nobody's fault if there is no `reason`. */
+  endTunnel(reason?: ProxyError): void {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
     this.#exchange = undefined;
+    exchange.errorCode ??= reason?.code;
     exchange.finish(this.connection.now());
   }
 

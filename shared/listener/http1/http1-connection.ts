@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { breakOff } from '../../http/break-off.js';
 import type { Exchange, Peer } from '../../http/exchange.js';
 import type { HttpResponse } from '../../http/message.js';
 import type { TunnelEnd } from '../../http/tunnel.js';
@@ -37,6 +38,8 @@ export class Http1Connection {
   /** When the first byte of a head came (ms); 0: none has. */
   #headStartedAt = 0;
   #requests = 0;
+  /** Of the last answer, while it is not with the kernel: how much was left when that was last looked at (bytes). */
+  #unsent: number | undefined;
   /** When a client that still sends is not listened to any more (ms). */
   #lingersUntil = 0;
   /** The next request waits until the client has taken the answers before it. */
@@ -100,14 +103,19 @@ export class Http1Connection {
     this.#current.refuse(error, this.#takeStart());
   }
 
+  /** The process ends, and what is unfinished with it. */
   destroy(): void {
-    this.socket.destroy();
+    const reason = new ProxyError('shut_down');
+    if (this.#state === 'head' && !this.to.hasUnsent) this.socket.destroy();
+    else breakOff(this.socket);
+    if (this.#tunnel === undefined) this.#current.abandon(reason);
+    else this.#current.endTunnel(reason);
   }
 
   onDeadline(): void {
     switch (this.#state) {
       case 'closing':
-        this.socket.destroy();
+        this.#checkClosing();
         break;
       case 'head':
         if (!this.hasNext || this.#waitsForDrain) this.socket.destroy();
@@ -218,7 +226,7 @@ export class Http1Connection {
     if (this.#tunnel !== undefined) {
       this.#tunnel.received(this.#input.isLent ? this.#input.own(data, offset) : data.subarray(offset));
     } else if (this.#state === 'closing') {
-      this.deadline = Math.min(this.now() + lingerMs, this.#lingersUntil);
+      if (this.#unsent === undefined) this.deadline = Math.min(this.now() + lingerMs, this.#lingersUntil);
     } else if (this.#input.hold(data, offset) >= maxHeldBytes) {
       this.socket.pause();
       this.#current.onPaused();
@@ -241,16 +249,42 @@ export class Http1Connection {
     else if (this.#current.awaitsBody) this.#current.abandon(new ProxyError('client_closed'));
   };
 
-  /** Sends FIN, then reads and drops what the client still sends (RFC 9112 section 9.6). */
+  /** Sends what is left and FIN, then reads and drops what the client still sends (RFC 9112 section 9.6). */
   #closeGently(): void {
     this.#state = 'closing';
     this.#input.take();
+    this.socket.resume();
+    if (!this.to.hasUnsent) {
+      this.#linger();
+      return;
+    }
+    this.#unsent = this.socket.writableLength;
+    this.deadline = this.now() + this.listener.options.limits.writeTimeout;
+    // Not its end yet: what has been told to end cannot be reset.
+    this.socket.write('', this.#linger);
+  }
+
+  readonly #linger = (): void => {
+    if (this.socket.destroyed) return;
     const now = this.now();
+    this.#unsent = undefined;
     this.#lingersUntil = now + maxLingerMs;
     this.deadline = now + lingerMs;
-    this.socket.end();
     if (this.hasClientEnded) this.socket.destroySoon();
-    else this.socket.resume();
+    else this.socket.end();
+  };
+
+  /** A client that takes its answer has time for it; one that does not must not take what it has for the whole. */
+  #checkClosing(): void {
+    const { writableLength } = this.socket;
+    if (this.#unsent === undefined) {
+      this.socket.destroy();
+    } else if (writableLength === this.#unsent) {
+      breakOff(this.socket);
+    } else {
+      this.#unsent = writableLength;
+      this.deadline = this.now() + this.listener.options.limits.writeTimeout;
+    }
   }
 
   readonly #onDrain = (): void => {
@@ -268,11 +302,15 @@ export class Http1Connection {
   readonly #onEnd = (): void => {
     this.hasClientEnded = true;
     if (this.#tunnel !== undefined) this.#tunnel.ended();
-    else if (this.#state === 'closing') this.socket.destroySoon();
+    else if (this.#state === 'closing') this.#onEndWhileClosing();
     else if (this.#state === 'head' && !this.#input.isDeferred) this.socket.destroySoon();
     else if (this.#current.awaitsBody) this.#current.abandon(new ProxyError('client_closed'));
     else if (!this.#current.hasAnswer) this.deadline = this.within(halfCloseGraceMs);
   };
+
+  #onEndWhileClosing(): void {
+    if (this.#unsent === undefined) this.socket.destroySoon();
+  }
 
   readonly #onClose = (): void => {
     if (this.#tunnel === undefined) {

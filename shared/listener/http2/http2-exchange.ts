@@ -96,6 +96,11 @@ export class Http2Exchange implements Sweepable {
     return !this.#responseEnded && this.stream.writableLength === 0;
   }
 
+  /** The process ends. */
+  shutDown(): void {
+    this.#abandon(new ProxyError('shut_down'));
+  }
+
   onDeadline(): void {
     if (this.#isOver) return;
     const now = this.connection.now();
