@@ -37,6 +37,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
       clock: dataPlane.clock,
       ...edgeServices(config, dataPlane, (request, exchange) => current.plan.route(request, exchange)),
       onConnection: dataPlane.connectionGauge('edge'),
+      onRefusal: dataPlane.refusalReport('edge'),
       onFlood: dataPlane.floodReport('edge'),
     });
     return new Gateway(listener, current, config, dataPlane);

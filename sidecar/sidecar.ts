@@ -136,6 +136,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       service: listenerStack(layers, (request, exchange) => current.plan.route(request, exchange)),
       refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)),
       onConnection: dataPlane.connectionGauge(name),
+      onRefusal: dataPlane.refusalReport(name),
       onFlood: dataPlane.floodReport(name),
     });
     return Object.assign(current, { listener });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { TestAuthority } from '../../tests/support/certificates.js';
 import { httpOrigin, readBody, refusedPort, tcpOrigin, type Origin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
@@ -180,6 +181,17 @@ describe('limits', () => {
       await fourth.send(get('/')).until((text) => text.includes('200 OK'));
       await limited.close();
     }
+  });
+
+  test('counts connections of a client from their first moment, before any handshake', async () => {
+    const authority = await TestAuthority.create();
+    const files = await authority.issue('shop', { dns: ['shop.test'] });
+    const limited = await startEngine([origin.address], { limits: { maxConnectionsPerClient: 2 }, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
+    const silent = [await RawClient.connect(limited.port), await RawClient.connect(limited.port)];
+    assert.equal(await (await RawClient.connect(limited.port)).untilClosed(), '');
+    for (const client of silent) client.close();
+    await limited.close();
+    authority.remove();
   });
 
   test('a client that does not take its answer is cut off', async () => {

@@ -32,11 +32,15 @@ export interface ListenerOptions {
   /** Answers a request that could not even be parsed; the log and the metrics see it through this. */
   readonly refuse: Service;
   readonly onConnection?: ((delta: 1 | -1) => void) | undefined;
+  /** Hears of connections that were closed as they came, since a limit was reached. */
+  readonly onRefusal?: ((limit: ConnectionLimit, clientAddress: string) => void) | undefined;
   /** Hears of connections of HTTP/2 that were closed because their client asked for more than anybody needs. */
   readonly onFlood?: ((reason: 'resets' | 'control_frames', clientAddress: string) => void) | undefined;
   /** Speaks HTTP/2 where a client wants it; loaded only where it is asked for. */
   readonly http2?: Http2 | undefined;
 }
+
+export type ConnectionLimit = 'maxConnections' | 'maxConnectionsPerClient';
 
 /** A port, of which 0 takes a free one, or the path of a Unix domain socket. */
 export interface ListenAddress {
@@ -58,11 +62,13 @@ export class Http1Listener {
   readonly options: ListenerOptions;
   readonly sweep: DeadlineSweep;
   readonly date: DateField;
-  /** What listens, and what speaks TLS: one and the same, unless the PROXY protocol comes before TLS. */
   readonly #server: Server;
+  /** Gets connections from the one that listens. */
   readonly #tls: TlsServer | undefined;
   readonly #sendsProxyHeader: (address: string) => boolean;
   readonly #connections = new Set<Connection>();
+  /** All connections, whatever they have still to pass. Counted here: the server's own count would pass them from worker to worker, for ever. */
+  #accepted = 0;
   /** Connections that had something to pass before their first request: what closes one of them closes these. */
   readonly #arriving = new Set<Socket>();
   readonly #perClient = new Map<string, number>();
@@ -89,9 +95,7 @@ export class Http1Listener {
     }
     this.#tls?.on('connection', (socket: Socket) => this.#expect(socket));
     if (credentials !== undefined) credentials.serve(this.#tls!);
-    if (this.#tls !== undefined && mesh === undefined && listen.proxyProtocol === undefined) this.#server = this.#tls;
-    else this.#server = createServer(common, (socket) => this.#afterTcp(socket));
-    this.#server.maxConnections = limits.maxConnections;
+    this.#server = createServer(common, (socket) => this.#afterTcp(socket));
   }
 
   get isDraining(): boolean {
@@ -161,6 +165,12 @@ export class Http1Listener {
   }
 
   #afterTcp(socket: Socket): void {
+    if (this.#accepted >= this.options.limits.maxConnections) {
+      this.#turnAway(socket, 'maxConnections', socket.remoteAddress);
+      return;
+    }
+    this.#accepted++;
+    socket.once('close', () => this.#accepted--);
     if (!this.#sendsProxyHeader(socket.remoteAddress ?? '')) {
       this.#afterProxyHeader(socket, undefined);
       return;
@@ -182,7 +192,25 @@ export class Http1Listener {
     return late;
   }
 
+  #turnAway(socket: Socket, limit: ConnectionLimit, address: string | undefined): void {
+    socket.on('error', ignore);
+    socket.destroy();
+    this.options.onRefusal?.(limit, plainAddress(address ?? ''));
+  }
+
   #afterProxyHeader(socket: Socket, source: string | undefined): void {
+    const client = plainAddress(source ?? socket.remoteAddress ?? '');
+    const count = (this.#perClient.get(client) ?? 0) + 1;
+    if (count > this.options.limits.maxConnectionsPerClient) {
+      this.#turnAway(socket, 'maxConnectionsPerClient', client);
+      return;
+    }
+    this.#perClient.set(client, count);
+    socket.once('close', () => {
+      const left = this.#perClient.get(client)! - 1;
+      if (left === 0) this.#perClient.delete(client);
+      else this.#perClient.set(client, left);
+    });
     if (this.options.mesh !== undefined) this.#await(socket, source, this.options.mesh);
     else if (this.#tls === undefined) this.#accept(socket, source);
     else this.#shakeHands(socket, source, this.#tls);
@@ -232,15 +260,9 @@ export class Http1Listener {
    * it is told, instead of being served.
    */
   #accept(socket: Socket, source: string | undefined, peer?: Peer, refusal?: ProxyError): void {
-    const { limits, onConnection, http2 } = this.options;
+    const { onConnection, http2 } = this.options;
     const client = plainAddress(source ?? socket.remoteAddress ?? '');
-    const count = (this.#perClient.get(client) ?? 0) + 1;
     socket.on('error', ignore);
-    if (count > limits.maxConnectionsPerClient) {
-      socket.destroy();
-      return;
-    }
-    this.#perClient.set(client, count);
     let connection = this.#watch(
       http2 === undefined || refusal !== undefined
         ? new Http1Connection(socket, client, this, peer)
@@ -252,9 +274,6 @@ export class Http1Listener {
     onConnection?.(1);
     socket.once('close', () => {
       this.#unwatch(connection);
-      const left = this.#perClient.get(client)! - 1;
-      if (left === 0) this.#perClient.delete(client);
-      else this.#perClient.set(client, left);
       onConnection?.(-1);
       this.#checkDrained();
     });

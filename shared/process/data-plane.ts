@@ -9,6 +9,7 @@ import type { Layer } from '../http/service.js';
 import { identityFiles } from '../identity/identity-files.js';
 import { MeshClient, withoutIdentity, type MeshClientFactory } from '../identity/mesh-client.js';
 import { MeshIdentity } from '../identity/mesh-identity.js';
+import type { ConnectionLimit } from '../listener/http1-listener.js';
 import type { MeshListening } from '../listener/mesh-door.js';
 import { Policies } from '../policy/policies.js';
 import type { QuotaCounter } from '../policy/rate-limit/rate-limit.js';
@@ -183,6 +184,18 @@ export class DataPlane {
     return this.metrics.connectionGauge(listener);
   }
 
+  /** What a listener reports when it turns a connection away: every one is counted, and one a minute is worth a line. */
+  refusalReport(listener: string): (limit: ConnectionLimit, clientAddress: string) => void {
+    let quietUntil = -Infinity;
+    return (limit, clientAddress) => {
+      this.metrics.connectionRefused(listener, limit);
+      const now = this.clock.now();
+      if (now < quietUntil) return;
+      quietUntil = now + quietMs;
+      this.logger.warn({ listener, limit, client: clientAddress }, 'a limit of connections was reached: further ones are closed');
+    };
+  }
+
   /** What a listener reports when it closes a connection of HTTP/2 that floods it. */
   floodReport(listener: string): (reason: 'resets' | 'control_frames', clientAddress: string) => void {
     return (reason, clientAddress) => {
@@ -197,3 +210,6 @@ export class DataPlane {
     this.#close();
   }
 }
+
+/** How long a listener that turns connections away is quiet about it (ms). */
+const quietMs = 60_000;
