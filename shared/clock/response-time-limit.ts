@@ -1,49 +1,69 @@
 import type { Cancellation } from '../http/cancellation.js';
 import type { Exchange } from '../http/exchange.js';
+import type { HttpRequest } from '../http/message.js';
+import { Allowance } from './allowance.js';
 import type { Clock } from './clock.js';
 import { TimeoutQueue, type Expirable } from './timeout-queue.js';
 
 /**
- * Limits the time until the answer to an exchange starts: at the limit everything that goes on for it is cancelled with the
- * error. An answer that has started is not limited.
+ * Limits the time until the answer to an exchange starts, without that in which its client was awaited: at the limit everything that
+ * goes on for it is cancelled with the error. An answer that has started is not limited.
  *
  * `TimeLimit` does this for any part of the way, with a cancellation and a promise of its own for each. Nearly every
  * request has a limit on the whole of it, and nearly none meets it: here that costs a place in a queue until the exchange is over.
  */
 export class ResponseTimeLimit {
   readonly #queue: TimeoutQueue;
-  readonly #error: () => Error;
+  /** `startedAt`: clock reading (ms) at which the time began. */
+  readonly #error: (startedAt: number) => Error;
 
-  constructor(clock: Clock, limitMs: number, error: () => Error) {
+  constructor(
+    private readonly clock: Clock,
+    limitMs: number,
+    error: (startedAt: number) => Error,
+  ) {
     this.#queue = new TimeoutQueue(clock, limitMs);
     this.#error = error;
   }
 
-  /** `cancellation` stops what goes on for the exchange; `now` is the clock's reading. */
-  start(exchange: Exchange, cancellation: Cancellation, now: number): void {
-    const entry = new Entry(exchange, cancellation, this.#error);
-    exchange.responseLimit = entry;
-    this.#queue.add(entry, now);
+  /** Cancelling the request stops what goes on for the exchange; `now` is the clock's reading. */
+  start(exchange: Exchange, { cancellation, body }: HttpRequest, now: number): void {
+    const allowance = body.arrival === undefined ? undefined : new Allowance(this.clock, body.arrival, now);
+    const limit = new ResponseLimit(this, exchange, cancellation, allowance);
+    exchange.responseLimit = limit;
+    this.#queue.add(limit, now);
     exchange.onFinish(this.#stop);
   }
 
-  readonly #stop = (exchange: Exchange): void => {
-    if (exchange.responseLimit !== undefined) this.#queue.remove(exchange.responseLimit);
+  errorOf({ expiresAt }: ResponseLimit): Error {
+    return this.#error(expiresAt - this.#queue.durationMs);
+  }
+
+  readonly #stop = ({ responseLimit }: Exchange): void => {
+    if (responseLimit === undefined) return;
+    this.#queue.remove(responseLimit);
+    responseLimit.allowance?.cancel();
   };
 }
 
-class Entry implements Expirable {
+/** The limit of one exchange, and its place in the queue. */
+export class ResponseLimit implements Expirable {
   next: Expirable | undefined = undefined;
   previous: Expirable | undefined = undefined;
   expiresAt = 0;
 
   constructor(
+    private readonly of: ResponseTimeLimit,
     private readonly exchange: Exchange,
     private readonly cancellation: Cancellation,
-    private readonly error: () => Error,
+    readonly allowance: Allowance | undefined,
   ) {}
 
   onExpire(): void {
-    if (this.exchange.status === 0) this.cancellation.cancel(this.error());
+    const { exchange, allowance } = this;
+    if (exchange.status !== 0) return;
+    const until = allowance?.putOff(this.expiresAt, exchange.callerGivesUpAt ?? Infinity, () => this.onExpire());
+    if (until === undefined) this.cancellation.cancel(this.of.errorOf(this));
+    else exchange.deadlineAt = until;
   }
 }

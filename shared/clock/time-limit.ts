@@ -1,10 +1,11 @@
 import { Cancellation } from '../http/cancellation.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
+import { Allowance } from './allowance.js';
 import type { Clock } from './clock.js';
 import { TimeoutQueue, type Expirable } from './timeout-queue.js';
 
 /**
- * Limits the time until a promise of a response settles: at the limit what is in flight below is cancelled with
+ * Limits the time until a promise of a response settles, without that in which the client was awaited: at the limit what is in flight below is cancelled with
  * the error, and rejects with it. The response's body is not limited. Cancelling the request above
  * cancels what is below also later, while the body is being sent.
  */
@@ -12,20 +13,27 @@ export class TimeLimit {
   readonly #queue: TimeoutQueue;
   readonly #error: () => Error;
 
-  constructor(clock: Clock, limitMs: number, error: () => Error) {
+  constructor(
+    private readonly clock: Clock,
+    limitMs: number,
+    error: () => Error,
+  ) {
     this.#queue = new TimeoutQueue(clock, limitMs);
     this.#error = error;
   }
 
   /** Calls `start` with the request under a cancellation of its own. */
   async run(request: HttpRequest, start: (request: HttpRequest) => Promise<HttpResponse>): Promise<HttpResponse> {
-    const limited = new LimitedCancellation(this.#error);
+    const { arrival } = request.body;
+    const now = this.clock.now();
+    const limited = new LimitedCancellation(this.#error, arrival && new Allowance(this.clock, arrival, now));
     request.cancellation.subscribe(limited);
-    this.#queue.add(limited);
+    this.#queue.add(limited, now);
     try {
       return await start({ ...request, cancellation: limited });
     } finally {
       this.#queue.remove(limited);
+      limited.allowance?.cancel();
     }
   }
 }
@@ -36,11 +44,14 @@ class LimitedCancellation extends Cancellation implements Expirable {
   previous: Expirable | undefined;
   expiresAt = 0;
 
-  constructor(private readonly error: () => Error) {
+  constructor(
+    private readonly error: () => Error,
+    readonly allowance: Allowance | undefined,
+  ) {
     super();
   }
 
   onExpire(): void {
-    this.cancel(this.error());
+    if (this.allowance?.putOff(this.expiresAt, Infinity, () => this.onExpire()) === undefined) this.cancel(this.error());
   }
 }

@@ -93,8 +93,8 @@ export const admissionPolicies = {
 
 /** The policies that govern how a request is sent to an upstream. */
 export const upstreamPolicies = {
-  timeout: duration.optional().describe('Time for the response to start, over all attempts; default 15s.'),
-  attemptTimeout: duration.optional().describe('Time for the response of one attempt to start; default: the timeout.'),
+  timeout: duration.optional().describe('Time for the response to start, over all attempts, without that in which the client was awaited to send its body; default 15s.'),
+  attemptTimeout: duration.optional().describe('Time for the response of one attempt to start, likewise; default: the timeout.'),
   retry: retrySchema.optional(),
   hedge: hedgeSchema.optional().describe('A second attempt for reads that take unusually long; the first answer wins.'),
   propagateDeadline: z.boolean().optional().describe('Whether upstreams are told, in X-Envoy-Expected-Rq-Timeout-Ms, how long their answer is waited for. Default: where a caller has said it, or a timeout is configured.'),

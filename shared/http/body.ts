@@ -21,12 +21,22 @@ export interface Body {
   readonly length: number | undefined;
   /** The body itself, when all of it is in memory already. */
   readonly whole: WholeBody | undefined;
+  /** Of a request's body that is not whole from the beginning: how it comes, where its listener can tell. */
+  readonly arrival?: Arrival | undefined;
   /** Starts delivery. A body has one sink, once. */
   pipe(sink: BodySink): void;
   /** Goes on after the sink said `false`. */
   resume(): void;
   /** Nobody will read what is left: the source may stop producing and free what it holds. */
   cancel(reason: Error): void;
+}
+
+/** How a body comes from the client that sends it. */
+export interface Arrival {
+  /** Its last byte was read. */
+  readonly isComplete: boolean;
+  /** For how long the client was awaited, up to now (clock reading, ms): for more of the body, while we wanted more. It says nothing, and is 0, where a body stays open by design. */
+  awaitedMs(now: number): number;
 }
 
 /** A body that is whole in memory: as bytes, or as text of one character for each byte (Latin-1), which is the least work where it only goes out again behind a head. */
@@ -84,6 +94,7 @@ export class StreamBody implements Body {
   constructor(
     readonly length: number | undefined,
     readonly source: BodySource,
+    readonly arrival?: Arrival,
   ) {}
 
   push(data: Buffer): void {

@@ -1,4 +1,4 @@
-import type { Expirable } from '../clock/timeout-queue.js';
+import type { ResponseLimit } from '../clock/response-time-limit.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import type { TraceContext } from '../telemetry/trace-context.js';
 import { Cancellation } from './cancellation.js';
@@ -56,8 +56,8 @@ export class Exchange {
   priority: string | undefined;
   /** Clock reading (ms) at which nobody waits for the response to start any more. */
   deadlineAt: number | undefined;
-  /** Whether the caller, believed, has said how long it waits. */
-  hasCallerDeadline = false;
+  /** Clock reading (ms) at which the caller, believed, has said that it stops waiting. */
+  callerGivesUpAt: number | undefined;
 
   /** Name of the matched route and upstream, and `host:port` of the last endpoint that was tried. */
   route: string | undefined;
@@ -91,7 +91,7 @@ export class Exchange {
   finishedAt: number | undefined;
 
   /** What gives the exchange up when its answer does not start in time. */
-  responseLimit: Expirable | undefined;
+  responseLimit: ResponseLimit | undefined;
 
   /** Fields that policies add to the answer, whoever makes it, also to an error (`RateLimit`, say). */
   readonly responseFields: [name: string, value: string][] = [];

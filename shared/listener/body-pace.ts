@@ -1,15 +1,21 @@
+import type { Arrival } from '../http/body.js';
+
 /** Time before a body's average rate is looked at (ms; Kestrel's default, as is the rate). */
 const graceMs = 5_000;
 
 /** How fast a body arrives: from its beginning, without the time in which we did not want any of it. */
-export class BodyPace {
+export class BodyPace implements Arrival {
   #startedAt: number;
   #pausedAt: number | undefined;
+  /** For how long it was awaited in all (ms), once it is whole. */
+  #awaitedMs: number | undefined;
 
   constructor(
     /** Bytes a second; 0: any. */
     private readonly minRate: number,
     now: number,
+    /** The client waits to be asked for it (`Expect: 100-continue`). */
+    private isHeldBack = false,
   ) {
     this.#startedAt = now;
   }
@@ -17,6 +23,17 @@ export class BodyPace {
   /** A client that we made wait is not the one that is late. */
   get isPaused(): boolean {
     return this.#pausedAt !== undefined;
+  }
+
+  get isComplete(): boolean {
+    return this.#awaitedMs !== undefined;
+  }
+
+  /** The client is asked for it, or sends it without having been asked. */
+  ask(now: number): void {
+    if (!this.isHeldBack) return;
+    this.isHeldBack = false;
+    this.#startedAt = now;
   }
 
   pause(now: number): void {
@@ -28,8 +45,18 @@ export class BodyPace {
     this.#pausedAt = undefined;
   }
 
+  /** The last of it is here. */
+  complete(now: number): void {
+    this.#awaitedMs ??= this.awaitedMs(now);
+  }
+
+  awaitedMs(now: number): number {
+    if (this.#awaitedMs !== undefined) return this.#awaitedMs;
+    return this.isHeldBack ? 0 : (this.#pausedAt ?? now) - this.#startedAt;
+  }
+
   isTooSlow(bytes: number, now: number): boolean {
-    const elapsed = (this.#pausedAt ?? now) - this.#startedAt;
+    const elapsed = this.awaitedMs(now);
     return elapsed > graceMs && bytes < (elapsed / 1_000) * this.minRate;
   }
 }

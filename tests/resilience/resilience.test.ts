@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { after, before, describe, test } from 'node:test';
+import { delay, systemClock } from '../../shared/clock/clock.js';
 import { httpOrigin, readBody, refusedPort, tcpOrigin, type Origin } from '../support/origin.js';
 import { portIn, TestProcess } from '../support/process.js';
 import { exchangeRaw, RawClient } from '../support/raw-client.js';
@@ -119,6 +120,37 @@ describe('what an attempt tells the next hop', () => {
     const proxy = await gateway({ routes: [{ upstream: 'a' }], upstreams: { a: { endpoints: [`127.0.0.1:${origin.port}`], propagateDeadline: false } } });
     await get(proxy.port);
     assert.equal(seen[0]!['x-envoy-expected-rq-timeout-ms'], undefined);
+    await proxy.process.stop();
+  });
+});
+
+describe('a client that is slow to send', () => {
+  test('uses up neither timeout, and is not held against the endpoint that waits for it', async (context) => {
+    let isBegun = (): void => {};
+    const app = await httpOrigin((request, response) => {
+      request.once('data', () => isBegun());
+      void readBody(request).then((body) => response.end(`got ${body}`), () => {});
+    });
+    context.after(() => app.close());
+    const endpoints = [`127.0.0.1:${app.port}`];
+    const proxy = await gateway({
+      routes: [{ upstream: 'a', mirror: { upstream: 'copies' } }],
+      upstreams: {
+        a: { endpoints, timeout: '100ms', attemptTimeout: '60ms', retry: {}, breaker: { volumeThreshold: 1, errorThreshold: 1 }, outlierDetection: { consecutiveErrors: 1 } },
+        copies: { endpoints },
+      },
+    });
+    const client = await RawClient.connect(proxy.port);
+    const begun = new Promise<void>((resolve) => (isBegun = resolve));
+    client.send('POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\nConnection: close\r\n\r\n');
+    client.send('a');
+    await begun;
+    await delay(systemClock, 300);
+    assert.match(await client.send('b').untilClosed(), /^HTTP\/1\.1 200 [^]*got ab$/);
+    assert.match(await get(proxy.port), /^HTTP\/1\.1 200 /);
+    const [upload] = await proxy.process.accessLog(1);
+    assert.deepEqual([upload!['attempts'], upload!['code']], [1, undefined]);
+    assert.doesNotMatch(await proxy.metrics(), /^proxy_(breaker_transitions|outlier_ejections)_total\{/m);
     await proxy.process.stop();
   });
 });

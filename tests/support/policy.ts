@@ -1,4 +1,4 @@
-import { WholeBody, emptyBody } from '../../shared/http/body.js';
+import { StreamBody, WholeBody, emptyBody, type Body } from '../../shared/http/body.js';
 import { Exchange } from '../../shared/http/exchange.js';
 import { Headers } from '../../shared/http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../shared/http/message.js';
@@ -14,6 +14,20 @@ export function request(over: Exchange, changes: Partial<HttpRequest> & { readon
   return {
     method: 'GET', target: '/', path: '/', authority: 'shop', scheme: 'http', headers: Headers.of(fields), body: emptyBody, cancellation: over.cancellation, ...rest,
   };
+}
+
+/** A body whose client is awaited from one clock reading to another, when it is whole (ms). */
+export function upload(from: number, until: number): Body {
+  let last = 0;
+  return new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} }, {
+    get isComplete() {
+      return last >= until;
+    },
+    awaitedMs(now) {
+      last = now;
+      return Math.max(0, Math.min(now, until) - from);
+    },
+  });
 }
 
 export function response(status: number, fields: Readonly<Record<string, string>> = {}, body = ''): HttpResponse {

@@ -64,7 +64,7 @@ export class CurrentExchange {
       this.#bodyBytes = framing.length;
       end += framing.length;
     } else if (framing.kind !== 'none') {
-      this.#body = new IncomingBody(framing, options.limits, () => connection.now(), connection.socket);
+      this.#body = new IncomingBody(framing, options.limits, () => connection.now(), connection.socket, headers.hasKind(fieldKind.expect));
       connection.deadline = this.#body.deadline;
       body = this.#body.stream;
     }
@@ -228,6 +228,7 @@ export class CurrentExchange {
   readonly #inform = (status: number, headers: Headers): void => {
     const { socket } = this.connection;
     if (this.#head?.minorVersion !== 1 || this.#hasAnswer || this.#exchange === undefined) return;
+    if (status === 100) this.#body?.ask(this.connection.now());
     // Nobody has to be told: for a client that takes nothing they would only pile up.
     if (socket.writableNeedDrain && status !== 100) return;
     removeHopByHop(headers);

@@ -33,6 +33,55 @@ test('time in which the client was made to wait does not count', () => {
   assert.doesNotThrow(() => drip(250, 600, { pausedSeconds: 3_600 }));
 });
 
+/** A body of two bytes, on a clock that the test turns. */
+function open(options: { readonly isHeldBack?: boolean } = {}) {
+  const clock = { now: 1_000 };
+  const body = new IncomingBody({ kind: 'length', length: 2 }, limitsSchema.parse({}), () => clock.now, socket, options.isHeldBack);
+  body.stream.pipe(sink);
+  const read = (): number => body.read(Buffer.from('x'), 0, clock.now);
+  return { clock, body, read, awaited: (): number => body.stream.arrival!.awaitedMs(clock.now) };
+}
+
+test('the client is awaited until the body is whole', () => {
+  const { clock, body, read, awaited } = open();
+  clock.now += 300;
+  read();
+  clock.now += 200;
+  assert.deepEqual([awaited(), body.isComplete], [500, false]);
+  read();
+  clock.now += 5_000;
+  assert.deepEqual([awaited(), body.isComplete], [500, true]);
+});
+
+test('the client is not awaited while it is made to wait', () => {
+  const { clock, body, read, awaited } = open();
+  clock.now += 300;
+  body.stream.source.pause();
+  clock.now += 1_000;
+  assert.equal(awaited(), 300);
+  body.stream.source.resume();
+  clock.now += 50;
+  body.stream.source.pause();
+  read();
+  clock.now += 1_000;
+  read();
+  body.stream.source.resume();
+  clock.now += 1_000;
+  assert.equal(awaited(), 350);
+});
+
+test('a client that waits to be asked for its body is awaited from then, or from its first byte', () => {
+  for (const act of ['ask', 'read'] as const) {
+    const { clock, body, read, awaited } = open({ isHeldBack: true });
+    clock.now += 9_000;
+    assert.equal(awaited(), 0);
+    if (act === 'ask') body.ask(clock.now);
+    else read();
+    clock.now += 100;
+    assert.equal(awaited(), 100);
+  }
+});
+
 test('a rate of 0 lets any body through', () => {
   let now = 0;
   const body = new IncomingBody({ kind: 'chunked' }, { ...limitsSchema.parse({}), minBodyRate: 0 }, () => now, socket);

@@ -19,9 +19,11 @@ export class IncomingBody {
     private readonly limits: LimitsConfig,
     now: () => number,
     socket: { pause(): unknown; resume(): unknown },
+    /** `Expect: 100-continue`. */
+    isHeldBack = false,
   ) {
     const startedAt = now();
-    this.#pace = new BodyPace(limits.minBodyRate, startedAt);
+    this.#pace = new BodyPace(limits.minBodyRate, startedAt, isHeldBack);
     this.deadline = startedAt + limits.bodyIdleTimeout;
     this.#decoder = bodyDecoder(framing)!;
     this.stream = new StreamBody(framing.kind === 'length' ? framing.length : undefined, {
@@ -35,7 +37,12 @@ export class IncomingBody {
         socket.resume();
       },
       cancel: () => {},
-    });
+    }, this.#pace);
+  }
+
+  /** The client is asked for it, or sends it without having been asked. */
+  ask(now: number): void {
+    this.#pace.ask(now);
   }
 
   /** A client that we made wait is not the one that is late. */
@@ -51,8 +58,10 @@ export class IncomingBody {
   /** Consumes `data` from `offset`; returns the offset behind what belongs to the body. Throws `Http1Error` and `ProxyError`. */
   read(data: Buffer, offset: number, now: number): number {
     this.deadline = now + this.limits.bodyIdleTimeout;
+    this.#pace.ask(now);
     const end = this.#decoder.decode(data, offset, this.#push);
-    if (!this.isComplete && this.#pace.isTooSlow(this.bytes, now)) throw new ProxyError('request_timeout');
+    if (this.isComplete) this.#pace.complete(now);
+    else if (this.#pace.isTooSlow(this.bytes, now)) throw new ProxyError('request_timeout');
     return end;
   }
 

@@ -2,7 +2,7 @@ import { constants, type ServerHttp2Stream } from 'node:http2';
 import { ProxyError } from '../../errors/proxy-error.js';
 import { isGrpc } from '../../grpc/content-type.js';
 import type { Sweepable } from '../../clock/deadline-sweep.js';
-import { emptyBody, StreamBody, type Body } from '../../http/body.js';
+import { emptyBody, StreamBody, type Arrival, type Body } from '../../http/body.js';
 import type { Exchange } from '../../http/exchange.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
@@ -25,7 +25,7 @@ const rateGraceMs = 5_000;
  * silent. The limits for slow bodies (`bodyIdleTimeout`, `minBodyRate`) hold until the answer begins, and not for gRPC,
  * whose streams are silent by design. A stream that the client resets cancels what runs for it at once.
  */
-export class Http2Exchange implements Sweepable {
+export class Http2Exchange implements Sweepable, Arrival {
   deadline = Infinity;
   #request: HttpRequest | undefined;
   #reader: BodyReader | undefined;
@@ -44,6 +44,10 @@ export class Http2Exchange implements Sweepable {
   #pausedAt: number | undefined;
   /** Time in which we did not want any of the body (ms). */
   #pausedMs = 0;
+  /** Clock reading (ms) since when the client is to send its body. */
+  #askedAt: number | undefined;
+  /** For how long the body was awaited in all (ms), once it is whole. */
+  #awaitedMs: number | undefined;
   /** When one side last sent something; and when the client last sent or took something. */
   #activeAt: number;
   #bodyActiveAt: number;
@@ -71,6 +75,7 @@ export class Http2Exchange implements Sweepable {
       if (length !== undefined && length > options.limits.maxBodyBytes) throw new ProxyError('body_too_large');
       if (headers.has('expect') && headers.getCombined('expect')!.toLowerCase() !== '100-continue') throw new ProxyError('expectation_failed');
       this.#isStreaming = isGrpc(headers);
+      if (!headers.has('expect')) this.#askedAt = this.#startedAt;
       const request: HttpRequest = {
         method,
         target: target.target,
@@ -89,6 +94,16 @@ export class Http2Exchange implements Sweepable {
       this.#schedule();
       this.#refuse(violationToError(error), raw);
     }
+  }
+
+  get isComplete(): boolean {
+    return this.#requestEnded;
+  }
+
+  awaitedMs(now: number): number {
+    if (this.#awaitedMs !== undefined) return this.#awaitedMs;
+    // A stream of gRPC is open for as long as its two ends like.
+    return this.#isStreaming || this.#askedAt === undefined ? 0 : (this.#pausedAt ?? now) - this.#askedAt - this.#pausedMs;
   }
 
   /** Nothing waits for the client to take it. */
@@ -166,18 +181,20 @@ export class Http2Exchange implements Sweepable {
         stream.resume();
       },
       cancel: () => this.#reader?.stop(),
-    });
+    }, this);
     this.#body = body;
     this.#reader = new BodyReader(stream);
     this.#reader.read({
       chunk: (data) => {
         this.#touch();
+        this.#askedAt ??= this.#activeAt;
         this.exchange.requestBytes += data.length;
         if (this.exchange.requestBytes > this.#limits.maxBodyBytes) this.#failBody(new ProxyError('body_too_large'));
         else body.push(data);
       },
       end: (trailers) => {
         this.#touch();
+        this.#awaitedMs = this.awaitedMs(this.#activeAt);
         this.#requestEnded = true;
         this.#body = undefined;
         body.end(trailers);
@@ -227,6 +244,7 @@ export class Http2Exchange implements Sweepable {
 
   readonly #inform = (status: number, headers: Headers): void => {
     if (this.#responseStarted || this.#isOver || this.stream.closed || this.stream.destroyed) return;
+    if (status === 100) this.#askedAt ??= this.connection.now();
     // They may be dropped, and a client that reads none of them must not fill our memory.
     if (this.connection.isBehind) return;
     this.stream.additionalHeaders(writeFields(headers, { ':status': status }, 'content-length'));

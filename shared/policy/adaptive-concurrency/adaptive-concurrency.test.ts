@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { delay } from '../../clock/clock.js';
 import { FakeClock } from '../../clock/fake-clock.js';
 import { adaptiveConcurrencySchema } from '../../config/resilience.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { HttpResponse } from '../../http/message.js';
 import { stack } from '../../http/service.js';
-import { exchange, request, response } from '../../../tests/support/policy.js';
+import { exchange, request, response, upload } from '../../../tests/support/policy.js';
 import { AdaptiveLimit } from './adaptive-limit.js';
 import { adaptiveConcurrency } from './adaptive-concurrency.js';
 import { routePriority } from './route-priority.js';
@@ -54,6 +55,19 @@ describe('adaptiveConcurrency', () => {
     await run.clock.advance(1);
     assert.equal(run.limit.inFlight, 1);
     assert.deepEqual(run.outcomes, [200, 'upstream_reset']);
+  });
+
+  test('the time in which clients were awaited for their bodies is not the service’s', async () => {
+    const parsed = adaptiveConcurrencySchema.parse({});
+    const clock = new FakeClock();
+    const limit = new AdaptiveLimit(parsed, () => 0, 0);
+    const service = adaptiveConcurrency(parsed, { clock, limit })(async () => {
+      await delay(clock, 1_010);
+      return response(200);
+    });
+    for (let index = 0; index < 20; index++) void service(request(exchange(), { body: upload(0, 1_000) }), exchange());
+    await clock.advance(1_010);
+    assert.equal(limit.baselineMs, 10);
   });
 
   test('lower priorities are shed first', async () => {

@@ -20,8 +20,8 @@ export const onlyLevel = 'default';
  * Admits as many requests at a time as the service was found to be able to work on, and sheds the rest with `overloaded`.
  *
  * Each level of priority may use its share of the limit, so that the lowest is shed first. A request takes its place until its
- * answer begins, which is also what its latency is: how long a client takes to read is not the service's doing, and slow
- * readers must not lock others out. The limit learns from answers and from attempts that ran out of time; a 5xx or 429 is
+ * answer begins, which is also what its latency is, but for the time in which its client was awaited to send it: how long clients take is
+ * not the service's doing, and slow readers must not lock others out. The limit learns from answers and from attempts that ran out of time; a 5xx or 429 is
  * often faster than the work it stands for, and teaches nothing.
  */
 export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, limit, onShed }: AdaptiveConcurrencyDependencies): Layer {
@@ -34,6 +34,8 @@ export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, 
         throw new ProxyError('overloaded', { fields: { 'Retry-After': '1' } });
       }
       const startedAt = clock.now();
+      const { arrival } = request.body;
+      const awaitedBefore = arrival?.awaitedMs(startedAt) ?? 0;
       let lesson: Lesson = 'nothing';
       try {
         const response = await next(request, exchange);
@@ -43,7 +45,8 @@ export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, 
         if (error instanceof ProxyError && (error.code === 'deadline_exceeded' || error.code === 'upstream_timeout')) lesson = 'timed-out';
         throw error;
       } finally {
-        limit.leave(startedAt, clock.now(), lesson);
+        const now = clock.now();
+        limit.leave(startedAt, now, lesson, arrival === undefined ? 0 : arrival.awaitedMs(now) - awaitedBefore);
       }
     };
 }

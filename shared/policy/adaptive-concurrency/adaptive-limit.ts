@@ -89,9 +89,10 @@ export class AdaptiveLimit {
     return true;
   }
 
-  leave(startedAt: number, now: number, lesson: Lesson): void {
+  /** `awaitedMs`: what of the time was not the service's. */
+  leave(startedAt: number, now: number, lesson: Lesson, awaitedMs = 0): void {
     this.inFlight--;
-    const latency = now - startedAt;
+    const latency = now - startedAt - awaitedMs;
     // A request that was given up would have taken longer: less than the usual time says nothing.
     if (lesson === 'answered' || (lesson === 'timed-out' && latency > (this.#baseline ?? 0))) this.#learn(startedAt, latency);
     if (this.#remeasure === undefined ? now >= this.#windowEnd && this.#sampleCount >= minSamples : this.#isRemeasured(now)) this.#turn(now);

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FakeClock } from '../../clock/fake-clock.js';
 import type { ProxyError } from '../../errors/proxy-error.js';
-import { exchange, request, response } from '../../../tests/support/policy.js';
+import { exchange, request, response, upload } from '../../../tests/support/policy.js';
 import { announce, type AnnounceOptions } from './announce.js';
 
 /** The fields that go upstream, or the code of the error. */
-async function sent(fields: Record<string, string>, { tried = [] as string[], leftMs = 800.2, said = false, ...options }: Partial<AnnounceOptions> & { tried?: string[]; leftMs?: number; said?: boolean }): Promise<Record<string, string> | string> {
+async function sent(fields: Record<string, string>, { tried = [] as string[], leftMs = 800.2, said = false, saidMs = leftMs, isToCome = false, ...options }: Partial<AnnounceOptions> & { tried?: string[]; leftMs?: number; said?: boolean; saidMs?: number; isToCome?: boolean }): Promise<Record<string, string> | string> {
   const clock = new FakeClock({ now: 5_000 });
   const over = exchange();
   over.tried.push(...tried);
   over.deadlineAt = Number.isNaN(leftMs) ? undefined : 5_000 + leftMs;
-  over.hasCallerDeadline = said;
+  if (said) over.callerGivesUpAt = 5_000 + saidMs;
   let headers: Record<string, string> = {};
   const service = announce({ deadline: 'always', ...options }, { clock })(async (attempt) => {
     headers = attempt.headers.toObject();
     return response(200);
   });
-  return service(request(over, { fields }), over).then(() => headers, (error: unknown) => (error as ProxyError).code);
+  return service(request(over, { fields, ...(isToCome && { body: upload(0, Infinity) }) }), over).then(() => headers, (error: unknown) => (error as ProxyError).code);
 }
 
 const [timeout, count] = ['x-envoy-expected-rq-timeout-ms', 'x-envoy-attempt-count'];
@@ -33,6 +33,9 @@ const cases: readonly (readonly [name: string, fields: Record<string, string>, o
   ['a time that nobody chose is not told', {}, { deadline: 'passed-on' }, {}],
   ['what the caller said is passed on, as what is left of it', { [timeout]: '5000' }, { deadline: 'passed-on', said: true }, { [timeout]: '801' }],
   ['nothing is said of time when there is no deadline', {}, { leftMs: NaN }, {}],
+  ['with a body that is still to come nobody knows when our own time ends', {}, { isToCome: true, attemptTimeoutMs: 250 }, {}],
+  ['with a body that is still to come all that the caller has left is told', {}, { isToCome: true, said: true, saidMs: 3_000, attemptTimeoutMs: 250 }, { [timeout]: '3000' }],
+  ['a call of gRPC is told how long it is waited for, though its messages are still to come', { 'content-type': 'application/grpc' }, { isToCome: true }, { [timeout]: '801', 'content-type': 'application/grpc' }],
   ['an attempt whose deadline has passed is not made', {}, { leftMs: 0 }, 'deadline_exceeded'],
 ];
 

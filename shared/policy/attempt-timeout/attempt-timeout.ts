@@ -5,7 +5,8 @@ import type { Layer } from '../../http/service.js';
 
 /**
  * Gives up an attempt whose response has not started within `timeoutMs`: `upstream_timeout`, which may be
- * retried and counts against the endpoint. Never cuts a body.
+ * retried and counts against the endpoint. Never cuts a body. Time in which the client was awaited to send the rest of its request
+ * does not count.
  */
 export function attemptTimeout(timeoutMs: number, { clock }: { clock: Clock }): Layer {
   const limit = new TimeLimit(clock, timeoutMs, () => new ProxyError('upstream_timeout'));

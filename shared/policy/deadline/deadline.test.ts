@@ -3,11 +3,12 @@ import { describe, test } from 'node:test';
 import { FakeClock } from '../../clock/fake-clock.js';
 import type { ProxyError } from '../../errors/proxy-error.js';
 import { Exchange } from '../../http/exchange.js';
-import { request, response } from '../../../tests/support/policy.js';
+import type { Body } from '../../http/body.js';
+import { request, response, upload } from '../../../tests/support/policy.js';
 import { deadline } from './deadline.js';
 
 /** How long a request that is never answered is waited for (ms); undefined when it was not even sent. */
-async function waited(fields: Record<string, string>, { trusted = true, spentMs = 0, timeoutMs = 1_000 } = {}): Promise<{ sent: boolean; gaveUpAfter: number; deadlineAt: number | undefined }> {
+async function waited(fields: Record<string, string>, { trusted = true, spentMs = 0, timeoutMs = 1_000, body }: { trusted?: boolean; spentMs?: number; timeoutMs?: number; body?: Body } = {}): Promise<{ sent: boolean; gaveUpAfter: number; deadlineAt: number | undefined }> {
   const clock = new FakeClock({ now: spentMs });
   const over = new Exchange('test', '192.0.2.1', 0);
   over.isCallerTrusted = trusted;
@@ -17,12 +18,13 @@ async function waited(fields: Record<string, string>, { trusted = true, spentMs 
     sent = true;
     return new Promise((_resolve, reject) => cancellation.onCancel(reject));
   });
-  const result = service(request(over, { fields }), over).catch((error: unknown) => {
+  const result = service(request(over, { fields, ...(body && { body }) }), over).catch((error: unknown) => {
     gaveUpAfter = clock.now() - spentMs;
     assert.equal((error as ProxyError).code, 'deadline_exceeded');
   });
   await clock.advance(20_000);
   await result;
+  over.finish(clock.now());
   assert.equal(clock.pending, 0, 'no timer is left');
   return { sent, gaveUpAfter, deadlineAt: over.deadlineAt };
 }
@@ -36,6 +38,12 @@ const cases: readonly (readonly [name: string, fields: Record<string, string>, o
   ['what is left after the time that was already spent here', { [timeout]: '300' }, { spentMs: 120 }, 180],
   ['the route’s time, whatever a stranger says', { [timeout]: '300' }, { trusted: false }, 1_000],
   ['the route’s time, when the field makes no sense', { [timeout]: '3e2' }, {}, 1_000],
+  ['the route’s time from when its body was whole', {}, { body: upload(0, 5_000) }, 6_000],
+  ['the route’s time and that in which it waited for the body', {}, { body: upload(400, 1_900) }, 2_500],
+  ['the route’s time alone, when the body had been awaited before', {}, { spentMs: 700, body: upload(100, 700) }, 1_000],
+  ['the route’s time alone, when nothing more of the body was awaited', {}, { body: upload(0, 0) }, 1_000],
+  ['what the caller has left, however long its body takes', { [timeout]: '300' }, { body: upload(0, 5_000) }, 300],
+  ['no longer than the caller, however long its body takes', { [timeout]: '3000' }, { body: upload(0, 5_000) }, 3_000],
 ];
 
 describe('deadline', () => {
@@ -72,6 +80,19 @@ describe('deadline', () => {
       over.cancellation.cancel(new Error('the client left'));
       assert.equal((cancelled as Error | undefined)?.message, 'the client left');
     }
+  });
+
+  test('does not cut an answer that started after the limit had been put off, and leaves no timer behind it', async () => {
+    const clock = new FakeClock();
+    const over = new Exchange('test', '192.0.2.1', 0);
+    const service = deadline(1_000, { clock })(() => Promise.resolve(response(200)));
+    const answer = service(request(over, { body: upload(0, 5_000) }), over);
+    await clock.advance(1_500);
+    over.status = (await answer).status;
+    await clock.advance(5_000);
+    assert.equal(over.cancellation.isCancelled, false);
+    over.finish(clock.now());
+    assert.equal(clock.pending, 0);
   });
 
   test('requests with different deadlines each get their own', async () => {

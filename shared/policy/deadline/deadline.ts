@@ -10,10 +10,10 @@ import type { Layer } from '../../http/service.js';
 
 /**
  * Gives up a request whose response has not started within `timeoutMs`, over all attempts and the waits between
- * them: `deadline_exceeded`. Never cuts a body.
+ * them: `deadline_exceeded`. Never cuts a body. Time in which the client was awaited to send the rest of its request does not count.
  *
  * A caller that is trusted may have less time left, and says so in `X-Envoy-Expected-Rq-Timeout-Ms`; it can
- * shorten the time, not lengthen it. (`grpc-timeout` limits whole calls: shared/grpc/.) What it has left counts from the first byte of its request. Where nothing is left
+ * shorten the time, not lengthen it, and all of it counts. (`grpc-timeout` limits whole calls: shared/grpc/.) What it has left counts from the first byte of its request. Where nothing is left
  * the request fails at once. `exchange.deadlineAt` is for the layers below.
  */
 export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer {
@@ -24,10 +24,10 @@ export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer 
     function deadline(request, exchange) {
       const now = clock.now();
       const givenUpAt = callerGivesUpAt(request.headers, exchange);
-      exchange.hasCallerDeadline = givenUpAt !== Infinity;
+      if (givenUpAt !== Infinity) exchange.callerGivesUpAt = givenUpAt;
       if (givenUpAt >= now + timeoutMs) {
         exchange.deadlineAt = now + timeoutMs;
-        own.start(exchange, request.cancellation, now);
+        own.start(exchange, request, now);
         return next(request, exchange);
       }
       exchange.deadlineAt = givenUpAt;

@@ -1,4 +1,4 @@
-import type { Body, BodySink } from '../../http/body.js';
+import type { Arrival, Body, BodySink } from '../../http/body.js';
 
 /** The whole body, or why there is none. */
 type Copy = Buffer | 'too_large' | 'incomplete';
@@ -21,6 +21,10 @@ export class CopiedBody implements Body {
 
   get length(): number | undefined {
     return this.source.length;
+  }
+
+  get arrival(): Arrival | undefined {
+    return this.source.arrival;
   }
 
   pipe(sink: BodySink): void {

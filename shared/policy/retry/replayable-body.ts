@@ -39,6 +39,7 @@ export class ReplayableBody {
     return {
       length: this.#source.length,
       whole: undefined,
+      arrival: this.#source.arrival,
       pipe: (sink) => this.#attach(sink),
       resume: () => this.#source.resume(),
       // One attempt's end is not the end of the body: the next may want the rest.
