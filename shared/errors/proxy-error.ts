@@ -7,6 +7,8 @@ export interface ProxyErrorOptions {
   readonly fields?: Readonly<Record<string, string>>;
   /** Instead of the catalogue's status, where configuration says which. */
   readonly status?: number;
+  /** Instead of what the catalogue says, where it depends on more than the code. */
+  readonly blamesUpstream?: boolean;
 }
 
 /** The one kind of error that layers throw; anything else that is thrown is a defect (`internal`). */
@@ -15,14 +17,17 @@ export class ProxyError extends Error {
   readonly fields: Readonly<Record<string, string>>;
   /** What the client gets. */
   readonly status: number;
+  /** Whether it counts against the endpoint that was asked. */
+  readonly blamesUpstream: boolean;
 
   constructor(
     readonly code: ErrorCode,
-    { cause, fields = {}, status = describe(code).status }: ProxyErrorOptions = {},
+    { cause, fields = {}, status = describe(code).status, blamesUpstream = describe(code).blamesUpstream }: ProxyErrorOptions = {},
   ) {
     super(`${code}: ${describe(code).detail}`, cause === undefined ? undefined : { cause });
     this.fields = fields;
     this.status = status;
+    this.blamesUpstream = blamesUpstream;
   }
 
   get entry(): ErrorEntry {

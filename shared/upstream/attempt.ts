@@ -1,4 +1,5 @@
 import { ProxyError } from '../errors/proxy-error.js';
+import { TimeoutExceeded } from '../errors/timeout-exceeded.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { ConnectionPool } from './connection-pool.js';
@@ -13,6 +14,8 @@ import type { PeakEwma } from './peak-ewma.js';
  */
 export class Attempt {
   readonly #startedAt: number;
+  /** Clock reading (ms) at which the endpoint got it, a connection that had to be made included. */
+  #sentAt: number;
   #mayRace = false;
 
   constructor(
@@ -25,6 +28,7 @@ export class Attempt {
     private readonly latency?: PeakEwma,
   ) {
     this.#startedAt = pool.clock.now();
+    this.#sentAt = this.#startedAt;
   }
 
   start(): void {
@@ -44,24 +48,32 @@ export class Attempt {
     this.resolve(response);
   }
 
-  /** No response will come. `nothingReceived`: not one byte of it did. */
-  fail(reason: Error, nothingReceived: boolean): void {
+  /** No response will come. `nothingReceived`: not one byte of it did. `isSent`: the request was sent whole. */
+  fail(reason: Error, nothingReceived: boolean, isSent: boolean): void {
     if (this.#mayRace && isKeepAliveRace(reason, this.request, nothingReceived)) {
       this.#mayRace = false;
       this.#startOnNew();
       return;
     }
-    if (reason instanceof ProxyError && reason.entry.blamesUpstream) {
+    const failure = isSent && reason instanceof TimeoutExceeded ? reason.ofAttempt(this.#sentAt) : reason;
+    if (failure instanceof ProxyError && failure.blamesUpstream) {
       const now = this.pool.clock.now();
       this.latency?.observeFailure(now - this.#startedAt, now);
     }
-    this.reject(reason);
+    this.reject(failure);
   }
 
   #startOnNew(): void {
-    this.pool.acquire(this.request.cancellation).then(
-      (connection) => connection.send(this),
-      (reason: unknown) => this.fail(reason as Error, true),
+    const { pool } = this;
+    const acquiring = pool.acquire(this.request.cancellation);
+    // Or others do, behind whom it would have to wait.
+    const waits = pool.queued > 0;
+    acquiring.then(
+      (connection) => {
+        if (waits) this.#sentAt = pool.clock.now();
+        connection.send(this);
+      },
+      (reason: unknown) => this.fail(reason as Error, true, false),
     );
   }
 }

@@ -1,6 +1,8 @@
 import type { Clock } from '../clock/clock.js';
 import type { Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
+import { TimeoutExceeded } from '../errors/timeout-exceeded.js';
+import type { HttpRequest } from '../http/message.js';
 import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
 import type { TlsClient } from '../tls/client-credentials.js';
@@ -94,19 +96,22 @@ export class Endpoint {
       const startedAt = this.#clock.now();
       exchange.attempts++;
       exchange.endpoint = this.name;
-      return send(request, exchange).then(
+      const sending = send(request, exchange);
+      // Or others do, behind whom it would have to wait.
+      const waits = this.pool.queued > 0;
+      return sending.then(
         (response) => {
           const at = exchange.respondedAt!;
           this.latency.observe(at - startedAt, at);
           return response;
         },
-        (error: unknown) => this.#failed(error, startedAt),
+        (error: unknown) => this.#failed(!waits && error instanceof TimeoutExceeded && isSent(request) ? error.ofAttempt(startedAt) : error, startedAt),
       );
     };
   }
 
   #failed(error: unknown, startedAt: number): never {
-    if (error instanceof ProxyError && error.entry.blamesUpstream) {
+    if (error instanceof ProxyError && error.blamesUpstream) {
       const now = this.#clock.now();
       this.latency.observeFailure(now - startedAt, now);
     }
@@ -117,4 +122,8 @@ export class Endpoint {
     this.pool.close();
     this.onClose?.();
   }
+}
+
+function isSent({ body }: HttpRequest): boolean {
+  return body.whole !== undefined || body.arrival?.isComplete === true;
 }

@@ -294,7 +294,7 @@ export class Http1UpstreamConnection implements Cancellable {
     this.#release();
     this.#socket.destroy();
     this.#pool.remove(this);
-    if (awaited !== undefined) awaited.fail(reason, this.#nothingReceived);
+    if (awaited !== undefined) awaited.fail(reason, this.#nothingReceived, this.#requestSent);
     else body?.fail(reason instanceof ProxyError && reason.code === 'upstream_reset' ? new ProxyError('upstream_truncated', { cause: reason.cause }) : reason);
   }
 

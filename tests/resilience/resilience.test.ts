@@ -136,7 +136,7 @@ describe('a client that is slow to send', () => {
     const proxy = await gateway({
       routes: [{ upstream: 'a', mirror: { upstream: 'copies' } }],
       upstreams: {
-        a: { endpoints, timeout: '100ms', attemptTimeout: '60ms', retry: {}, breaker: { volumeThreshold: 1, errorThreshold: 1 }, outlierDetection: { consecutiveErrors: 1 } },
+        a: { endpoints, timeout: '500ms', attemptTimeout: '400ms', retry: {}, breaker: { volumeThreshold: 1, errorThreshold: 1 }, outlierDetection: { consecutiveErrors: 1 } },
         copies: { endpoints },
       },
     });
@@ -145,7 +145,7 @@ describe('a client that is slow to send', () => {
     client.send('POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\nConnection: close\r\n\r\n');
     client.send('a');
     await begun;
-    await delay(systemClock, 300);
+    await delay(systemClock, 900);
     assert.match(await client.send('b').untilClosed(), /^HTTP\/1\.1 200 [^]*got ab$/);
     assert.match(await get(proxy.port), /^HTTP\/1\.1 200 /);
     const [upload] = await proxy.process.accessLog(1);
@@ -153,6 +153,26 @@ describe('a client that is slow to send', () => {
     assert.doesNotMatch(await proxy.metrics(), /^proxy_(breaker_transitions|outlier_ejections)_total\{/m);
     await proxy.process.stop();
   });
+});
+
+describe('an endpoint that hangs', () => {
+  const policies: readonly (readonly [name: string, policy: object])[] = [
+    ['a breaker', { breaker: { volumeThreshold: 2, resetTimeout: '60s' } }],
+    ['outlier detection', { outlierDetection: { consecutiveErrors: 2 } }],
+  ];
+  for (const [name, policy] of policies) {
+    test(`is found out by ${name} though only a timeout of all attempts is configured`, async (context) => {
+      const hung = await tcpOrigin((socket) => void socket.resume());
+      const well = await httpOrigin((_request, response) => response.end());
+      context.after(() => Promise.all([hung.close(), well.close()]));
+      const proxy = await gateway({ routes: [{ upstream: 'a' }], upstreams: { a: { endpoints: [`127.0.0.1:${hung.port}`, `127.0.0.1:${well.port}`], timeout: '400ms', ...policy, ...roundRobin } } });
+      const statuses: string[] = [];
+      for (let index = 0; index < 12; index++) statuses.push((await get(proxy.port)).slice(9, 12));
+      assert.equal(statuses.filter((status) => status === '504').length, 2, statuses.join(' '));
+      assert.equal(statuses.filter((status) => status === '200').length, 10, statuses.join(' '));
+      await proxy.process.stop();
+    });
+  }
 });
 
 describe('a client that leaves', () => {

@@ -126,7 +126,7 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
             return response;
           },
           async (error: unknown) => {
-            if (since === changes && error instanceof ProxyError && error.entry.blamesUpstream) await fireFailure();
+            if (since === changes && error instanceof ProxyError && error.blamesUpstream) await fireFailure();
             throw error;
           },
         );

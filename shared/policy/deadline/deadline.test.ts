@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FakeClock } from '../../clock/fake-clock.js';
 import type { ProxyError } from '../../errors/proxy-error.js';
+import { TimeoutExceeded } from '../../errors/timeout-exceeded.js';
 import { Exchange } from '../../http/exchange.js';
 import type { Body } from '../../http/body.js';
 import { request, response, upload } from '../../../tests/support/policy.js';
@@ -55,6 +56,21 @@ describe('deadline', () => {
       assert.equal(deadlineAt, (options?.spentMs ?? 0) + expected);
     });
   }
+
+  test('counts against an attempt that had all of the route’s time, and was sent whole, and against no other', async () => {
+    const failures: boolean[] = [];
+    for (const [fields, sentAt] of [[{}, 0], [{}, 100], [{}, 101], [{ [timeout]: '800' }, 0]] as const) {
+      const clock = new FakeClock();
+      const over = new Exchange('test', '192.0.2.1', 0);
+      const service = deadline(1_000, { clock })(({ cancellation }) => new Promise((_resolve, reject) => cancellation.onCancel(reject)));
+      const result = service(request(over, { fields, body: upload(0, 500) }), over).catch((error: unknown) => {
+        failures.push((error instanceof TimeoutExceeded ? error.ofAttempt(sentAt) : (error as ProxyError)).blamesUpstream);
+      });
+      await clock.advance(2_000);
+      await result;
+    }
+    assert.deepEqual(failures, [true, true, false, false]);
+  });
 
   for (const [name, fields, spentMs] of [
     ['nothing is left', { [timeout]: '0' }, 0],

@@ -2,6 +2,7 @@ import type { Clock } from '../../clock/clock.js';
 import { ResponseTimeLimit } from '../../clock/response-time-limit.js';
 import { TimeLimitAt } from '../../clock/time-limit-at.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { TimeoutExceeded } from '../../errors/timeout-exceeded.js';
 import type { Exchange } from '../../http/exchange.js';
 import { fieldKind } from '../../http/field-names.js';
 import type { Headers } from '../../http/headers.js';
@@ -18,7 +19,7 @@ import type { Layer } from '../../http/service.js';
  */
 export function deadline(timeoutMs: number, { clock }: { clock: Clock }): Layer {
   const exceeded = (): ProxyError => new ProxyError('deadline_exceeded');
-  const own = new ResponseTimeLimit(clock, timeoutMs, exceeded);
+  const own = new ResponseTimeLimit(clock, timeoutMs, (startedAt) => new TimeoutExceeded(startedAt, timeoutMs));
   const callers = new TimeLimitAt(clock, exceeded);
   return (next) =>
     function deadline(request, exchange) {

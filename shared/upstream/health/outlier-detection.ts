@@ -74,7 +74,7 @@ export class OutlierDetection {
       return response;
     };
     const failed = (error: unknown): never => {
-      if (error instanceof ProxyError && error.entry.blamesUpstream) this.#failed(member, true, true);
+      if (error instanceof ProxyError && error.blamesUpstream) this.#failed(member, true, true);
       throw error;
     };
     return {

@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import { createServer as createHttp2Server } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { startEngine } from '../../tests/support/engine.js';
+import { tcpOrigin, type Origin } from '../../tests/support/origin.js';
+import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
+import { delay, systemClock } from '../clock/clock.js';
+import type { UpstreamConfig } from '../config/sections.js';
+import { ProxyError } from '../errors/proxy-error.js';
+import type { Layer } from '../http/service.js';
+import { deadline } from '../policy/deadline/deadline.js';
+
+const timeoutMs = 300;
+
+/** What the endpoint's watchers see of a request whose time is up: its code, and whether the endpoint is to blame. */
+async function failure(origin: Origin, requestText: string, { upstream = {}, spentMs = 0, isOccupied = false }: { readonly upstream?: Partial<UpstreamConfig>; readonly spentMs?: number; readonly isOccupied?: boolean } = {}): Promise<readonly [code: string, blamesUpstream: boolean]> {
+  let tell: ((error: ProxyError) => void) | undefined;
+  const told = new Promise<ProxyError>((resolve) => (tell = resolve));
+  const limit = deadline(timeoutMs, { clock: systemClock });
+  const layer: Layer = (next) => {
+    const late: typeof next = async (request, exchange) => {
+      await delay(systemClock, spentMs);
+      return next(request, exchange);
+    };
+    const limited = limit(spentMs > 0 ? late : next);
+    return (request, exchange) => {
+      if (request.path === '/unlimited') return next(request, exchange);
+      return limited(request, exchange).catch((error: unknown) => {
+        tell!(error as ProxyError);
+        throw error;
+      });
+    };
+  };
+  const engine = await startEngine([origin.address], { layer, upstream });
+  const others = isOccupied ? await RawClient.connect(engine.port) : undefined;
+  others?.send('GET /unlimited HTTP/1.1\r\nHost: shop\r\n\r\n');
+  while (isOccupied && engine.upstream.endpoints[0]!.pool.active === 0) await new Promise((resolve) => setImmediate(resolve));
+  assert.match(await exchangeRaw(engine.port, requestText), /^HTTP\/1\.1 504 /);
+  const { code, blamesUpstream } = await told;
+  others?.close();
+  await engine.close();
+  return [code, blamesUpstream];
+}
+
+const get = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
+const one = { maxConnections: 1, http2: { maxConcurrentStreams: 1, pingInterval: 0, pingTimeout: 5_000 } };
+
+const protocols = {
+  h1: () => tcpOrigin((socket) => void socket.resume()),
+  h2: async (): Promise<Origin> => {
+    const server = createHttp2Server();
+    server.on('stream', (stream) => stream.on('error', () => {}));
+    const sessions = new Set<{ destroy(): void }>();
+    server.on('session', (session) => sessions.add(session));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    return {
+      port,
+      address: { host: '127.0.0.1', port },
+      close: () => new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const session of sessions) session.destroy();
+      }),
+    };
+  },
+};
+
+for (const protocol of ['h1', 'h2'] as const) {
+  describe(`an endpoint that never answers, over ${protocol}`, () => {
+    let origin: Origin;
+    before(async () => (origin = await protocols[protocol]()));
+    after(() => origin.close());
+    const upstream = { protocol };
+
+    test('is to blame when it had all of the timeout', async () => {
+      assert.deepEqual(await failure(origin, get, { upstream }), ['deadline_exceeded', true]);
+    });
+
+    test('is to blame when it had the body, too', async () => {
+      assert.deepEqual(await failure(origin, 'POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\na\r\n0\r\n\r\n', { upstream }), ['deadline_exceeded', true]);
+    });
+
+    test('is not to blame for the time that its caller has', async () => {
+      assert.deepEqual(await failure(origin, `GET / HTTP/1.1\r\nHost: shop\r\nX-Envoy-Expected-Rq-Timeout-Ms: ${timeoutMs - 10}\r\nConnection: close\r\n\r\n`, { upstream }), ['deadline_exceeded', false]);
+    });
+
+    test('is not to blame when it was asked late', async () => {
+      assert.deepEqual(await failure(origin, get, { upstream, spentMs: timeoutMs / 2 }), ['deadline_exceeded', false]);
+    });
+
+    test('is not to blame when the request was still in line', async () => {
+      assert.deepEqual(await failure(origin, get, { upstream: { ...upstream, ...one }, isOccupied: true }), ['deadline_exceeded', false]);
+    });
+
+    test('is not to blame while it has not been sent the body', async () => {
+      assert.deepEqual(await failure(origin, 'POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n', { upstream }), ['deadline_exceeded', false]);
+    });
+  });
+}
