@@ -6,17 +6,22 @@ import type { ConnectionPool } from './connection-pool.js';
 import { isKeepAliveRace } from './keep-alive-race.js';
 import type { PeakEwma } from './peak-ewma.js';
 
+/** How often a request may find its connection closed before that is taken for the endpoint's failure. */
+const maxRaces = 10;
+
 /**
  * One request on its way to one endpoint, until the head of its response is there.
  *
- * A connection that had been idle may turn out to have been closed by its peer while the request was on its way: that is
- * nobody's failure, and the request goes out once more on a new connection if that is harmless.
+ * A connection that has carried an exchange may turn out to have been closed by its peer while the request was on its way: that is
+ * nobody's failure, and the request goes out once more if that is harmless. With a line for connections the next one may have been used as
+ * well, so that it is done a few times at most.
  */
 export class Attempt {
   readonly #startedAt: number;
   /** Clock reading (ms) at which the endpoint got it, a connection that had to be made included. */
   #sentAt: number;
   #mayRace = false;
+  #races = 0;
 
   constructor(
     private readonly pool: ConnectionPool,
@@ -34,7 +39,7 @@ export class Attempt {
   start(): void {
     const idle = this.pool.takeIdle();
     if (idle === undefined) {
-      this.#startOnNew();
+      this.#acquire();
       return;
     }
     this.#mayRace = true;
@@ -50,9 +55,9 @@ export class Attempt {
 
   /** No response will come. `nothingReceived`: not one byte of it did. `isSent`: the request was sent whole. */
   fail(reason: Error, nothingReceived: boolean, isSent: boolean): void {
-    if (this.#mayRace && isKeepAliveRace(reason, this.request, nothingReceived)) {
-      this.#mayRace = false;
-      this.#startOnNew();
+    if (this.#mayRace && this.#races < maxRaces && isKeepAliveRace(reason, this.request, nothingReceived)) {
+      this.#races++;
+      this.#acquire();
       return;
     }
     const failure = isSent && reason instanceof TimeoutExceeded ? reason.ofAttempt(this.#sentAt) : reason;
@@ -63,7 +68,9 @@ export class Attempt {
     this.reject(failure);
   }
 
-  #startOnNew(): void {
+  /** Sends it on a new connection, or on the next one that becomes free. */
+  #acquire(): void {
+    this.#mayRace = false;
     const { pool } = this;
     const acquiring = pool.acquire(this.request.cancellation);
     // Or others do, behind whom it would have to wait.
@@ -71,6 +78,7 @@ export class Attempt {
     acquiring.then(
       (connection) => {
         if (waits) this.#sentAt = pool.clock.now();
+        this.#mayRace = connection.isUsed;
         connection.send(this);
       },
       (reason: unknown) => this.fail(reason as Error, true, false),

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startEngine } from '../../tests/support/engine.js';
 import { tcpOrigin } from '../../tests/support/origin.js';
+import { exchangeRaw } from '../../tests/support/raw-client.js';
 import { systemClock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import { upstreamSchema } from '../config/sections.js';
@@ -40,5 +42,21 @@ test('no connection is made for a request that has left already', async () => {
   assert.deepEqual([pool.size, pool.pending, connections], [1, 0, 1]);
   pool.destroy();
   sweep.close();
+  await origin.close();
+});
+
+test('requests that waited in line are sent again when the connection they got had been closed by then', async () => {
+  let connections = 0;
+  // Closes behind each answer without a word.
+  const origin = await tcpOrigin((socket) => {
+    connections++;
+    socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
+  });
+  const engine = await startEngine([origin.address], { upstream: { maxConnections: 1 } });
+  const answers = await Promise.all(Array.from({ length: 12 }, () => exchangeRaw(engine.port, 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n')));
+  assert.deepEqual(answers.map((text) => text.slice(9, 12)), Array(12).fill('200'));
+  assert.equal(connections, 12);
+  assert.ok(engine.finished.every(({ attempts }) => attempts === 1));
+  await engine.close();
   await origin.close();
 });

@@ -28,6 +28,8 @@ import type { ConnectionPool } from './connection-pool.js';
  */
 export class Http1UpstreamConnection implements Cancellable {
   deadline = Infinity;
+  /** It has carried an exchange: by now the endpoint may have closed it. */
+  isUsed = false;
   /** A failure while nothing of the response was received may be the keep-alive race. */
   #nothingReceived = true;
   readonly #socket: Socket;
@@ -260,6 +262,7 @@ export class Http1UpstreamConnection implements Cancellable {
       return;
     }
     this.#state = 'idle';
+    this.isUsed = true;
     if (this.#socket.isPaused()) this.#socket.resume();
     this.#pool.giveBack(this, now);
   }
