@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createServer as createTlsServer } from 'node:tls';
+import { createSecureServer } from 'node:http2';
 import { createServer as createHttpsServer } from 'node:https';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
@@ -9,13 +10,14 @@ import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certifi
 import { httpOrigin, refusedPort, tcpOrigin } from '../../../tests/support/origin.js';
 import { systemClock } from '../../clock/clock.js';
 import { healthCheckSchema } from '../../config/health.js';
+import type { UpstreamProtocol } from '../../config/http2.js';
 import type { Address } from '../../config/units.js';
 import { ClientCredentials } from '../../tls/client-credentials.js';
 import { PemStore } from '../../tls/pem-store.js';
 import { probeOf, type ProbeFailure } from './probe.js';
 
-function probe(config: object, address: Address, credentials?: ClientCredentials): Promise<ProbeFailure | undefined> {
-  return new Promise((resolve) => probeOf(healthCheckSchema.parse(config), address, credentials)(resolve));
+function probe(config: object, address: Address, credentials?: ClientCredentials, protocol: UpstreamProtocol = 'h1'): Promise<ProbeFailure | undefined> {
+  return new Promise((resolve) => probeOf(healthCheckSchema.parse(config), address, credentials, protocol)(resolve));
 }
 
 describe('probes', () => {
@@ -49,6 +51,7 @@ describe('probes', () => {
     ['resets', (socket) => socket.resetAndDestroy(), 'protocol'],
     ['does not speak HTTP', (socket) => socket.write('SSH-2.0-something\r\n'), 'protocol'],
     ['sends fields without end', (socket) => socket.write(`HTTP/1.1 200 OK\r\n${'a: b\r\n'.repeat(20_000)}`), 'protocol'],
+    ['sends interim answers without end', (socket) => socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(11)), 'protocol'],
     ['switches protocols', (socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'), 'status'],
   ];
   for (const [name, behave, kind] of broken) {
@@ -58,6 +61,12 @@ describe('probes', () => {
       await origin.close();
     });
   }
+
+  test('interim answers before the answer do no harm', async () => {
+    const origin = await tcpOrigin((socket) => socket.once('data', () => socket.end(`${'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(10)}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n`)));
+    assert.equal(await probe({ path: '/' }, origin.address), undefined);
+    await origin.close();
+  });
 
   test('without a path, a connection is enough and a refused one is not', async () => {
     const origin = await tcpOrigin(() => {});
@@ -93,6 +102,19 @@ describe('probes', () => {
     after(() => {
       pems.close();
       authority.remove();
+    });
+
+    test('a check of an endpoint that speaks HTTP/2 alone passes without a path, and says so with one', async () => {
+      const server = createSecureServer({ cert: readFileSync(files.cert), key: readFileSync(files.key), allowHTTP1: false });
+      server.on('tlsClientError', () => {});
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const address = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+      const credentials = new ClientCredentials({ serverName: 'orders.example', minVersion: 'TLSv1.2', ca: authority.ca }, pems);
+      for (const protocol of ['h2', 'auto'] as const) assert.equal(await probe({}, address, credentials, protocol), undefined);
+      assert.match((await probe({ path: '/' }, address, credentials, 'h2'))!.detail, /a check with a path speaks HTTP\/1\.1/);
+      server.close();
+      await once(server, 'close');
     });
 
     for (const [path, kind] of [['/', 'HTTP'], [undefined, 'a handshake']] as const) {

@@ -80,7 +80,7 @@ export class UpstreamWatch {
     const check = new HealthCheck(healthCheck, endpoint.health, {
       clock,
       random,
-      probe: probeOf(healthCheck, endpoint.address, endpoint.credentials),
+      probe: probeOf(healthCheck, endpoint.address, endpoint.credentials, this.config.protocol),
       onResult: (failure) => metrics.healthCheck(this.upstream, endpoint.name, failure?.kind ?? 'passed'),
       onChange: (isHealthy, failure) => {
         // What it took to fail says nothing about how fast it is now.
