@@ -4,6 +4,7 @@ import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Layer } from '../http/service.js';
 import { problemResponse } from './problem.js';
+import { reasonOf } from './reason.js';
 import { toProxyError, type ProxyError } from './proxy-error.js';
 
 export interface RescueOptions {
@@ -16,6 +17,7 @@ export function rescue({ onError }: RescueOptions = {}): Layer {
   const answer = (thrown: unknown, request: HttpRequest, exchange: Exchange): HttpResponse => {
     const error = toProxyError(thrown);
     exchange.errorCode = error.code;
+    if (error.entry.blamesUpstream) exchange.reason = reasonOf(error);
     onError?.(error, exchange);
     return isGrpc(request.headers) ? grpcErrorResponse(error, exchange) : problemResponse(error, exchange.requestId);
   };

@@ -80,6 +80,8 @@ export class Exchange {
 
   /** Code of the error that this proxy answered with, or that broke the response off. */
   errorCode: ErrorCode | undefined;
+  /** Of an error that blames the upstream: what happened underneath; for the log alone, callers are not told. */
+  reason: string | undefined;
   /** A response flag of the access log beside the error's own: what was done to a request that may have gone well. */
   flags: string | undefined;
   /** Status the client got; 0 when it left before the answer. */

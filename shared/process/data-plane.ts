@@ -4,6 +4,7 @@ import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { IdentityConfig } from '../config/identity.js';
 import type { MtlsMode } from '../config/mtls.js';
 import type { DiscoverDependencies } from '../discovery/discover.js';
+import { reasonOf } from '../errors/reason.js';
 import { rescue } from '../errors/rescue.js';
 import type { Layer } from '../http/service.js';
 import { identityFiles } from '../identity/identity-files.js';
@@ -145,9 +146,9 @@ export class DataPlane {
       metrics: this.metrics.requests(listener),
       rescue: rescue({
         onError: (error, exchange) => {
-          // Refusals and upstream failures are in the access log; here go the defects, and why.
+          // Refusals and upstream failures are in the access log; here go the defects. What hangs on a cause is not for a log: whole certificates.
           if (error.code === 'internal') this.logger.error({ err: error.cause, requestId: exchange.requestId }, 'a request failed for a reason of our own');
-          else this.logger.debug({ code: error.code, cause: error.cause, requestId: exchange.requestId }, 'a request failed');
+          else this.logger.debug({ code: error.code, reason: reasonOf(error), requestId: exchange.requestId }, 'a request failed');
         },
       }),
     };

@@ -58,6 +58,14 @@ describe('the access log', () => {
     });
   }
 
+  test('tells why an upstream failed, escaped', async () => {
+    const clock = new FakeClock();
+    const { begin, lines } = logging(clock);
+    Object.assign(await begin(), { errorCode: 'upstream_tls_failed', reason: 'not for "shop"\n' }).finish(clock.now());
+    Object.assign(await begin(), { errorCode: 'upstream_timeout' }).finish(clock.now());
+    assert.deepEqual(lines().map(({ code, reason }) => [code, reason]), [['upstream_tls_failed', 'not for "shop"\n'], ['upstream_timeout', undefined]]);
+  });
+
   test('tells of an exchange that broke off what it was then, whatever still fails for it', async () => {
     const clock = new FakeClock();
     const { begin, lines } = logging(clock);

@@ -62,10 +62,10 @@ function hasGoneWell({ errorCode, cancellation }: Exchange): boolean {
 }
 
 /** What there is to say about a call of gRPC, or of an exchange that did not go well: mostly nothing. */
-function particularsOf({ errorCode, flags, retriesExhausted, isRetryRefused, grpcStatus, refusal }: Exchange): string {
+function particularsOf({ errorCode, reason, flags, retriesExhausted, isRetryRefused, grpcStatus, refusal }: Exchange): string {
   if (errorCode === undefined && flags === undefined && !retriesExhausted && !isRetryRefused && grpcStatus === undefined && refusal === undefined) return '';
   const grpc = (grpcStatus === undefined ? '' : `,"grpcStatus":${grpcStatus}`) + refusalFields(refusal);
-  const code = errorCode === undefined ? '' : `,"code":"${errorCode}"`;
+  const code = errorCode === undefined ? '' : `,"code":"${errorCode}"${reason === undefined ? '' : `,"reason":${asciiJson(reason)}`}`;
   const all = [flags, errorCode && describe(errorCode).flag, retriesExhausted ? 'URX' : undefined, isRetryRefused ? 'UO' : undefined];
   const told = all.filter((flag, index) => flag !== undefined && all.indexOf(flag) === index);
   return told.length === 0 ? grpc : `${grpc}${code},"flags":"${told.join(',')}"`;

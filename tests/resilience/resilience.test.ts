@@ -155,6 +155,18 @@ describe('a client that is slow to send', () => {
   });
 });
 
+test('why an upstream failed is in the access log, and at level debug in the process’s own', async () => {
+  const port = await refusedPort();
+  const proxy = await gateway({ logLevel: 'debug', routes: [{ upstream: 'a' }], upstreams: { a: { endpoints: [`127.0.0.1:${port}`] } } });
+  await get(proxy.port);
+  const reason = `connect ECONNREFUSED 127.0.0.1:${port}`;
+  const [line] = await proxy.process.accessLog(1);
+  assert.deepEqual([line!['code'], line!['reason']], ['upstream_connect_failed', reason]);
+  const told = await proxy.process.logged('a request failed');
+  assert.deepEqual([told['code'], told['reason'], 'cause' in told], ['upstream_connect_failed', reason, false]);
+  await proxy.process.stop();
+});
+
 describe('an endpoint that hangs', () => {
   const policies: readonly (readonly [name: string, policy: object])[] = [
     ['a breaker', { breaker: { volumeThreshold: 2, resetTimeout: '60s' } }],
