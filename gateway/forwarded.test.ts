@@ -7,9 +7,9 @@ import { exchange, request, response } from '../tests/support/policy.js';
 
 const trusted = networkList(['10.0.0.0/8', '2001:db8::/32']);
 
-async function run(peer: string, fields: Readonly<Record<string, string>>, standardField = false): Promise<{ client: string; headers: Headers }> {
+async function run(peer: string, fields: Readonly<Record<string, string>>, standardField = false, authority = 'shop'): Promise<{ client: string; headers: Headers }> {
   const over = exchange(peer);
-  const sent = request(over, { fields });
+  const sent = request(over, { fields, authority });
   await forwarded({ trusted, standardField })(() => Promise.resolve(response(200)))(sent, over);
   return { client: over.clientAddress, headers: sent.headers };
 }
@@ -44,6 +44,13 @@ for (const [name, fields, client, chain, proto, host] of believed) {
     if (fields['X-Forwarded-For'] !== undefined) assert.equal(headers.has('forwarded'), false, 'it would say something else');
   });
 }
+
+test('a host that the client did not name is not named', async () => {
+  for (const peer of ['192.0.2.9', '10.1.1.1']) {
+    const { headers } = await run(peer, { 'X-Forwarded-Host': 'a";for=6.6.6.6' }, true, '');
+    assert.deepEqual([headers.has('x-forwarded-host'), headers.get('forwarded')], [false, `for=${peer};proto=http`]);
+  }
+});
 
 test('reading Forwarded takes time that grows with its length and nothing else', async () => {
   const values = [',', 'a', 'a="', '"', 'a=', 'a="\\'].map((part) => part.repeat(300_000 / part.length));

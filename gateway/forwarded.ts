@@ -34,13 +34,14 @@ export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
         host = said.host ?? authority;
         headers.set('X-Forwarded-For', [...said.chain, peer].join(', '));
         headers.set('X-Forwarded-Proto', proto);
-        headers.set('X-Forwarded-Host', host);
+        if (host !== '') headers.set('X-Forwarded-Host', host);
+        else headers.delete('x-forwarded-host');
       } else {
         exchange.isCallerTrusted = false;
         headers.deleteKind(fieldKind.forwarding | fieldKind.identity | fieldKind.mesh);
         headers.appendAll(strangers.of(scheme, peer, authority));
       }
-      if (standardField) headers.append('Forwarded', `for=${node(peer)};proto=${proto};host="${host}"`);
+      if (standardField) headers.append('Forwarded', `for=${node(peer)};proto=${proto}${host === '' ? '' : `;host="${host}"`}`);
       return next(request, exchange);
     };
 }
@@ -55,7 +56,9 @@ class StrangersFields {
   }
 
   #add(scheme: 'http' | 'https', peer: string, host: string): PreparedFields {
-    const fields = new PreparedFields([['X-Forwarded-For', peer], ['X-Forwarded-Proto', scheme], ['X-Forwarded-Host', host]]);
+    // A client of HTTP/1.0 may name no host.
+    const named: [name: string, value: string][] = host === '' ? [] : [['X-Forwarded-Host', host]];
+    const fields = new PreparedFields([['X-Forwarded-For', peer], ['X-Forwarded-Proto', scheme], ...named]);
     // A host that long is made up, and would be kept alive.
     if (host.length > 255) return fields;
     if (this.#size++ >= maxKnown) {

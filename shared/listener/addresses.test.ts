@@ -34,13 +34,22 @@ function askSocket(socketPath: string): Promise<number> {
 describe('Unix domain sockets', () => {
   test('as a listener and as an endpoint', async (context) => {
     const folder = directory(context);
-    const origin = createServer((_request, response) => response.end('over a socket'));
+    const hosts: (string | undefined)[] = [];
+    const origin = createServer((request, response) => {
+      hosts.push(request.headers.host);
+      response.end('over a socket');
+    });
     origin.listen(join(folder, 'origin'));
     await once(origin, 'listening');
     const engine = await startEngine([{ path: join(folder, 'origin') }], { listen: { path: join(folder, 'listener') } });
     assert.equal(await askSocket(join(folder, 'listener')), 200);
     const [exchange] = await engine.untilFinished(1);
     assert.equal(exchange!.endpoint, `unix:${join(folder, 'origin')}`);
+    // A client of HTTP/1.0 may name no host; the path of a socket is none.
+    const old = connect(join(folder, 'listener'));
+    old.resume().write('GET / HTTP/1.0\r\n\r\n');
+    await once(old, 'close');
+    assert.deepEqual(hosts, ['localhost', 'localhost']);
     await engine.close();
     assert.equal(existsSync(join(folder, 'listener')), false);
     origin.closeAllConnections();
