@@ -1,6 +1,6 @@
 import { finished, Readable } from 'node:stream';
 import { ProxyError } from '../errors/proxy-error.js';
-import type { Body, BodySink } from './body.js';
+import type { Arrival, Body, BodySink } from './body.js';
 import { fieldKind } from './field-names.js';
 import { Headers } from './headers.js';
 
@@ -13,6 +13,7 @@ export class ReadableBody implements Body {
     readonly length: number | undefined,
     /** Hears of each chunk before it goes on; what it throws ends the body. */
     private readonly onChunk: (chunk: Buffer) => void,
+    readonly arrival?: Arrival,
   ) {}
 
   pipe(sink: BodySink): void {

@@ -169,6 +169,7 @@ export class CarriedExchange implements Sweepable {
     this.#body = readable;
     this.#bodyActiveAt = clock.now();
     this.#schedule(this.#bodyActiveAt);
+    readable.on('end', () => this.#pace.complete(clock.now()));
     readable.on('pause', () => this.#pace.pause(clock.now()));
     readable.on('resume', () => {
       this.#bodyActiveAt = clock.now();
@@ -179,7 +180,7 @@ export class CarriedExchange implements Sweepable {
       exchange.requestBytes += chunk.length;
       if (exchange.requestBytes > limits.maxBodyBytes) refuse('body_too_large');
       if (!this.#hasAnswer && this.#pace.isTooSlow(exchange.requestBytes, this.#bodyActiveAt)) refuse('request_timeout');
-    });
+    }, this.#pace);
   }
 
   /** Hands the answer to `send`, unless nobody is left to get it. Never rejects: nobody would hear of it but the process. */
