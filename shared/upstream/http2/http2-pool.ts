@@ -29,6 +29,8 @@ export class Http2Pool implements SendingPool {
   readonly sweep: DeadlineSweep;
   readonly #dialer: Dialer;
   readonly #sessions = new Set<Http2UpstreamSession>();
+  /** Those that have left and carry nothing: they count no more, and only wait for the endpoint to close. */
+  readonly #ending = new Set<Http2UpstreamSession>();
   readonly #waiting: Waiting[] = [];
   #opening = 0;
   #closed = false;
@@ -67,6 +69,11 @@ export class Http2Pool implements SendingPool {
 
   get connections(): number {
     return this.#sessions.size + this.#opening;
+  }
+
+  /** Whether a session takes requests, or one is being opened that requests wait for. */
+  get isInUse(): boolean {
+    return this.#opening > 0 || this.#waiting.length > 0 || this.#hasOpen;
   }
 
   get queued(): number {
@@ -109,8 +116,14 @@ export class Http2Pool implements SendingPool {
     while (this.#waiting.length > this.#expected && this.#mayOpen) this.#connect();
   }
 
+  /** A session has left, and its last stream is over. */
+  retire(session: Http2UpstreamSession): void {
+    if (this.#sessions.delete(session)) this.#ending.add(session);
+  }
+
   remove(session: Http2UpstreamSession): void {
     this.sweep.delete(session);
+    this.#ending.delete(session);
     if (this.#sessions.delete(session)) this.serveWaiting();
   }
 
@@ -122,7 +135,7 @@ export class Http2Pool implements SendingPool {
   destroy(): void {
     this.close();
     for (const { fail } of this.#waiting.splice(0)) fail(new ProxyError('upstream_reset'));
-    for (const session of this.#sessions) session.destroy();
+    for (const session of [...this.#sessions, ...this.#ending]) session.destroy();
   }
 
   #sendOnce(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
@@ -164,6 +177,11 @@ export class Http2Pool implements SendingPool {
     return this.#sessions.size + this.#opening < this.limits.maxConnections;
   }
 
+  get #hasOpen(): boolean {
+    for (const session of this.#sessions) if (session.isOpen) return true;
+    return false;
+  }
+
   #free(): Http2UpstreamSession | undefined {
     for (const session of this.#sessions) if (session.hasRoom) return session;
     return undefined;
@@ -196,7 +214,7 @@ export class Http2Pool implements SendingPool {
   #opened(failure: ProxyError | undefined): void {
     this.#opening--;
     // Whoever waits on nothing else fails with it: a retry may find the endpoint better.
-    if (failure !== undefined && this.#opening === 0 && this.#sessions.size === 0) for (const { fail } of this.#waiting.splice(0)) fail(failure);
+    if (failure !== undefined && this.#opening === 0 && !this.#hasOpen) for (const { fail } of this.#waiting.splice(0)) fail(failure);
     this.serveWaiting();
   }
 }

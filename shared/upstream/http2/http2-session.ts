@@ -10,12 +10,15 @@ import type { Http2Pool } from './http2-pool.js';
 
 /** What an upstream's head may hold, in fields. */
 const maxFields = 256;
+/** How long (ms) the endpoint has to close a connection on which both sides have said all. */
+const closeGraceMs = 1_000;
 
 /**
  * One connection of HTTP/2 to an endpoint, carrying up to as many exchanges as both sides allow.
  *
  * `opening` until the endpoint's SETTINGS have come: they prove that it speaks HTTP/2 and say how many streams it takes. `open`;
- * then `leaving`, after its GOAWAY or ours, while streams finish and new ones go elsewhere; `closed`.
+ * then `leaving`, after its GOAWAY or ours, while streams finish and new ones go elsewhere; `closed`. Where the endpoint does not close
+ * its side, that is done here a moment after the last stream.
  */
 export class Http2UpstreamSession implements Sweepable {
   deadline: number;
@@ -77,6 +80,11 @@ export class Http2UpstreamSession implements Sweepable {
     return this.#attempts.size;
   }
 
+  /** Takes requests, now or once others are over. */
+  get isOpen(): boolean {
+    return this.#state === 'open';
+  }
+
   /** Open, and carries nothing. */
   get isIdle(): boolean {
     return this.#state === 'open' && this.#attempts.size === 0;
@@ -127,17 +135,14 @@ export class Http2UpstreamSession implements Sweepable {
   release(attempt: Http2Attempt): void {
     if (!this.#attempts.delete(attempt)) return;
     this.pool.sweep.delete(attempt);
-    if (this.#attempts.size === 0) {
-      this.#idleSince = this.now();
-      this.#schedule();
-    }
+    if (this.#attempts.size === 0) this.#rest();
     this.pool.serveWaiting();
   }
 
   /** Takes no more requests; ends when those in flight are over. */
   close(): void {
-    this.#leave();
     if (!this.#client.destroyed) this.#client.close();
+    this.#leave();
   }
 
   destroy(): void {
@@ -149,8 +154,8 @@ export class Http2UpstreamSession implements Sweepable {
     const now = this.now();
     if (this.#state === 'opening') this.#end(new ProxyError('upstream_connect_failed', { cause: new Error('the first frame took too long') }));
     else if (this.#pingSentAt !== undefined && now - this.#pingSentAt >= this.limits.http2.pingTimeout) this.#end(undefined);
-    else if (this.#attempts.size === 0 && now >= this.#idleSince + this.limits.idleTimeout) this.close();
-    else if (this.#attempts.size > 0 && now >= this.#pingDueAt) this.#ping(now);
+    else if (this.#attempts.size === 0) this.#restEnds(now);
+    else if (now >= this.#pingDueAt) this.#ping(now);
     this.#schedule();
   }
 
@@ -166,7 +171,7 @@ export class Http2UpstreamSession implements Sweepable {
     const now = this.now();
     if (this.#state === 'closed' || this.#state === 'opening') return;
     if (this.#attempts.size > 0 && http2.pingInterval > 0 && (this.#pingDueAt === Infinity || this.#pingDueAt < now)) this.#pingDueAt = now + http2.pingInterval;
-    const due = this.#attempts.size === 0 ? this.#idleSince + idleTimeout : http2.pingInterval > 0 ? this.#pingDueAt : Infinity;
+    const due = this.#attempts.size === 0 ? this.#idleSince + (this.#state === 'leaving' ? closeGraceMs : idleTimeout) : http2.pingInterval > 0 ? this.#pingDueAt : Infinity;
     this.deadline = this.#pingSentAt === undefined ? due : Math.min(due, this.#pingSentAt + http2.pingTimeout);
   }
 
@@ -183,7 +188,20 @@ export class Http2UpstreamSession implements Sweepable {
   #leave(): void {
     if (this.#state !== 'open') return;
     this.#state = 'leaving';
+    if (this.#attempts.size === 0) this.#rest();
     this.pool.serveWaiting();
+  }
+
+  /** It carries nothing: it waits for more or, once it has left, for the endpoint to close. */
+  #rest(): void {
+    this.#idleSince = this.now();
+    this.#schedule();
+    if (this.#state === 'leaving') this.pool.retire(this);
+  }
+
+  #restEnds(now: number): void {
+    if (this.#state === 'leaving') this.#end(undefined);
+    else if (now >= this.#idleSince + this.limits.idleTimeout) this.close();
   }
 
   #end(failure: ProxyError | undefined): void {

@@ -3,43 +3,16 @@ import { once } from 'node:events';
 import { constants, createServer, createSecureServer, type Http2Server } from 'node:http2';
 import { createServer as createHttpsServer } from 'node:https';
 import { readFileSync } from 'node:fs';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
 import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
+import { answer, frameOrigin, goaway, ok, reset, settings } from '../../../tests/support/frame-origin.js';
 import { fieldBlock, flag, frame, FramePeer, frameType } from '../../../tests/support/http2-frames.js';
 import { readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
 import { upstreamSchema, type UpstreamConfig } from '../../config/sections.js';
-
-const ok = fieldBlock([[':status', '200']]);
-const settings = (...entries: readonly (readonly [id: number, value: number])[]): Buffer =>
-  frame(frameType.settings, 0, 0, Buffer.concat(entries.map(([id, value]) => {
-    const entry = Buffer.alloc(6);
-    entry.writeUInt16BE(id);
-    entry.writeUInt32BE(value, 2);
-    return entry;
-  })));
-const reset = (stream: number, code: number): Buffer => frame(frameType.reset, 0, stream, Buffer.from([0, 0, 0, code]));
-const goaway = (last: number, code = 0): Buffer => frame(frameType.goaway, 0, 0, Buffer.from([0, 0, 0, last, 0, 0, 0, code]));
-const answer = (stream: number, text = 'ok'): Buffer => Buffer.concat([frame(frameType.headers, flag.endHeaders, stream, ok), frame(frameType.data, flag.endStream, stream, text)]);
-
-/** An endpoint made of frames: `play` sees each HEADERS frame, with the number of its connection and of the request in all. */
-async function frameOrigin(play: (peer: FramePeer, stream: number, connection: number, request: number) => void, hello: readonly Buffer[] = [settings()]): Promise<Origin & { readonly peers: FramePeer[] }> {
-  const peers: FramePeer[] = [];
-  let requests = 0;
-  const origin = await tcpOrigin((socket: Socket) => {
-    const peer = new FramePeer(socket, true);
-    const connection = peers.push(peer);
-    peer.send(...hello);
-    let seen = 0;
-    socket.on('data', () => {
-      for (; seen < peer.frames.length; seen++) if (peer.frames[seen]!.type === frameType.headers) play(peer, peer.frames[seen]!.stream, connection, ++requests);
-    });
-  });
-  return { ...origin, peers };
-}
 
 const upstream = (changes: object = {}): Partial<UpstreamConfig> => {
   const config: Partial<UpstreamConfig> = upstreamSchema.parse({ endpoints: [], protocol: 'h2', ...changes });
@@ -325,6 +298,21 @@ describe('which protocol is spoken', () => {
     };
   }
 
+  /** An endpoint made of frames, behind TLS. */
+  async function frameServer(pair: { readonly cert: Buffer; readonly key: Buffer }, play: (peer: FramePeer, stream: number) => void, hello: readonly Buffer[] = [settings()]): Promise<{ readonly server: Server; readonly peers: FramePeer[] }> {
+    const peers: FramePeer[] = [];
+    const server = createTlsServer({ ...pair, ALPNProtocols: ['h2'], allowHalfOpen: true }, (socket) => {
+      const peer = new FramePeer(socket, true).send(...hello);
+      peers.push(peer);
+      let seen = 0;
+      socket.on('data', () => {
+        for (; seen < peer.frames.length; seen++) if (peer.frames[seen]!.type === frameType.headers) play(peer, peer.frames[seen]!.stream);
+      });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    return { server, peers };
+  }
+
   const cases: readonly (readonly [protocol: string, offersH2: boolean, expected: RegExp])[] = [
     ['auto', true, /HTTP\/2\.0$/],
     ['auto', false, /HTTP\/1\.1$/],
@@ -344,16 +332,7 @@ describe('which protocol is spoken', () => {
   }
 
   test('auto: what comes while a connection of HTTP/2 is opened waits for it, and makes no other', async () => {
-    const peers: FramePeer[] = [];
-    const server = createTlsServer({ cert: readFileSync(files.cert), key: readFileSync(files.key), ALPNProtocols: ['h2'] }, (socket) => {
-      const peer = new FramePeer(socket, true);
-      peers.push(peer);
-      let seen = 0;
-      socket.on('data', () => {
-        for (; seen < peer.frames.length; seen++) if (peer.frames[seen]!.type === frameType.headers) peer.send(answer(peer.frames[seen]!.stream));
-      });
-    });
-    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { server, peers } = await frameServer({ cert: readFileSync(files.cert), key: readFileSync(files.key) }, (peer, stream) => peer.send(answer(stream)), []);
     const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: upstream({ protocol: 'auto', tls: { ca: authority.ca, serverName: 'shop.test' } }) });
     const first = exchangeRaw(engine.port, get());
     while ((peers[0]?.frames.length ?? 0) === 0) await new Promise((resolve) => setImmediate(resolve));
@@ -363,6 +342,21 @@ describe('which protocol is spoken', () => {
     assert.deepEqual([statusOf(await first), statusOf(await second), peers.length], [200, 200, 1]);
     await engine.close();
     server.close();
+  });
+
+  test('auto: an endpoint that is exchanged is asked anew, though a connection of the one before is never closed', async () => {
+    const pair = { cert: readFileSync(files.cert), key: readFileSync(files.key) };
+    const before = await frameServer(pair, (peer, stream) => peer.send(answer(stream), goaway(stream)));
+    const { port } = before.server.address() as AddressInfo;
+    const engine = await startEngine([{ host: '127.0.0.1', port }], { upstream: upstream({ protocol: 'auto', tls: { ca: authority.ca, serverName: 'shop.test' } }) });
+    assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200);
+    before.server.close();
+    const after = createHttpsServer(pair, (request, response) => response.end(`HTTP/${request.httpVersion}`));
+    await once(after.listen(port, '127.0.0.1'), 'listening');
+    assert.match(await exchangeRaw(engine.port, get()), /HTTP\/1\.1$/);
+    for (const peer of before.peers) peer.close();
+    await engine.close();
+    after.close();
   });
 
   test('auto without TLS: gRPC goes over HTTP/2, everything else over HTTP/1.1', async () => {

@@ -13,7 +13,7 @@ import { Http2Pool } from './http2-pool.js';
  * The connections to an endpoint of which it is to be found out what it speaks.
  *
  * With TLS the first connection offers both protocols, and what is chosen holds for as long as there is a connection that speaks
- * it; then it is asked anew, so that an endpoint that was exchanged is noticed. Without TLS nothing can be asked: gRPC, which
+ * it and takes requests; then it is asked anew, so that an endpoint that was exchanged is noticed. Without TLS nothing can be asked: gRPC, which
  * knows no other, goes over HTTP/2, and everything else over HTTP/1.1.
  */
 export class NegotiatingPool implements SendingPool {
@@ -67,7 +67,7 @@ export class NegotiatingPool implements SendingPool {
 
   readonly send: Service = (request, exchange) => {
     if (!this.#dialer.isSecure) return isGrpc(request.headers) ? this.#http2.send(request, exchange) : this.#sendHttp1(request, exchange);
-    const isKnown = this.#isHttp2 ? this.#http2.size + this.#http2.pending > 0 : this.#http1.size + this.#http1.pending > 0;
+    const isKnown = this.#isHttp2 ? this.#http2.isInUse : this.#http1.size + this.#http1.pending > 0;
     if (isKnown) return this.#sendAsKnown(request, exchange);
     return this.#negotiated(request).then(() => this.#sendAsKnown(request, exchange));
   };
