@@ -48,6 +48,7 @@ interface Run {
   readonly bulkhead: Bulkhead;
   readonly refusals: BulkheadLimit[];
   readonly origins: HoldingOrigin[];
+  readonly guards: ReturnType<Bulkhead['guard']>[];
   /** Sends a request; resolves with its status and body. */
   readonly ask: () => Promise<string>;
   readonly close: () => Promise<void>;
@@ -58,12 +59,17 @@ async function start(config: object, { origins: count = 1, maxConnections = 1_02
   const refusals: BulkheadLimit[] = [];
   const bulkhead = new Bulkhead('test', bulkheadSchema.parse(config), (limit) => refusals.push(limit));
   const engine = await startEngine(origins.map(({ origin }) => origin.address), { upstream: { balance: balanceSchema.parse({ algorithm: 'round-robin' }), maxConnections } });
-  for (const endpoint of engine.upstream.endpoints) endpoint.service = bulkhead.guard(endpoint.pool).layer(endpoint.connect);
+  const guards = engine.upstream.endpoints.map((endpoint) => {
+    const guard = bulkhead.guard(endpoint.pool);
+    endpoint.service = guard.layer(endpoint.connect);
+    return guard;
+  });
   return {
     engine,
     bulkhead,
     refusals,
     origins,
+    guards,
     async ask() {
       const response = await fetch(`http://127.0.0.1:${engine.port}/`);
       return `${response.status} ${await response.text()}`;
@@ -202,6 +208,37 @@ describe('bulkhead', () => {
     await close();
   });
 
+  for (const [how, end] of [['closes', (client: RawClient) => client.close()], ['resets', (client: RawClient) => client.socket.resetAndDestroy()]] as const) {
+    test(`whoever waits for the connection of a tunnel gets a place when its client ${how}`, async () => {
+      const { ask, engine, origins: [origin], bulkhead, close } = await start({ maxConnections: 1 });
+      (origin!.origin as Origin & { server: Server }).server.on('upgrade', (_request, socket) => socket.on('error', () => {}).on('end', () => socket.end()).resume().write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n'));
+      const client = await RawClient.connect(engine.port);
+      client.send('GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n');
+      await client.until((text) => text.startsWith('HTTP/1.1 101'));
+      const waiting = ask();
+      await until(() => bulkhead.pending === 1);
+      end(client);
+      await origin!.untilHeld(1);
+      origin!.answer();
+      assert.equal(await waiting, '200 ok');
+      assert.deepEqual([bulkhead.requests, bulkhead.pending], [0, 0]);
+      await close();
+    });
+  }
+
+  test('an endpoint that is closed lets go who waits', async () => {
+    const { ask, origins: [first, second], bulkhead, guards, close } = await start({ maxConnections: 1 }, { origins: 2 });
+    const served = ask();
+    await until(() => first!.held.length + second!.held.length === 1);
+    const waiting = ask();
+    await until(() => bulkhead.pending === 1);
+    guards[first!.held.length === 1 ? 0 : 1]!.close();
+    await until(() => first!.held.length + second!.held.length === 2);
+    for (const origin of [first!, second!]) origin.answer();
+    assert.deepEqual(await Promise.all([served, waiting]), ['200 ok', '200 ok']);
+    await close();
+  });
+
   test('an endpoint that cannot be reached gives its place back', async () => {
     const { ask, origins: [origin], bulkhead, engine, close } = await start({ maxConnections: 1, maxRequests: 1 });
     await origin!.origin.close();
@@ -241,6 +278,22 @@ describe('bulkhead in front of HTTP/2', () => {
     for (const response of held) response.end('ok');
     assert.deepEqual(await Promise.all(answers), Array(5).fill(200));
     assert.deepEqual([endpoint!.pool.closeOldestIdle(), endpoint!.pool.closeOldestIdle()], [true, false], 'an idle connection makes room once');
+    await engine.close();
+    server.close();
+  });
+
+  test('requests that one connection carries one after the other all get their turn', async () => {
+    let sessions = 0;
+    const server = createHttp2Server((_request, response) => setImmediate(() => response.end('ok'))).on('session', () => sessions++);
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const config: Partial<UpstreamConfig> = upstreamSchema.parse({ protocol: 'h2', http2: { maxConcurrentStreams: 1 } });
+    delete config.endpoints;
+    const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: config });
+    const bulkhead = new Bulkhead('test', bulkheadSchema.parse({ maxConnections: 1 }));
+    const [endpoint] = engine.upstream.endpoints;
+    endpoint!.service = bulkhead.guard(endpoint!.pool).layer(endpoint!.connect);
+    const answers = await Promise.all(Array.from({ length: 6 }, () => fetch(`http://127.0.0.1:${engine.port}/`).then(({ status }) => status)));
+    assert.deepEqual([answers, sessions, bulkhead.pending, bulkhead.requests], [Array(6).fill(200), 1, 0, 0]);
     await engine.close();
     server.close();
   });

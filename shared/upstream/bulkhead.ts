@@ -4,10 +4,16 @@ import type { Body, BodySink } from '../http/body.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Layer, Service } from '../http/service.js';
-import type { EndpointPool } from './endpoint-pool.js';
+import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
 
 /** What a bulkhead needs of the connections to an endpoint. */
-export type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued' | 'hasIdle' | 'closeOldestIdle'>;
+export type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued' | 'hasIdle' | 'closeOldestIdle' | 'guard'>;
+
+interface Waiting {
+  readonly pool: GuardedPool;
+  /** Sends it, and so takes its place, before it returns. */
+  readonly go: () => void;
+}
 
 export type BulkheadLimit = 'requests' | 'pending' | 'retries';
 
@@ -16,15 +22,17 @@ export type BulkheadLimit = 'requests' | 'pending' | 'retries';
  *
  * It stands in front of each endpoint's own layers. An attempt counts from the choice of its endpoint until the answer is over, body
  * included. One that finds an idle connection passes after two comparisons. One that does not looks at all endpoints: at
- * `maxConnections` the connection that was idle longest elsewhere makes room for it, and without such a one it waits here until an attempt
- * ends. An attempt that ends wakes one that waits; that looks again, since another may have been faster, and waits on at the head of the
- * line.
+ * `maxConnections` the connection that was idle longest elsewhere makes room for it, and without such a one it waits here. The end of an
+ * attempt frees nothing by itself, since what it used may be free only a moment later: the pools tell when a connection is idle, gone or
+ * has room again, and then whoever in the line finds what it needs is sent, in the order in which they came.
  */
 export class Bulkhead {
   #requests = 0;
   #retries = 0;
   readonly #pools = new Set<GuardedPool>();
-  readonly #line: (() => void)[] = [];
+  readonly #line: Waiting[] = [];
+  readonly #guard: ConnectionGuard = { freed: () => this.#freed() };
+  #isWoken = false;
   readonly #maxRequests: number;
   readonly #maxConnections: number;
   readonly #maxRetries: number;
@@ -80,12 +88,13 @@ export class Bulkhead {
   /** Stands in front of one endpoint, whose connections count until `close`. */
   guard(pool: GuardedPool): { readonly layer: Layer; close(): void } {
     this.#pools.add(pool);
+    pool.guard = this.#guard;
     const pass = this.#pass.bind(this, pool);
     const layer: Layer = (next) =>
       function bulkhead(request, exchange) {
         return pass(next, request, exchange);
       };
-    return { layer, close: () => this.#pools.delete(pool) };
+    return { layer, close: () => this.#release(pool) };
   }
 
   async #pass(pool: GuardedPool, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
@@ -96,8 +105,7 @@ export class Bulkhead {
     this.#requests++;
     let response: HttpResponse;
     try {
-      if (mustWait) await this.#wait(pool, request);
-      response = await next(request, exchange);
+      response = await (mustWait ? this.#wait(pool, next, request, exchange) : next(request, exchange));
     } catch (error) {
       this.#leave();
       throw error;
@@ -115,35 +123,63 @@ export class Bulkhead {
 
   /** Whether a request that needs a new connection may make one, or wait in its endpoint's own line. */
   #hasRoom(pool: GuardedPool): boolean {
-    if (isFull(pool) || this.connections < this.#maxConnections) return true;
+    return isFull(pool) || this.#mayConnect();
+  }
+
+  #mayConnect(): boolean {
+    if (this.connections < this.#maxConnections) return true;
     for (const other of this.#pools) if (other.closeOldestIdle()) return true;
     return false;
   }
 
-  async #wait(pool: GuardedPool, request: HttpRequest): Promise<void> {
-    await this.#waitInLine(request, false);
-    while (!pool.hasIdle && !this.#hasRoom(pool)) await this.#waitInLine(request, true);
-  }
-
-  #waitInLine({ cancellation }: HttpRequest, isFirst: boolean): Promise<void> {
+  #wait(pool: GuardedPool, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    const send = async (): Promise<HttpResponse> => next(request, exchange);
     return new Promise((resolve, reject) => {
-      const go = (): void => {
-        unsubscribe();
-        resolve();
+      const waiting: Waiting = {
+        pool,
+        go: () => {
+          unsubscribe();
+          resolve(send());
+        },
       };
-      if (isFirst) this.#line.unshift(go);
-      else this.#line.push(go);
-      const unsubscribe = cancellation.onCancel((reason) => {
-        const index = this.#line.indexOf(go);
+      this.#line.push(waiting);
+      const unsubscribe = request.cancellation.onCancel((reason) => {
+        const index = this.#line.indexOf(waiting);
         if (index !== -1) this.#line.splice(index, 1);
         reject(reason);
       });
     });
   }
 
+  #release(pool: GuardedPool): void {
+    this.#pools.delete(pool);
+    pool.guard = undefined;
+    this.#freed();
+  }
+
+  /** Looks at the line once whoever tells of it is done: room that was made for a request is not for another. */
+  #freed(): void {
+    if (this.#isWoken || this.#line.length === 0) return;
+    this.#isWoken = true;
+    queueMicrotask(this.#serve);
+  }
+
+  readonly #serve = (): void => {
+    this.#isWoken = false;
+    let mayConnect = true;
+    for (let index = 0; index < this.#line.length; ) {
+      const { pool, go } = this.#line[index]!;
+      if (pool.hasIdle || isFull(pool) || (mayConnect &&= this.#mayConnect())) {
+        this.#line.splice(index, 1);
+        go();
+      } else {
+        index++;
+      }
+    }
+  };
+
   #leave(): void {
     this.#requests--;
-    this.#line.shift()?.();
   }
 
   #refuse(limit: BulkheadLimit): ProxyError {

@@ -11,7 +11,7 @@ import { ReadBuffer, wordsOf } from '../http1/read-buffer.js';
 import type { TlsClient } from '../tls/client-credentials.js';
 import { TlsSession } from '../tls/tls-session.js';
 import { dial } from './dial.js';
-import type { EndpointPool } from './endpoint-pool.js';
+import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 
 export interface PoolLimits {
@@ -52,6 +52,7 @@ export class ConnectionPool implements EndpointPool {
   readonly #waiting: Waiting[] = [];
   readonly name: string;
   readonly clock: Clock;
+  guard: ConnectionGuard | undefined;
   private readonly sweep: DeadlineSweep;
   readonly #credentials: TlsClient | undefined;
   readonly #session: TlsSession | undefined;
@@ -145,12 +146,12 @@ export class ConnectionPool implements EndpointPool {
       this.#streams++;
       socket.once('close', () => {
         this.#streams--;
-        this.#serveWaiting();
+        this.#freed();
       });
       return tunnelEndOf(socket, breakOff);
     } finally {
       this.#connecting--;
-      this.#serveWaiting();
+      this.#freed();
     }
   }
 
@@ -166,6 +167,7 @@ export class ConnectionPool implements EndpointPool {
     }
     connection.deadline = now + this.limits.idleTimeout;
     this.#idle.push(connection);
+    this.guard?.freed();
   }
 
   remove(connection: Http1UpstreamConnection): void {
@@ -173,7 +175,7 @@ export class ConnectionPool implements EndpointPool {
     this.sweep.delete(connection);
     const index = this.#idle.indexOf(connection);
     if (index !== -1) this.#idle.splice(index, 1);
-    this.#serveWaiting();
+    this.#freed();
   }
 
   closeOldestIdle(): boolean {
@@ -208,6 +210,11 @@ export class ConnectionPool implements EndpointPool {
     return this.#all.size + this.#connecting + this.#streams < this.limits.maxConnections;
   }
 
+  #freed(): void {
+    this.#serveWaiting();
+    this.guard?.freed();
+  }
+
   /** A place became free: whoever waits longest gets a connection of their own. */
   #serveWaiting(): void {
     if (this.#waiting.length === 0 || !this.#hasRoom) return;
@@ -240,7 +247,7 @@ export class ConnectionPool implements EndpointPool {
         socket.on('error', () => {});
         socket.destroy();
         reject(reason);
-        this.#serveWaiting();
+        this.#freed();
       };
       // What fails once there is a connection is TLS: an unknown authority, another name, no protocol in common.
       let code: ErrorCode = 'upstream_connect_failed';

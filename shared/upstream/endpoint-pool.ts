@@ -1,5 +1,11 @@
 import type { Service } from '../http/service.js';
 
+/** What watches the connections of an endpoint together with others. */
+export interface ConnectionGuard {
+  /** A connection is gone, or idle, or has room again. */
+  freed(): void;
+}
+
 /** The connections to one endpoint, whatever is spoken on them. */
 export interface EndpointPool {
   /** The endpoint's address, as logs and metrics name it. */
@@ -14,6 +20,7 @@ export interface EndpointPool {
   readonly connections: number;
   /** Requests that wait in line, for which no connection is being made. */
   readonly queued: number;
+  guard: ConnectionGuard | undefined;
   readonly limits: { readonly maxConnections: number };
   /** Whether a request would find a connection to go out on, or one that is being made and will have room for it. */
   readonly hasIdle: boolean;

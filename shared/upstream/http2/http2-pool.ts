@@ -7,7 +7,7 @@ import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import type { PoolDependencies, PoolLimits } from '../connection-pool.js';
-import type { SendingPool } from '../endpoint-pool.js';
+import type { ConnectionGuard, SendingPool } from '../endpoint-pool.js';
 import { Dialer } from './dial.js';
 import { Http2UpstreamSession } from './http2-session.js';
 
@@ -27,6 +27,7 @@ export class Http2Pool implements SendingPool {
   readonly name: string;
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
+  guard: ConnectionGuard | undefined;
   readonly #dialer: Dialer;
   readonly #sessions = new Set<Http2UpstreamSession>();
   /** Those that have left and carry nothing: they count no more, and only wait for the endpoint to close. */
@@ -106,8 +107,14 @@ export class Http2Pool implements SendingPool {
     this.#open(socket);
   }
 
+  /** A session is gone, or has room again. */
+  freed(): void {
+    this.#serveWaiting();
+    this.guard?.freed();
+  }
+
   /** Sends what waits, as far as there is room, and sees to it that there will be more. */
-  serveWaiting(): void {
+  #serveWaiting(): void {
     while (this.#waiting.length > 0) {
       const session = this.#free();
       if (session === undefined) break;
@@ -118,13 +125,15 @@ export class Http2Pool implements SendingPool {
 
   /** A session has left, and its last stream is over. */
   retire(session: Http2UpstreamSession): void {
-    if (this.#sessions.delete(session)) this.#ending.add(session);
+    if (!this.#sessions.delete(session)) return;
+    this.#ending.add(session);
+    this.freed();
   }
 
   remove(session: Http2UpstreamSession): void {
     this.sweep.delete(session);
     this.#ending.delete(session);
-    if (this.#sessions.delete(session)) this.serveWaiting();
+    if (this.#sessions.delete(session)) this.freed();
   }
 
   close(): void {
@@ -160,11 +169,13 @@ export class Http2Pool implements SendingPool {
           const index = this.#waiting.indexOf(waiting);
           if (index !== -1) this.#waiting.splice(index, 1);
           reject(reason);
+          // Whoever comes next may have its place on a connection that is being opened.
+          this.guard?.freed();
         },
       };
       this.#waiting.push(waiting);
       request.cancellation.subscribe(cancellable);
-      this.serveWaiting();
+      this.#serveWaiting();
     });
   }
 
@@ -215,6 +226,6 @@ export class Http2Pool implements SendingPool {
     this.#opening--;
     // Whoever waits on nothing else fails with it: a retry may find the endpoint better.
     if (failure !== undefined && this.#opening === 0 && !this.#hasOpen) for (const { fail } of this.#waiting.splice(0)) fail(failure);
-    this.serveWaiting();
+    this.freed();
   }
 }

@@ -54,7 +54,7 @@ export class Http2UpstreamSession implements Sweepable {
     client.on('remoteSettings', ({ maxConcurrentStreams }: Settings) => {
       this.#capacity = Math.min(limits.http2.maxConcurrentStreams, maxConcurrentStreams ?? Infinity);
       if (this.#state === 'opening') this.#open();
-      else this.pool.serveWaiting();
+      else this.pool.freed();
     });
     client.on('goaway', (_code: number, lastStreamId: number) => {
       this.#lastProcessed = lastStreamId;
@@ -136,7 +136,7 @@ export class Http2UpstreamSession implements Sweepable {
     if (!this.#attempts.delete(attempt)) return;
     this.pool.sweep.delete(attempt);
     if (this.#attempts.size === 0) this.#rest();
-    this.pool.serveWaiting();
+    this.pool.freed();
   }
 
   /** Takes no more requests; ends when those in flight are over. */
@@ -181,7 +181,7 @@ export class Http2UpstreamSession implements Sweepable {
     if (this.#client.destroyed) return;
     this.#client.ping(() => {
       this.#pingSentAt = undefined;
-      this.pool.serveWaiting();
+      this.pool.freed();
     });
   }
 
@@ -189,7 +189,7 @@ export class Http2UpstreamSession implements Sweepable {
     if (this.#state !== 'open') return;
     this.#state = 'leaving';
     if (this.#attempts.size === 0) this.#rest();
-    this.pool.serveWaiting();
+    else this.pool.freed();
   }
 
   /** It carries nothing: it waits for more or, once it has left, for the endpoint to close. */

@@ -5,7 +5,7 @@ import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import { Attempt } from '../attempt.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from '../connection-pool.js';
-import type { SendingPool } from '../endpoint-pool.js';
+import type { ConnectionGuard, SendingPool } from '../endpoint-pool.js';
 import { Dialer } from './dial.js';
 import { Http2Pool } from './http2-pool.js';
 
@@ -25,6 +25,7 @@ export class NegotiatingPool implements SendingPool {
   /** Requests that wait for it. */
   #negotiating = 0;
   #isHttp2 = false;
+  #guard: ConnectionGuard | undefined;
 
   constructor(address: Address, limits: PoolLimits, dependencies: PoolDependencies) {
     this.#dialer = new Dialer(address, limits.connectTimeout, dependencies);
@@ -51,6 +52,16 @@ export class NegotiatingPool implements SendingPool {
 
   get queued(): number {
     return this.#http1.queued + this.#http2.queued;
+  }
+
+  get guard(): ConnectionGuard | undefined {
+    return this.#guard;
+  }
+
+  set guard(guard: ConnectionGuard | undefined) {
+    this.#guard = guard;
+    this.#http1.guard = guard;
+    this.#http2.guard = guard;
   }
 
   get limits(): PoolLimits {
@@ -101,6 +112,7 @@ export class NegotiatingPool implements SendingPool {
       else this.#http1.giveBack(this.#http1.adopt(socket), this.#http1.clock.now());
     } finally {
       this.#negotiation = undefined;
+      this.#guard?.freed();
     }
   }
 
