@@ -21,10 +21,13 @@ export const goaway = (last: number, code = 0): Buffer => frame(frameType.goaway
 export const ok = fieldBlock([[':status', '200']]);
 export const answer = (stream: number, text = 'ok'): Buffer => Buffer.concat([frame(frameType.headers, flag.endHeaders, stream, ok), frame(frameType.data, flag.endStream, stream, text)]);
 
-/** An endpoint made of frames: `play` sees each HEADERS frame, with the number of its connection and of the request in all. */
+/**
+ * An endpoint made of frames: `play` sees each HEADERS frame, with the number of its connection and of the request in all. A connection
+ * for which `hello` has nothing is reset.
+ */
 export async function frameOrigin(
   play: (peer: FramePeer, stream: number, connection: number, request: number) => void,
-  hello: readonly Buffer[] = [settings()],
+  hello: readonly Buffer[] | ((connection: number) => readonly Buffer[] | undefined) = [settings()],
   options: { readonly allowHalfOpen?: boolean } = {},
 ): Promise<FrameOrigin> {
   const peers: FramePeer[] = [];
@@ -32,7 +35,9 @@ export async function frameOrigin(
   const origin = await tcpOrigin((socket: Socket) => {
     const peer = new FramePeer(socket, true);
     const connection = peers.push(peer);
-    peer.send(...hello);
+    const first = typeof hello === 'function' ? hello(connection) : hello;
+    if (first === undefined) socket.resetAndDestroy();
+    else peer.send(...first);
     let seen = 0;
     socket.on('data', () => {
       for (; seen < peer.frames.length; seen++) if (peer.frames[seen]!.type === frameType.headers) play(peer, peer.frames[seen]!.stream, connection, ++requests);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answer, frameOrigin, goaway, type FrameOrigin } from '../../../tests/support/frame-origin.js';
+import { allowing, answer, frameOrigin, goaway, type FrameOrigin } from '../../../tests/support/frame-origin.js';
 import { frame, frameType, type FramePeer } from '../../../tests/support/http2-frames.js';
 import { exchange, request } from '../../../tests/support/policy.js';
 import { DeadlineSweep } from '../../clock/deadline-sweep.js';
@@ -93,5 +93,93 @@ test('a session that leaves counts until its last stream is over', async () => {
     finish!();
     assert.equal(await first, 200);
     await until(() => pool.connections === 0);
+  });
+});
+
+/** Turns the clock on by 3 s in small steps, waiting each time until no connection is being made beyond `settled`. */
+async function threeSeconds({ clock, pool }: Run, settled: number): Promise<void> {
+  for (let step = 0; step < 150; step++) {
+    await clock.advance(20);
+    await until(() => pool.connections <= settled);
+  }
+}
+
+test('while a session is full and no other can be made, they are tried at growing distances, and who waits gets the first place that is free', async () => {
+  let finish: (() => void) | undefined;
+  const origin = await frameOrigin(
+    (peer, stream) => {
+      const before = finish;
+      finish = () => peer.send(answer(stream));
+      if (before !== undefined) finish();
+    },
+    (connection) => (connection === 1 ? [allowing(1)] : undefined),
+  );
+  await play(origin, {}, async (run) => {
+    const first = run.ask();
+    await until(() => finish !== undefined);
+    const second = run.ask();
+    await until(() => origin.peers.length === 2 && run.pool.connections === 1);
+    await run.clock.advance(20);
+    assert.equal(run.pool.connections, 1, 'not at once');
+    await threeSeconds(run, 1);
+    assert.ok(origin.peers.length >= 6 && origin.peers.length <= 9, `${origin.peers.length} connections`);
+    finish!();
+    assert.deepEqual(await Promise.all([first, second]), [200, 200]);
+  });
+});
+
+for (const [name, ends] of [['and closes', true], ['and stays', false]] as const) {
+  test(`an endpoint that allows no stream ${name} is asked again at growing distances, and keeps one connection`, async () => {
+    const origin = await frameOrigin((peer, stream) => peer.send(answer(stream)), [allowing(0)]);
+    await play(origin, {}, async (run) => {
+      const outcome = run.ask();
+      await until(() => origin.peers.length === 1 && run.pool.size === 1);
+      for (let step = 0; step < 150; step++) {
+        if (ends) for (const peer of origin.peers) peer.close();
+        await run.clock.advance(20);
+        await until(() => run.pool.connections === run.pool.size);
+        assert.ok(run.pool.size <= 1);
+      }
+      assert.ok(origin.peers.length >= 6 && origin.peers.length <= 9, `${origin.peers.length} connections`);
+      if (ends) {
+        run.pool.destroy();
+        assert.equal(await outcome, 'upstream_reset');
+        return;
+      }
+      origin.peers.at(-1)!.send(allowing(1));
+      assert.equal(await outcome, 200);
+    });
+  });
+}
+
+test('requests beyond what one connection carries get as many connections as that takes, at once', async () => {
+  const origin = await frameOrigin(() => {}, [allowing(1)]);
+  await play(origin, {}, async ({ pool, ask }) => {
+    const all = [ask()];
+    await until(() => pool.active === 1);
+    all.push(ask(), ask(), ask());
+    assert.equal(pool.connections, 4);
+    await until(() => pool.active === 4);
+    pool.destroy();
+    await Promise.all(all);
+  });
+});
+
+test('what waits fails with a connection that cannot be made when nothing else would carry it', async () => {
+  let finish: (() => void) | undefined;
+  const origin = await frameOrigin(
+    (peer, stream) => {
+      peer.send(goaway(stream));
+      finish = () => peer.send(answer(stream));
+    },
+    (connection) => (connection === 1 ? undefined : connection === 2 ? [allowing(1)] : undefined),
+  );
+  await play(origin, {}, async ({ pool, ask }) => {
+    assert.equal(await ask(), 'upstream_connect_failed');
+    const first = ask();
+    await until(() => finish !== undefined && !pool.isInUse);
+    assert.equal(await ask(), 'upstream_connect_failed');
+    finish!();
+    assert.equal(await first, 200);
   });
 });

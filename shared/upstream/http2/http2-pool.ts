@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { Clock } from '../../clock/clock.js';
+import type { Clock, Timer } from '../../clock/clock.js';
 import type { DeadlineSweep } from '../../clock/deadline-sweep.js';
 import { formatAddress, type Address } from '../../config/units.js';
 import { ProxyError, toProxyError } from '../../errors/proxy-error.js';
@@ -11,6 +11,10 @@ import type { ConnectionGuard, SendingPool } from '../endpoint-pool.js';
 import { Dialer } from './dial.js';
 import { Http2UpstreamSession } from './http2-session.js';
 
+/** How long (ms) no connection is made after one that was of no use, at first and at most. */
+const shortestPauseMs = 25;
+const longestPauseMs = 1_000;
+
 interface Waiting {
   readonly send: (session: Http2UpstreamSession) => void;
   readonly fail: (reason: Error) => void;
@@ -20,7 +24,9 @@ interface Waiting {
  * The sessions to one endpoint.
  *
  * A request takes the first session that has room, so that in quieter times the later ones become idle and are closed. When none has,
- * it waits, and as many sessions are opened as the waiting need, up to `maxConnections`. A request that the endpoint refused
+ * it waits, and as many sessions are opened as the waiting need, up to `maxConnections`. While a connection cannot be made, or opens
+ * without room for a single stream, they are made one at a time and at growing distances; who waits may still go out on a session that
+ * gets room. A request that the endpoint refused
  * unprocessed is sent once more, on another session if that one goes away: that is nobody's failure.
  */
 export class Http2Pool implements SendingPool {
@@ -34,6 +40,10 @@ export class Http2Pool implements SendingPool {
   readonly #ending = new Set<Http2UpstreamSession>();
   readonly #waiting: Waiting[] = [];
   #opening = 0;
+  /** What a session is expected to carry: what the last one might. */
+  #places: number;
+  #pauseMs = 0;
+  #pause: Timer | undefined;
   #closed = false;
 
   constructor(
@@ -48,6 +58,7 @@ export class Http2Pool implements SendingPool {
     const { pingInterval, pingTimeout } = limits.http2;
     this.sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout, ...(pingInterval === 0 ? [] : [pingInterval, pingTimeout])]);
     this.#dialer = dialer;
+    this.#places = limits.http2.maxConcurrentStreams;
   }
 
   get isSecure(): boolean {
@@ -143,6 +154,7 @@ export class Http2Pool implements SendingPool {
 
   destroy(): void {
     this.close();
+    this.#endPause();
     for (const { fail } of this.#waiting.splice(0)) fail(new ProxyError('upstream_reset'));
     for (const session of [...this.#sessions, ...this.#ending]) session.destroy();
   }
@@ -152,7 +164,7 @@ export class Http2Pool implements SendingPool {
     if (session !== undefined) return session.send(request, exchange);
     // What a connection that is being opened will carry waits for it, but not in line.
     const opening = this.#opening + (this.#mayOpen ? 1 : 0);
-    if (this.#waiting.length >= this.limits.maxPending + opening * this.limits.http2.maxConcurrentStreams) return Promise.reject(new ProxyError('upstream_queue_full'));
+    if (this.#waiting.length >= this.limits.maxPending + opening * this.#places) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         send: (free) => {
@@ -181,10 +193,11 @@ export class Http2Pool implements SendingPool {
 
   /** Requests that the connections which are being opened will carry. */
   get #expected(): number {
-    return this.#opening * this.limits.http2.maxConcurrentStreams;
+    return this.#opening * this.#places;
   }
 
   get #mayOpen(): boolean {
+    if (this.#pause !== undefined || (this.#pauseMs > 0 && this.#opening > 0)) return false;
     return this.#sessions.size + this.#opening < this.limits.maxConnections;
   }
 
@@ -207,25 +220,64 @@ export class Http2Pool implements SendingPool {
           return;
         }
         socket.destroy();
-        this.#opened(new ProxyError('upstream_tls_failed', { cause: new Error('the endpoint does not speak HTTP/2') }));
+        this.#failed(new ProxyError('upstream_tls_failed', { cause: new Error('the endpoint does not speak HTTP/2') }));
       },
-      (error: unknown) => this.#opened(toProxyError(error)),
+      (error: unknown) => this.#failed(toProxyError(error)),
     );
   }
 
   #open(socket: Socket): void {
     const session = new Http2UpstreamSession(socket, this, (failure) => {
-      if (failure === undefined) this.#sessions.add(session);
-      if (failure === undefined && this.#closed && this.#waiting.length === 0) session.close();
-      this.#opened(failure);
+      if (failure === undefined) this.#opened(session);
+      else this.#failed(failure);
     });
     this.sweep.add(session);
   }
 
-  #opened(failure: ProxyError | undefined): void {
+  #opened(session: Http2UpstreamSession): void {
     this.#opening--;
-    // Whoever waits on nothing else fails with it: a retry may find the endpoint better.
-    if (failure !== undefined && this.#opening === 0 && !this.#hasOpen) for (const { fail } of this.#waiting.splice(0)) fail(failure);
+    this.#sessions.add(session);
+    this.#places = Math.max(1, session.capacity);
+    if (session.hasRoom) {
+      this.#endPause();
+    } else {
+      this.#pauseNow();
+      this.#closeUseless(session);
+    }
+    if (this.#closed && this.#waiting.length === 0) session.close();
     this.freed();
+  }
+
+  #failed(failure: ProxyError): void {
+    this.#opening--;
+    if (this.#opening > 0 || this.#hasOpen) this.#pauseNow();
+    else this.#failWaiting(failure);
+    this.freed();
+  }
+
+  /** Whoever waits on nothing else fails with it: a retry may find the endpoint better. The next request tries at once. */
+  #failWaiting(failure: ProxyError): void {
+    this.#endPause();
+    for (const { fail } of this.#waiting.splice(0)) fail(failure);
+  }
+
+  /** One that allows no stream may allow some later; more of them would not help. */
+  #closeUseless(except: Http2UpstreamSession): void {
+    for (const session of this.#sessions) if (session !== except && session.isIdle && !session.hasRoom) session.close();
+  }
+
+  #pauseNow(): void {
+    if (this.#pause !== undefined) return;
+    this.#pauseMs = Math.min(longestPauseMs, Math.max(shortestPauseMs, this.#pauseMs * 2));
+    this.#pause = this.clock.after(this.#pauseMs, () => {
+      this.#pause = undefined;
+      this.freed();
+    });
+  }
+
+  #endPause(): void {
+    this.#pause?.cancel();
+    this.#pause = undefined;
+    this.#pauseMs = 0;
   }
 }

@@ -80,6 +80,11 @@ export class Http2UpstreamSession implements Sweepable {
     return this.#attempts.size;
   }
 
+  /** Streams at a time. */
+  get capacity(): number {
+    return this.#capacity;
+  }
+
   /** Takes requests, now or once others are over. */
   get isOpen(): boolean {
     return this.#state === 'open';
