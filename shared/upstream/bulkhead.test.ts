@@ -5,12 +5,14 @@ import { createServer as createHttp2Server, type Http2ServerResponse } from 'nod
 import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { startEngine, type TestEngine } from '../../tests/support/engine.js';
+import { allowing, answer, frameOrigin, type FrameOrigin } from '../../tests/support/frame-origin.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
 import { RawClient } from '../../tests/support/raw-client.js';
 import { balanceSchema } from '../config/balance.js';
 import { bulkheadSchema } from '../config/health.js';
 import { upstreamSchema, type UpstreamConfig } from '../config/sections.js';
 import { Bulkhead, type BulkheadLimit } from './bulkhead.js';
+import type { EndpointPool } from './endpoint-pool.js';
 
 /** An origin that holds each request until the test answers it, and counts its connections. */
 class HoldingOrigin {
@@ -260,6 +262,29 @@ describe('bulkhead', () => {
   });
 });
 
+interface Http2Run {
+  readonly bulkhead: Bulkhead;
+  readonly pools: readonly EndpointPool[];
+  /** Sends so many requests at once; resolves with their statuses. */
+  readonly ask: (count: number) => Promise<number[]>;
+}
+
+async function playHttp2(origins: readonly Origin[], limits: object, changes: object, run: (run: Http2Run) => Promise<void>): Promise<void> {
+  const config: Partial<UpstreamConfig> = upstreamSchema.parse({ protocol: 'h2', balance: { algorithm: 'round-robin' }, ...changes });
+  delete config.endpoints;
+  const engine = await startEngine(origins.map(({ address }) => address), { upstream: config });
+  const bulkhead = new Bulkhead('test', bulkheadSchema.parse(limits));
+  for (const endpoint of engine.upstream.endpoints) endpoint.service = bulkhead.guard(endpoint.pool).layer(endpoint.connect);
+  const ask = (count: number): Promise<number[]> => Promise.all(Array.from({ length: count }, () => fetch(`http://127.0.0.1:${engine.port}/`).then(({ status }) => status)));
+  try {
+    await run({ bulkhead, pools: engine.upstream.endpoints.map(({ pool }) => pool), ask });
+    assert.deepEqual([bulkhead.pending, bulkhead.requests], [0, 0]);
+  } finally {
+    await engine.close();
+    await Promise.all(origins.map((origin) => origin.close()));
+  }
+}
+
 describe('bulkhead in front of HTTP/2', () => {
   test('requests that one connection carries need no more than that, also while it is made', async () => {
     const held: Http2ServerResponse[] = [];
@@ -283,18 +308,48 @@ describe('bulkhead in front of HTTP/2', () => {
   });
 
   test('requests that one connection carries one after the other all get their turn', async () => {
-    let sessions = 0;
-    const server = createHttp2Server((_request, response) => setImmediate(() => response.end('ok'))).on('session', () => sessions++);
-    await once(server.listen(0, '127.0.0.1'), 'listening');
-    const config: Partial<UpstreamConfig> = upstreamSchema.parse({ protocol: 'h2', http2: { maxConcurrentStreams: 1 } });
-    delete config.endpoints;
-    const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: config });
-    const bulkhead = new Bulkhead('test', bulkheadSchema.parse({ maxConnections: 1 }));
-    const [endpoint] = engine.upstream.endpoints;
-    endpoint!.service = bulkhead.guard(endpoint!.pool).layer(endpoint!.connect);
-    const answers = await Promise.all(Array.from({ length: 6 }, () => fetch(`http://127.0.0.1:${engine.port}/`).then(({ status }) => status)));
-    assert.deepEqual([answers, sessions, bulkhead.pending, bulkhead.requests], [Array(6).fill(200), 1, 0, 0]);
-    await engine.close();
-    server.close();
+    const origin = await frameOrigin((peer, stream) => peer.send(answer(stream)));
+    await playHttp2([origin], { maxConnections: 1 }, { http2: { maxConcurrentStreams: 1 } }, async ({ ask }) => {
+      assert.deepEqual([await ask(6), origin.peers.length], [Array(6).fill(200), 1]);
+    });
+  });
+
+  for (const maxConnections of [1, 3]) {
+    test(`an endpoint that allows less than expected gets no more than ${maxConnections} of ${maxConnections} connections`, async () => {
+      const origin = await frameOrigin((peer, stream) => setImmediate(() => peer.send(answer(stream))), (connection) => (connection === 1 ? [] : [allowing(1)]));
+      await playHttp2([origin], { maxConnections }, {}, async ({ ask, bulkhead, pools }) => {
+        const all = ask(12);
+        await until(() => origin.peers.length === 1 && pools[0]!.pending === 12);
+        origin.peers[0]!.send(allowing(1));
+        assert.deepEqual(await all, Array(12).fill(200));
+        assert.deepEqual([origin.peers.length, bulkhead.connections], [maxConnections, maxConnections]);
+      });
+    });
+  }
+
+  test('requests that wait at one endpoint get the connection that becomes free at another', async () => {
+    const held: (() => void)[] = [];
+    const hold = (): Promise<FrameOrigin> => frameOrigin((peer, stream) => held.push(() => peer.send(answer(stream))), [allowing(1)]);
+    const origins = await Promise.all([hold(), hold()]);
+    await playHttp2(origins, { maxConnections: 2 }, {}, async ({ ask, bulkhead }) => {
+      const all = ask(6);
+      for (let count = 0; count < 6; count++) {
+        await until(() => held.length > 0);
+        assert.ok(bulkhead.connections <= 2);
+        held.shift()!();
+      }
+      assert.deepEqual(await all, Array(6).fill(200));
+    });
+  });
+
+  test('a connection that makes room counts no more, also where the endpoint does not close its side', async () => {
+    const hold = (): Promise<FrameOrigin> => frameOrigin((peer, stream) => peer.send(answer(stream)), undefined, { allowHalfOpen: true });
+    await playHttp2(await Promise.all([hold(), hold()]), { maxConnections: 1 }, {}, async ({ ask, bulkhead, pools }) => {
+      for (let count = 0; count < 4; count++) {
+        assert.deepEqual(await ask(1), [200]);
+        await until(() => pools.every(({ active }) => active === 0));
+        assert.equal(bulkhead.connections, 1);
+      }
+    });
   });
 });

@@ -7,7 +7,7 @@ import type { Layer, Service } from '../http/service.js';
 import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
 
 /** What a bulkhead needs of the connections to an endpoint. */
-export type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued' | 'hasIdle' | 'closeOldestIdle' | 'guard'>;
+export type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued' | 'hasIdle' | 'serveWaiting' | 'closeOldestIdle' | 'guard'>;
 
 interface Waiting {
   readonly pool: GuardedPool;
@@ -24,14 +24,25 @@ export type BulkheadLimit = 'requests' | 'pending' | 'retries';
  * included. One that finds an idle connection passes after two comparisons. One that does not looks at all endpoints: at
  * `maxConnections` the connection that was idle longest elsewhere makes room for it, and without such a one it waits here. The end of an
  * attempt frees nothing by itself, since what it used may be free only a moment later: the pools tell when a connection is idle, gone or
- * has room again, and then whoever in the line finds what it needs is sent, in the order in which they came.
+ * has room again, and then whoever in the line finds what it needs is sent, in the order in which they came. A pool whose connections
+ * carry less than it promised asks before it makes more.
  */
 export class Bulkhead {
   #requests = 0;
   #retries = 0;
   readonly #pools = new Set<GuardedPool>();
   readonly #line: Waiting[] = [];
-  readonly #guard: ConnectionGuard = { freed: () => this.#freed() };
+  readonly #guard: ConnectionGuard = {
+    mayConnect: () => {
+      const may = this.#mayConnect();
+      this.#hasRefused ||= !may;
+      return may;
+    },
+    freed: () => this.#freed(),
+  };
+  /** A pool was refused a connection that requests in its own line wait for. */
+  #hasRefused = false;
+  #isMakingRoom = false;
   #isWoken = false;
   readonly #maxRequests: number;
   readonly #maxConnections: number;
@@ -127,8 +138,17 @@ export class Bulkhead {
   }
 
   #mayConnect(): boolean {
+    // What is closed to make room for one is not for whoever hears of it first.
+    if (this.#isMakingRoom) return false;
     if (this.connections < this.#maxConnections) return true;
-    for (const other of this.#pools) if (other.closeOldestIdle()) return true;
+    this.#isMakingRoom = true;
+    const hasClosed = this.#closeOneIdle();
+    this.#isMakingRoom = false;
+    return hasClosed;
+  }
+
+  #closeOneIdle(): boolean {
+    for (const pool of this.#pools) if (pool.closeOldestIdle()) return true;
     return false;
   }
 
@@ -154,18 +174,20 @@ export class Bulkhead {
   #release(pool: GuardedPool): void {
     this.#pools.delete(pool);
     pool.guard = undefined;
+    pool.serveWaiting();
     this.#freed();
   }
 
   /** Looks at the line once whoever tells of it is done: room that was made for a request is not for another. */
   #freed(): void {
-    if (this.#isWoken || this.#line.length === 0) return;
+    if (this.#isWoken || (this.#line.length === 0 && !this.#hasRefused)) return;
     this.#isWoken = true;
     queueMicrotask(this.#serve);
   }
 
   readonly #serve = (): void => {
     this.#isWoken = false;
+    if (this.#hasRefused) this.#serveRefused();
     let mayConnect = true;
     for (let index = 0; index < this.#line.length; ) {
       const { pool, go } = this.#line[index]!;
@@ -177,6 +199,11 @@ export class Bulkhead {
       }
     }
   };
+
+  #serveRefused(): void {
+    this.#hasRefused = false;
+    for (const pool of this.#pools) pool.serveWaiting();
+  }
 
   #leave(): void {
     this.#requests--;

@@ -178,6 +178,17 @@ export class ConnectionPool implements EndpointPool {
     this.#freed();
   }
 
+  /** A place became free: whoever waits longest gets a connection of their own. */
+  serveWaiting(): void {
+    if (this.#waiting.length === 0 || !this.#hasRoom) return;
+    const { resolve, reject, cancellation } = this.#waiting.shift()!;
+    this.#connect(cancellation).then((connection) => {
+      // One whose request has left in this moment would be in use for ever.
+      if (cancellation.isCancelled) this.giveBack(connection, this.clock.now());
+      else resolve(connection);
+    }, reject);
+  }
+
   closeOldestIdle(): boolean {
     const connection = this.#idle.shift();
     connection?.close();
@@ -211,19 +222,8 @@ export class ConnectionPool implements EndpointPool {
   }
 
   #freed(): void {
-    this.#serveWaiting();
+    this.serveWaiting();
     this.guard?.freed();
-  }
-
-  /** A place became free: whoever waits longest gets a connection of their own. */
-  #serveWaiting(): void {
-    if (this.#waiting.length === 0 || !this.#hasRoom) return;
-    const { resolve, reject, cancellation } = this.#waiting.shift()!;
-    this.#connect(cancellation).then((connection) => {
-      // One whose request has left in this moment would be in use for ever.
-      if (cancellation.isCancelled) this.giveBack(connection, this.clock.now());
-      else resolve(connection);
-    }, reject);
   }
 
   #connect(cancellation: Cancellation): Promise<Http1UpstreamConnection> {

@@ -2,6 +2,8 @@ import type { Service } from '../http/service.js';
 
 /** What watches the connections of an endpoint together with others. */
 export interface ConnectionGuard {
+  /** Whether one more may be made, for which one that is idle may be closed. `serveWaiting` is called when that may have changed. */
+  mayConnect(): boolean;
   /** A connection is gone, or idle, or has room again. */
   freed(): void;
 }
@@ -24,6 +26,8 @@ export interface EndpointPool {
   readonly limits: { readonly maxConnections: number };
   /** Whether a request would find a connection to go out on, or one that is being made and will have room for it. */
   readonly hasIdle: boolean;
+  /** Sends what waits in line, as far as there is room and connections may be made. */
+  serveWaiting(): void;
   /** Closes the connection that has been idle longest, so that one may be made elsewhere. False if none is idle. */
   closeOldestIdle(): boolean;
   /** Closes idle connections now and the others when their exchanges are over. */

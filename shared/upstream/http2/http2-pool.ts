@@ -120,18 +120,18 @@ export class Http2Pool implements SendingPool {
 
   /** A session is gone, or has room again. */
   freed(): void {
-    this.#serveWaiting();
+    this.serveWaiting();
     this.guard?.freed();
   }
 
   /** Sends what waits, as far as there is room, and sees to it that there will be more. */
-  #serveWaiting(): void {
+  serveWaiting(): void {
     while (this.#waiting.length > 0) {
       const session = this.#free();
       if (session === undefined) break;
       this.#waiting.shift()!.send(session);
     }
-    while (this.#waiting.length > this.#expected && this.#mayOpen) this.#connect();
+    while (this.#waiting.length > this.#expected && this.#mayOpen && (this.guard?.mayConnect() ?? true)) this.#connect();
   }
 
   /** A session has left, and its last stream is over. */
@@ -187,7 +187,7 @@ export class Http2Pool implements SendingPool {
       };
       this.#waiting.push(waiting);
       request.cancellation.subscribe(cancellable);
-      this.#serveWaiting();
+      this.serveWaiting();
     });
   }
 

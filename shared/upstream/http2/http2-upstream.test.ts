@@ -12,7 +12,9 @@ import { answer, frameOrigin, goaway, ok, reset, settings } from '../../../tests
 import { fieldBlock, flag, frame, FramePeer, frameType } from '../../../tests/support/http2-frames.js';
 import { readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
+import { bulkheadSchema } from '../../config/health.js';
 import { upstreamSchema, type UpstreamConfig } from '../../config/sections.js';
+import { Bulkhead } from '../bulkhead.js';
 
 const upstream = (changes: object = {}): Partial<UpstreamConfig> => {
   const config: Partial<UpstreamConfig> = upstreamSchema.parse({ endpoints: [], protocol: 'h2', ...changes });
@@ -357,6 +359,22 @@ describe('which protocol is spoken', () => {
     for (const peer of before.peers) peer.close();
     await engine.close();
     after.close();
+  });
+
+  test('auto: the limit of an upstream holds while it is asked what is spoken, and HTTP/1.1 is', async () => {
+    const sockets = new Set<Socket>();
+    const server = createHttpsServer({ cert: readFileSync(files.cert), key: readFileSync(files.key) }, (_request, response) => setImmediate(() => response.end('ok')));
+    server.on('connection', (socket: Socket) => sockets.add(socket));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: upstream({ protocol: 'auto', tls: { ca: authority.ca, serverName: 'shop.test' } }) });
+    const bulkhead = new Bulkhead('test', bulkheadSchema.parse({ maxConnections: 2 }));
+    const [endpoint] = engine.upstream.endpoints;
+    endpoint!.service = bulkhead.guard(endpoint!.pool).layer(endpoint!.connect);
+    const statuses = await Promise.all(Array.from({ length: 8 }, () => exchangeRaw(engine.port, get()).then(statusOf)));
+    assert.deepEqual([statuses, sockets.size], [Array(8).fill(200), 2]);
+    await engine.close();
+    server.close();
+    for (const socket of sockets) socket.destroy();
   });
 
   test('auto without TLS: gRPC goes over HTTP/2, everything else over HTTP/1.1', async () => {

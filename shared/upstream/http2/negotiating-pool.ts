@@ -47,7 +47,8 @@ export class NegotiatingPool implements SendingPool {
   }
 
   get connections(): number {
-    return this.#http1.connections + this.#http2.connections + (this.#negotiation === undefined ? 0 : 1);
+    // Where HTTP/1.1 is chosen, each that waits for that needs a connection of its own.
+    return this.#http1.connections + this.#http2.connections + Math.max(this.#negotiating, this.#negotiation === undefined ? 0 : 1);
   }
 
   get queued(): number {
@@ -69,18 +70,24 @@ export class NegotiatingPool implements SendingPool {
   }
 
   get hasIdle(): boolean {
-    return this.#http1.hasIdle || this.#http2.hasIdle;
+    // The first connection is for those that wait for it.
+    return this.#negotiating === 0 && (this.#http1.hasIdle || this.#http2.hasIdle);
+  }
+
+  serveWaiting(): void {
+    this.#http1.serveWaiting();
+    this.#http2.serveWaiting();
   }
 
   closeOldestIdle(): boolean {
-    return this.#http1.closeOldestIdle() || this.#http2.closeOldestIdle();
+    return this.#negotiating === 0 && (this.#http1.closeOldestIdle() || this.#http2.closeOldestIdle());
   }
 
   readonly send: Service = (request, exchange) => {
     if (!this.#dialer.isSecure) return isGrpc(request.headers) ? this.#http2.send(request, exchange) : this.#sendHttp1(request, exchange);
     const isKnown = this.#isHttp2 ? this.#http2.isInUse : this.#http1.size + this.#http1.pending > 0;
     if (isKnown) return this.#sendAsKnown(request, exchange);
-    return this.#negotiated(request).then(() => this.#sendAsKnown(request, exchange));
+    return this.#sendNegotiated(request, exchange);
   };
 
   close(): void {
@@ -93,15 +100,25 @@ export class NegotiatingPool implements SendingPool {
     this.#http2.destroy();
   }
 
+  async #sendNegotiated(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    this.#negotiating++;
+    try {
+      await this.#negotiated(request);
+    } finally {
+      this.#negotiating--;
+      this.#guard?.freed();
+    }
+    return this.#sendAsKnown(request, exchange);
+  }
+
   /** Resolves once it is known what is spoken, or rejects with the request's cancellation. */
   #negotiated(request: HttpRequest): Promise<void> {
     this.#negotiation ??= this.#negotiate();
     const negotiation = this.#negotiation;
-    this.#negotiating++;
-    return new Promise<void>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       const unsubscribe = request.cancellation.onCancel(reject);
       negotiation.then(resolve, reject).finally(unsubscribe);
-    }).finally(() => this.#negotiating--);
+    });
   }
 
   async #negotiate(): Promise<void> {
@@ -112,7 +129,6 @@ export class NegotiatingPool implements SendingPool {
       else this.#http1.giveBack(this.#http1.adopt(socket), this.#http1.clock.now());
     } finally {
       this.#negotiation = undefined;
-      this.#guard?.freed();
     }
   }
 
