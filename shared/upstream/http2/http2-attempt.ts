@@ -71,6 +71,11 @@ export class Http2Attempt implements Cancellable, Sweepable {
     if (whole.length > 0) stream.end(whole.bytes);
   }
 
+  /** Whether some of its request is still to go out. */
+  get hasUnsent(): boolean {
+    return this.#stream !== undefined && this.#stream.writableLength > 0;
+  }
+
   cancel(reason: Error): void {
     if (!this.#isOver) this.session.doubt();
     this.#fail(reason);
@@ -183,6 +188,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
 
   #reasonOfClose(): ProxyError {
     const stream = this.#stream!;
+    if (this.session.isGivenUp) return new ProxyError('upstream_protocol', { cause: new Error('the connection was given up') });
     const cause = new Error(`the stream was closed with code ${stream.rstCode}`);
     if (this.#responded) return new ProxyError('upstream_truncated', { cause });
     if (stream.rstCode === constants.NGHTTP2_REFUSED_STREAM || this.session.leftOut(stream.id)) return new ProxyError('upstream_refused', { cause });

@@ -12,6 +12,11 @@ import type { Http2Pool } from './http2-pool.js';
 const maxFields = 256;
 /** How long (ms) the endpoint has to close a connection on which both sides have said all. */
 const closeGraceMs = 1_000;
+/** How often (ms) a session that carries requests is looked at, and how long after a question whether that went out. */
+const lookEveryMs = 500;
+const outWithinMs = 100;
+/** Between two questions (ms) that only silence has led to. */
+const askAgainMs = 10_000;
 
 /**
  * One connection of HTTP/2 to an endpoint, carrying up to as many exchanges as both sides allow.
@@ -19,6 +24,10 @@ const closeGraceMs = 1_000;
  * `opening` until the endpoint's SETTINGS have come: they prove that it speaks HTTP/2 and say how many streams it takes. `open`;
  * then `leaving`, after its GOAWAY or ours, while streams finish and new ones go elsewhere; `closed`. Where the endpoint does not close
  * its side, that is done here a moment after the last stream.
+ *
+ * What breaks the protocol ends a connection, but Node 20 often keeps one open that its library has given up: nothing more is read
+ * from it, and nothing written. Nobody is told, so it is looked for: where bytes have come, and then nothing was heard or written for a
+ * while, a ping is sent. Where not even that goes out, the session is over and the endpoint to blame.
  */
 export class Http2UpstreamSession implements Sweepable {
   deadline: number;
@@ -31,6 +40,15 @@ export class Http2UpstreamSession implements Sweepable {
   #idleSince = 0;
   #pingDueAt = Infinity;
   #pingSentAt: number | undefined;
+  #lookAt = Infinity;
+  #askedAt = -Infinity;
+  /** Something has come on a stream since the last look or ping. */
+  #wasHeard = true;
+  /** How much had come and gone when the last ping was answered, and at the last look or ping. */
+  #bytesUnderstood = 0;
+  #bytesRead = 0;
+  #bytesWritten = 0;
+  #isGivenUp = false;
   /** Nothing has come since the last doubt. */
   #isDoubted = false;
 
@@ -104,6 +122,11 @@ export class Http2UpstreamSession implements Sweepable {
     return this.pool.clock.now();
   }
 
+  /** Whether what the endpoint sent has ended it. */
+  get isGivenUp(): boolean {
+    return this.#isGivenUp;
+  }
+
   /** Whether the endpoint has said that it will not process this stream. */
   leftOut(streamId: number | undefined): boolean {
     return streamId !== undefined && streamId > this.#lastProcessed;
@@ -121,16 +144,18 @@ export class Http2UpstreamSession implements Sweepable {
 
   /** Something came on a stream: the endpoint is there. */
   heard(): void {
+    this.#wasHeard = true;
+    if (!this.#isDoubted) return;
     this.#isDoubted = false;
+    this.pool.freed();
   }
 
   /**
-   * A request was given up in a silence: the endpoint may be slow, or the connection dead without anybody noticing, also since Node 20
-   * keeps one open that its library has given up. It is asked, and gets nothing new until it answers. One question for each silence,
+   * A request was given up in a silence: the endpoint may be slow, or the connection dead without anybody noticing. It is asked, and gets nothing new until it answers. One question for each silence,
    * since servers of gRPC take more for abuse.
    */
   doubt(): void {
-    if (this.#isDoubted || this.#pingSentAt !== undefined || this.#state === 'opening' || this.#state === 'closed') return;
+    if (this.#isDoubted || this.#pingSentAt !== undefined || this.#state !== 'open') return;
     this.#isDoubted = true;
     this.#ping(this.now());
     this.#schedule();
@@ -158,9 +183,9 @@ export class Http2UpstreamSession implements Sweepable {
   onDeadline(): void {
     const now = this.now();
     if (this.#state === 'opening') this.#end(new ProxyError('upstream_connect_failed', { cause: new Error('the first frame took too long') }));
-    else if (this.#pingSentAt !== undefined && now - this.#pingSentAt >= this.limits.http2.pingTimeout) this.#end(undefined);
+    else if (this.#pingSentAt !== undefined && now - this.#pingSentAt >= this.limits.http2.pingTimeout) this.#pingIsOverdue();
     else if (this.#attempts.size === 0) this.#restEnds(now);
-    else if (now >= this.#pingDueAt) this.#ping(now);
+    else this.#watch(now);
     this.#schedule();
   }
 
@@ -176,18 +201,75 @@ export class Http2UpstreamSession implements Sweepable {
     const now = this.now();
     if (this.#state === 'closed' || this.#state === 'opening') return;
     if (this.#attempts.size > 0 && http2.pingInterval > 0 && (this.#pingDueAt === Infinity || this.#pingDueAt < now)) this.#pingDueAt = now + http2.pingInterval;
-    const due = this.#attempts.size === 0 ? this.#idleSince + (this.#state === 'leaving' ? closeGraceMs : idleTimeout) : http2.pingInterval > 0 ? this.#pingDueAt : Infinity;
+    if (this.#attempts.size > 0 && (this.#lookAt === Infinity || this.#lookAt < now)) this.#lookAt = now + lookEveryMs;
+    const due = this.#attempts.size === 0 ? this.#idleSince + (this.#state === 'leaving' ? closeGraceMs : idleTimeout) : Math.min(this.#lookAt, http2.pingInterval > 0 ? this.#pingDueAt : Infinity);
     this.deadline = this.#pingSentAt === undefined ? due : Math.min(due, this.#pingSentAt + http2.pingTimeout);
   }
 
+  #watch(now: number): void {
+    if (now >= this.#lookAt) this.#look(now);
+    if (this.#state === 'closed' || now < this.#pingDueAt) return;
+    // Due again at the next interval, answered or not.
+    this.#pingDueAt = Infinity;
+    if (this.#pingSentAt === undefined) this.#ping(now);
+  }
+
+  #look(now: number): void {
+    this.#lookAt = now + lookEveryMs;
+    const { bytesRead, bytesWritten } = this.socket;
+    const isSilent = !this.#wasHeard && bytesWritten === this.#bytesWritten;
+    if (this.#pingSentAt !== undefined) {
+      if (this.#wasHeard) this.#answered();
+      // What was written in this turn of the event loop goes out at its end.
+      else if (!this.#hasAsked) setImmediate(() => this.#pingSentAt !== undefined && !this.#hasAsked && this.#giveUp());
+      return;
+    }
+    this.#wasHeard = false;
+    this.#bytesWritten = bytesWritten;
+    if (isSilent && bytesRead > this.#bytesUnderstood && now >= this.#askedAt + askAgainMs) {
+      this.#askedAt = now;
+      this.#ping(now);
+    }
+  }
+
+  /** Whether the ping has gone out, or is held up by the network behind what has not. */
+  get #hasAsked(): boolean {
+    if (this.socket.bytesWritten !== this.#bytesWritten) return true;
+    for (const attempt of this.#attempts) if (attempt.hasUnsent) return true;
+    return false;
+  }
+
+  #giveUp(): void {
+    this.#isGivenUp = this.#state !== 'closed';
+    this.#end(undefined);
+  }
+
   #ping(now: number): void {
+    // On one that leaves Node sends no pings.
+    if (this.#state !== 'open' || this.#client.closed) return;
     this.#pingSentAt = now;
-    this.#pingDueAt = now + this.limits.http2.pingInterval;
-    if (this.#client.destroyed) return;
-    this.#client.ping(() => {
-      this.#pingSentAt = undefined;
-      this.pool.freed();
+    this.#lookAt = now + outWithinMs;
+    this.#wasHeard = false;
+    this.#bytesRead = this.socket.bytesRead;
+    this.#bytesWritten = this.socket.bytesWritten;
+    this.#client.ping((error: Error | null) => {
+      if (error === null) this.#bytesUnderstood = this.socket.bytesRead;
+      this.#answered();
     });
+  }
+
+  /** An endpoint that sends is there, whether it answers pings or not. What comes counts only while the library reads it, and so writes. */
+  #pingIsOverdue(): void {
+    const { bytesRead, bytesWritten } = this.socket;
+    if (this.#wasHeard || (bytesRead > this.#bytesRead && bytesWritten > this.#bytesWritten)) this.#answered();
+    else if (this.#hasAsked) this.#end(undefined);
+    else this.#giveUp();
+  }
+
+  #answered(): void {
+    if (this.#pingSentAt === undefined) return;
+    this.#pingSentAt = undefined;
+    this.pool.freed();
   }
 
   #leave(): void {

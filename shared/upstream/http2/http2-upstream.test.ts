@@ -224,6 +224,48 @@ describe('an endpoint that does not do what it should', () => {
     }, { http2: { pingTimeout: 50 } });
   });
 
+  const breaks: readonly (readonly [name: string, frames: readonly Buffer[]])[] = [
+    ['a body before its head', [frame(frameType.data, flag.endStream, 1, 'x')]],
+    ['a field block that nobody can read', [frame(frameType.headers, flag.endHeaders, 1, Buffer.alloc(20, 255))]],
+    ['a frame that is longer than allowed', [frame(frameType.data, flag.endStream, 1, Buffer.alloc(20_000))]],
+    ['such a frame behind a head', [half, frame(frameType.data, flag.endStream, 1, Buffer.alloc(20_000))]],
+    ['HTTP/1.1 on an open connection', [Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'.repeat(10))]],
+  ];
+  test('what breaks the protocol of a connection, and is told to nobody, is found out within seconds and blamed on the endpoint', async () => {
+    await Promise.all(breaks.map(async ([name, frames]) => {
+      const origin = await frameOrigin((peer) => peer.send(...frames));
+      await play(origin, async (engine) => {
+        const all = [exchangeRaw(engine.port, get()), exchangeRaw(engine.port, post('x'))];
+        const started = performance.now();
+        await Promise.all(all);
+        assert.deepEqual(engine.finished.map(({ errorCode }) => errorCode), ['upstream_protocol', 'upstream_protocol'], name);
+        assert.ok(performance.now() - started < 4_000, name);
+      });
+    }));
+  });
+
+  test('an endpoint that takes its time is asked once whether it is there, and not blamed for an answer to that which is late', async () => {
+    const origin = await frameOrigin((peer, stream) => setTimeout(() => peer.send(answer(stream)), 2_500));
+    await play(origin, async (engine) => assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200));
+    assert.equal(origin.peers[0]!.frames.filter(({ type }) => type === frameType.ping).length, 1);
+  });
+
+  test('an endpoint that answers no pings, but sends, is taken for there', async () => {
+    const origin = await frameOrigin((peer, stream) => {
+      peer.send(frame(frameType.headers, flag.endHeaders, stream, ok));
+      let left = 40;
+      const timer = setInterval(() => {
+        peer.send(frame(frameType.data, left === 1 ? flag.endStream : 0, stream, 'x'));
+        if (--left === 0) clearInterval(timer);
+      }, 10);
+    });
+    await play(origin, async (engine) => {
+      assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200);
+      assert.ok(origin.peers[0]!.frames.filter(({ type }) => type === frameType.ping).length > 1);
+      assert.deepEqual([engine.finished[0]!.errorCode, origin.peers.length], [undefined, 1]);
+    }, { http2: { pingInterval: 60, pingTimeout: 60 } });
+  });
+
   test('an endpoint that speaks HTTP/1.1 is found out at once', async () => {
     const origin = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n')));
     await play(origin, async (engine) => assert.match(await exchangeRaw(engine.port, get()), /^HTTP\/1\.1 502 [^]*upstream_protocol/));
