@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import { systemClock, type Clock } from '../clock/clock.js';
 import { jsonSchemaOf } from '../config/json-schema.js';
 import { ConfigError, loadConfig, type CrossCheck } from '../config/load.js';
-import { createLogger, type Logger } from '../telemetry/logger.js';
+import { createLogger, writeToStderr, type Logger } from '../telemetry/logger.js';
 import { Lifecycle } from './lifecycle.js';
 import { packageVersion } from './version.js';
 import { letYoungGenerationGrow } from './young-generation.js';
@@ -76,7 +76,7 @@ async function readConfig<T extends ProcessConfig>({ name, schema, crossCheck }:
     return await loadConfig(file, schema, crossCheck);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`${error.message}\n`);
+    writeToStderr(`${error.message}\n`);
     process.exitCode = exitCodes.usage;
     return undefined;
   }
@@ -109,7 +109,7 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     await lifecycle.close();
     // What only starting can find out of what is configured: a file of data that is damaged, say.
     if (error instanceof ConfigError) {
-      process.stderr.write(`${error.message}\n`);
+      writeToStderr(`${error.message}\n`);
       process.exit(exitCodes.usage);
     }
     const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };

@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { fstatSync } from 'node:fs';
-import { pino } from 'pino';
 import type { Clock } from '../clock/clock.js';
 import { writeLatin1 } from '../http/latin1.js';
+import { DescriptorWriter } from './descriptor-writer.js';
 
 /** Lines leave in batches of about this size, or when they are this old. */
 const batchBytes = 65_536;
@@ -12,7 +12,7 @@ const maxUnmade = 16;
 /** What a pipe takes in one piece, whoever else writes to it (PIPE_BUF of Linux). */
 const pipeBatchBytes = 4_096;
 /** What a reader that does not keep up may leave lying (bytes); beyond it lines are lost, not memory. */
-const maxPendingBytes = 16 * 1_024 * 1_024;
+const maxWaitingBytes = 16 * 1_024 * 1_024;
 
 /**
  * Lines of ASCII, copied into the batch in which they leave: one write for each line would cost more than the line, and
@@ -114,27 +114,20 @@ function escaped(text: string): string {
 }
 
 /**
- * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. pino's destination does
- * the writing: it copes with pipes that are full. `close` writes what is left, synchronously. Where several processes write to the
- * descriptor (`isShared`), lines stay whole all the same: writes to a file do not mix (write(2), write to one open file description), and
- * those to anything else are so small that a pipe takes them in one piece.
+ * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. `close` writes what is left, before it
+ * returns and for half a second at most. Where several processes write to the descriptor (`isShared`), lines stay whole all the same: writes
+ * to a file do not mix (write(2), write to one open file description), and those to anything else are so small that a pipe takes them in one
+ * piece.
  */
 export function openLineWriter(fd: number, clock: Clock, isShared = false): { writer: LineWriter; close: () => void } {
   const size = isShared && !fstatSync(fd).isFile() ? pipeBatchBytes : batchBytes;
-  // `contentMode` is sonic-boom's, which pino.destination passes its options to.
-  const options = { fd, sync: false, contentMode: 'buffer', maxLength: maxPendingBytes, maxWrite: size };
-  const destination = pino.destination(options) as unknown as { write(data: Buffer): boolean; flushSync(): void; on(event: string, listener: () => void): void };
-  destination.on('error', () => {});
-  const writer = new LineWriter(clock, (batch) => destination.write(batch), size);
+  const descriptor = new DescriptorWriter(fd, { clock, maxWaitingBytes, isAside: true });
+  const writer = new LineWriter(clock, (batch) => descriptor.write(batch), size);
   return {
     writer,
     close() {
       writer.close();
-      try {
-        destination.flushSync();
-      } catch {
-        // The descriptor is not open yet or not any more; there is nobody left to tell.
-      }
+      descriptor.close();
     },
   };
 }

@@ -1,4 +1,7 @@
+import { Buffer } from 'node:buffer';
 import { pino, type Logger as PinoLogger } from 'pino';
+import { systemClock } from '../clock/clock.js';
+import { DescriptorWriter } from './descriptor-writer.js';
 
 export type Logger = PinoLogger;
 
@@ -8,12 +11,52 @@ export interface LoggerOptions {
   readonly level?: string;
 }
 
-/** The process's log: JSON lines on stderr, so that stdout carries the access log alone. */
+/** What a reader that does not keep up may leave lying (bytes); beyond it lines are lost, and counted. */
+const maxWaitingBytes = 1_048_576;
+
+/**
+ * The process's log: JSON lines on stderr, so that stdout carries the access log alone. A line is written when the call returns, unless nobody
+ * reads or the disk is full: that stalls and ends nothing. What is left is written when the process exits, and after a fatal line, for half a
+ * second at most.
+ */
 export function createLogger({ name, level = 'info' }: LoggerOptions): Logger {
-  return pino(
+  let lost = 0;
+  const destination = {
+    write(line: string) {
+      if (!openStderr().write(Buffer.from(line))) lost++;
+      else if (lost > 0) tellLost();
+    },
+    flushSync: () => openStderr().flush(),
+  };
+  const logger = pino(
     { name, level, base: { pid: process.pid }, redact: { paths: ['token', '*.token', 'headers.authorization', '*.headers.authorization'], censor: '[redacted]' } },
-    pino.destination({ fd: 2, sync: true }),
+    destination,
   );
+  const tellLost = (): void => {
+    const lines = lost;
+    lost = 0;
+    logger.warn({ lines }, 'lines of this log were lost: they were not read in time');
+    // If that was one more of them.
+    if (lost > 0) lost += lines - 1;
+  };
+  return logger;
+}
+
+/** Writes text to stderr that is meant for whoever started the process; like its log, whatever stderr is. */
+export function writeToStderr(text: string): void {
+  openStderr().write(Buffer.from(text));
+}
+
+/** A process has one, however many loggers. */
+let stderr: DescriptorWriter | undefined;
+
+function openStderr(): DescriptorWriter {
+  if (stderr === undefined) {
+    const opened = new DescriptorWriter(2, { clock: systemClock, maxWaitingBytes });
+    process.once('exit', () => opened.flush());
+    stderr = opened;
+  }
+  return stderr;
 }
 
 /** A log that nobody reads. */

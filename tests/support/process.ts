@@ -14,6 +14,12 @@ export interface Exit {
   readonly stderr: string;
 }
 
+/** Descriptors that a process writes to, where nobody here is to read what it says. */
+export interface Output {
+  readonly stdout?: number;
+  readonly stderr?: number;
+}
+
 /** One of our processes, started as its user would start it. */
 export class TestProcess {
   readonly child: ChildProcess;
@@ -26,12 +32,12 @@ export class TestProcess {
   /** Tells everyone who waits, and there may be several, that it said something or ended. */
   readonly #news = new EventEmitter<{ news: [] }>().setMaxListeners(0);
 
-  constructor(entry: string, config: object | string | undefined, args: readonly string[] = [], environment: NodeJS.ProcessEnv = {}) {
+  constructor(entry: string, config: object | string | undefined, args: readonly string[] = [], environment: NodeJS.ProcessEnv = {}, output: Output = {}) {
     const file = join(this.directory, 'config.yaml');
     if (config !== undefined) writeFileSync(file, typeof config === 'string' ? config : JSON.stringify(config));
-    this.child = spawn(process.execPath, [join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment } });
-    this.child.stdout!.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stdout += text)));
-    this.child.stderr!.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stderr += text)));
+    this.child = spawn(process.execPath, [join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args], { stdio: ['ignore', output.stdout ?? 'pipe', output.stderr ?? 'pipe'], env: { ...process.env, ...environment } });
+    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stdout += text)));
+    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stderr += text)));
     this.exited = once(this.child, 'close').then(([code, signal]) => {
       rmSync(this.directory, { recursive: true, force: true });
       this.#hasEnded = true;
