@@ -4,8 +4,10 @@ import type { Clock } from '../clock/clock.js';
 
 /** How often a reader that does not keep up is tried again. */
 const retryMs = 10;
-/** And how often at the end, when nothing else can be done meanwhile: half a second. */
-const lastTries = 50;
+/** And at the end, when nothing else can be done meanwhile: while the reader takes something every half a second, and for five in all. */
+const lastRetryMs = 2;
+const lastTriesWithoutProgress = 250;
+const lastTries = 2_500;
 
 export interface DescriptorWriterOptions {
   readonly clock: Clock;
@@ -55,9 +57,15 @@ export class DescriptorWriter {
     return hasRoom;
   }
 
-  /** Writes what waits before it returns, which takes half a second at most. */
+  /** Writes what waits before it returns; gives up after half a second in which the reader took nothing, and after five seconds in any case. */
   flush(): void {
-    for (let tries = 0; tries < lastTries && isBusy(this.#sendNow()); tries++) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, retryMs);
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    let before = this.#waitingBytes;
+    for (let tries = 0, idle = 0; tries < lastTries && idle < lastTriesWithoutProgress && isBusy(this.#sendNow()); tries++) {
+      idle = this.#waitingBytes < before ? 0 : idle + 1;
+      before = this.#waitingBytes;
+      Atomics.wait(pause, 0, 0, lastRetryMs);
+    }
   }
 
   close(): void {

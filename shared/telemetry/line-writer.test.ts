@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FakeClock } from '../clock/fake-clock.js';
-import { LineWriter } from './line-writer.js';
+import { asciiJson, LineWriter, shortened } from './line-writer.js';
 
-function writerOf(size: number): { readonly clock: FakeClock; readonly writer: LineWriter; readonly batches: string[] } {
+function writerOf(size: number, fit?: (line: string, size: number) => string): { readonly clock: FakeClock; readonly writer: LineWriter; readonly batches: string[] } {
   const [clock, batches] = [new FakeClock(), [] as string[]];
-  return { clock, batches, writer: new LineWriter(clock, (batch) => batches.push(batch.toString('latin1')), size) };
+  return { clock, batches, writer: new LineWriter(clock, (batch) => batches.push(batch.toString('latin1')), size, fit) };
 }
 
 describe('lines that leave in batches', () => {
@@ -35,6 +35,16 @@ describe('lines that leave in batches', () => {
     for (const line of ['short\n', 'far too long for one\n', 'again\n']) writer.write(line);
     writer.close();
     assert.equal(batches.join(''), 'short\nfar too long for one\nagain\n');
+  });
+
+  test('are made to fit where none may be longer than a batch', () => {
+    const { writer, batches } = writerOf(100, shortened);
+    const lines = [1, 30, 200, 5].map((length) => `{"path":"${'x'.repeat(length)}","status":200}\n`);
+    for (const line of lines) writer.write(line);
+    writer.close();
+    assert.deepEqual(batches.map((batch) => batch.length), [lines[0]!.length + lines[1]!.length, 100, lines[3]!.length]);
+    const told = batches.join('').trimEnd().split('\n').map((line) => JSON.parse(line) as { readonly path: string; readonly cut?: string });
+    assert.deepEqual(told.map(({ path, cut }) => [path.length, cut]), [[1, undefined], [30, undefined], [62, 'path'], [5, undefined]]);
   });
 
   test('are made of what was handed over when there are sixteen, when they are old, and when the writer closes', async () => {
@@ -74,5 +84,33 @@ describe('lines that leave in batches', () => {
     }
     // 525 that are full, of two lines, in a second; each of the five timers in it may send one away that is not.
     assert.ok(batches.length <= 530, `${batches.length} batches`);
+  });
+});
+
+describe('a line that is shortened', () => {
+  const values: readonly (readonly [name: string, path: string])[] = [
+    ['plain', '/'.repeat(5_000)],
+    ['of quotation marks', '"'.repeat(3_000)],
+    ['of backslashes', '\\'.repeat(3_000)],
+    ['of what is beyond ASCII', 'é'.repeat(1_000)],
+    ['of everything', '/é\\u00e9"\t'.repeat(700)],
+  ];
+  for (const [name, path] of values) {
+    test(`stays JSON, fills what there is, and says what was cut: ${name}`, () => {
+      for (let size = 4_090; size <= 4_096; size++) {
+        const line = shortened(`{"time":"now","path":${asciiJson(path)},"status":200}\n`, size);
+        assert.ok(line.length <= size && line.length > size - 6, `${line.length} of ${size}`);
+        const told = JSON.parse(line) as Record<string, unknown>;
+        assert.deepEqual({ ...told, path: undefined }, { time: 'now', path: undefined, status: 200, cut: 'path' });
+        assert.ok(path.startsWith(told['path'] as string));
+      }
+    });
+  }
+
+  test('loses as much of others as it takes, the longest first', () => {
+    const told = JSON.parse(shortened(JSON.stringify({ requestId: 'x', caller: 'c'.repeat(3_000), path: 'p'.repeat(200), authority: 'a'.repeat(2_000) }), 1_000)) as Record<string, string>;
+    assert.equal(told['cut'], 'caller,authority');
+    assert.deepEqual([told['requestId'], told['caller'], told['path']!.length], ['x', '', 200]);
+    assert.ok(told['authority']!.length > 600);
   });
 });

@@ -32,6 +32,8 @@ export class LineWriter {
     /** Takes a batch of whole lines, and owns its memory. */
     private readonly flush: (batch: Buffer) => void,
     private readonly size = batchBytes,
+    /** Makes a line that is longer than a batch fit into one; default: it leaves as it is, alone. */
+    private readonly fit?: (line: string, size: number) => string,
   ) {
     this.#batch = Buffer.allocUnsafeSlow(size);
   }
@@ -64,12 +66,20 @@ export class LineWriter {
   }
 
   #add(line: string): void {
-    if (this.#used + line.length > this.size) this.#send();
-    if (line.length > this.size) {
-      this.flush(Buffer.from(line, 'latin1'));
-      return;
+    if (this.#used + line.length > this.size) {
+      this.#send();
+      if (line.length > this.size) {
+        this.#addLong(line);
+        return;
+      }
     }
     this.#used += writeLatin1(this.#batch, line, this.#used, line.length);
+  }
+
+  #addLong(line: string): void {
+    const fitting = this.fit?.(line, this.size) ?? line;
+    if (fitting.length > this.size) this.flush(Buffer.from(fitting, 'latin1'));
+    else this.#add(fitting);
   }
 
   #schedule(): void {
@@ -113,16 +123,36 @@ function escaped(text: string): string {
   return JSON.stringify(text).replace(/[^\x20-\x7e]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
+/** All that a string in JSON holds before the end, without one that is cut through. */
+const wholeEscapes = /^"(?:[^\\]|\\u[0-9a-f]{4}|\\[^u])*/;
+
 /**
- * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. `close` writes what is left, before it
- * returns and for half a second at most. Where several processes write to the descriptor (`isShared`), lines stay whole all the same: writes
+ * A line of the log, which is a JSON object without objects in it, made to fit into `size` bytes: its longest values lose their ends, and `cut`
+ * names them.
+ */
+export function shortened(line: string, size: number): string {
+  const texts = new Map(Object.entries(JSON.parse(line) as Record<string, unknown>).map(([name, value]) => [name, typeof value === 'string' ? asciiJson(value) : JSON.stringify(value)]));
+  const cut: string[] = [];
+  const written = (): string => `{${[...texts].map(([name, text]) => `"${name}":${text}`).join(',')},"cut":"${cut.join(',')}"}\n`;
+  for (const [name, text] of [...texts].filter(([, text]) => text.startsWith('"')).sort(([, a], [, b]) => b.length - a.length)) {
+    if (written().length <= size) break;
+    cut.push(name);
+    const length = text.length - 1 - (written().length - size);
+    texts.set(name, `${wholeEscapes.exec(text.slice(0, Math.max(1, length)))![0]}"`);
+  }
+  return written();
+}
+
+/**
+ * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. `close` writes what is left before it
+ * returns, and gives up half a second after the reader took something for the last time. Where several processes write to the descriptor (`isShared`), lines stay whole all the same: writes
  * to a file do not mix (write(2), write to one open file description), and those to anything else are so small that a pipe takes them in one
- * piece.
+ * piece, for which long lines are cut short.
  */
 export function openLineWriter(fd: number, clock: Clock, isShared = false): { writer: LineWriter; close: () => void } {
-  const size = isShared && !fstatSync(fd).isFile() ? pipeBatchBytes : batchBytes;
+  const isMixed = isShared && !fstatSync(fd).isFile();
   const descriptor = new DescriptorWriter(fd, { clock, maxWaitingBytes, isAside: true });
-  const writer = new LineWriter(clock, (batch) => descriptor.write(batch), size);
+  const writer = new LineWriter(clock, (batch) => descriptor.write(batch), isMixed ? pipeBatchBytes : batchBytes, isMixed ? shortened : undefined);
   return {
     writer,
     close() {

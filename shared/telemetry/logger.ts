@@ -16,8 +16,8 @@ const maxWaitingBytes = 1_048_576;
 
 /**
  * The process's log: JSON lines on stderr, so that stdout carries the access log alone. A line is written when the call returns, unless nobody
- * reads or the disk is full: that stalls and ends nothing. What is left is written when the process exits, and after a fatal line, for half a
- * second at most.
+ * reads or the disk is full: that stalls and ends nothing. What is left is written when the process exits, and after a fatal line, while
+ * somebody reads it.
  */
 export function createLogger({ name, level = 'info' }: LoggerOptions): Logger {
   let lost = 0;
