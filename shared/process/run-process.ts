@@ -27,6 +27,8 @@ export interface ProcessContext<T = unknown> {
   readonly version: string;
   /** What SIGHUP does with the file that was read again, and found right; rejects with what is in the way. */
   readonly onReload: (reload: (config: T) => Promise<void>) => void;
+  /** Has the process drain and exit, as its first signal does; what drains already goes on. */
+  readonly drain: () => void;
 }
 
 export interface ProcessDefinition<T extends ProcessConfig> {
@@ -40,7 +42,7 @@ export interface ProcessDefinition<T extends ProcessConfig> {
 
 /**
  * The life of a process, the same for all of ours: reads `--config`, names every problem and exits 64 before any port
- * opens; starts; on SIGTERM or SIGINT drains and exits 0; on a second signal exits at once; on a defect that
+ * opens; starts; on SIGTERM or SIGINT drains and exits 0; on a second signal exits at once, whatever is in flight; on a defect that
  * nobody caught logs it and exits 70, since what state it left behind is unknown. On SIGHUP the file is read again.
  */
 export async function runProcess<T extends ProcessConfig>(definition: ProcessDefinition<T>, argv: readonly string[] = process.argv): Promise<void> {
@@ -88,19 +90,24 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
   const lifecycle = new Lifecycle({ clock, logger, drainDelayMs: config.drainDelay, drainTimeoutMs: config.drainTimeout });
 
   const die = exitOnDefects(logger);
+  leaveSigusr1Alone();
   let reload: ((config: T) => Promise<void>) | undefined;
   process.on('SIGHUP', () => {
     if (reload === undefined || lifecycle.isDraining) logger.info('SIGHUP is ignored: there is nothing to read again');
     else void reloadFrom(read, reload, logger);
   });
+  const drain = (): void => void lifecycle.drain().then(() => process.exit(exitCodes.ok), die('draining failed'));
+  let isSignalled = false;
   for (const [signal, number] of [['SIGTERM', 15], ['SIGINT', 2]] as const) {
     process.on(signal, () => {
-      if (lifecycle.isDraining) process.exit(128 + number);
-      lifecycle.drain().then(() => process.exit(exitCodes.ok), die('draining failed'));
+      // Who asked for the drain in another way, a hook before the orchestrator's signal, is in no hurry.
+      if (isSignalled) process.exit(128 + number);
+      isSignalled = true;
+      drain();
     });
   }
   try {
-    await definition.start(config, { clock, logger, lifecycle, schema, version, onReload: (handler) => (reload = handler) });
+    await definition.start(config, { clock, logger, lifecycle, schema, version, onReload: (handler) => (reload = handler), drain });
     lifecycle.started();
     letYoungGenerationGrow();
   } catch (error) {
@@ -127,6 +134,11 @@ async function reloadFrom<T>(read: () => Promise<T>, reload: (config: T) => Prom
     if (error instanceof ConfigError) logger.error({ problems: error.message.split('\n') }, 'the configuration is wrong; the old one stays');
     else logger.error({ reason: (error as Error).message }, 'the configuration could not be exchanged; the old one stays');
   }
+}
+
+/** Node would open a debugger to everybody on this machine; other servers are told so to open their logs anew. */
+export function leaveSigusr1Alone(): void {
+  process.on('SIGUSR1', () => {});
 }
 
 /** Logs what nobody caught and exits: what state it left behind is unknown. Returns the same for rejections that are waited for. */

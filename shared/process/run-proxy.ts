@@ -7,7 +7,7 @@ import { runWorker } from './fleet/worker.js';
 import { WorkerFleet } from './fleet/worker-fleet.js';
 import type { ProxyConfig, ProxyDefinition, Shared } from './proxy.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
-import { runProcess, type ProcessContext } from './run-process.js';
+import { leaveSigusr1Alone, runProcess, type ProcessContext } from './run-process.js';
 
 /**
  * Runs a proxy: here, or in as many workers as the configuration says.
@@ -17,6 +17,7 @@ import { runProcess, type ProcessContext } from './run-process.js';
  */
 export async function runProxy<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>): Promise<void> {
   if (cluster.isWorker) {
+    leaveSigusr1Alone();
     runWorker(definition);
     return;
   }
@@ -42,7 +43,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     metrics: { contentType: metrics.registry.contentType, collect: () => fleet.collect() },
     config: () => config,
     upstreams: () => fleet.upstreams(),
-    drain: () => process.kill(process.pid, 'SIGTERM'),
+    drain: context.drain,
     schema,
     version,
   });
@@ -83,14 +84,19 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     // The control plane's word goes before the file's.
     const effective = snapshot === undefined ? next : withDynamic(next, parseSnapshot(snapshot, next));
     await fleet.reload(effective);
-    fileConfig = next;
-    config = effective;
+    fileConfig = { ...next, ...partsOfFront(firstConfig) };
+    config = { ...effective, ...partsOfFront(firstConfig) };
   });
 
   const addresses = await fleet.listen();
   lifecycle.onDrain(() => fleet.drain());
   lifecycle.require('no worker is serving', () => fleet.isServing());
   logger.info({ ...(beside && { service: beside.service }), ...addresses, admin: adminAddress }, 'ready');
+}
+
+/** What this process took from the file when it started: a reload leaves it as it was. */
+function partsOfFront({ admin, controlPlane, logLevel, drainDelay, drainTimeout }: ProxyConfig): Pick<ProxyConfig, 'admin' | 'controlPlane' | 'logLevel' | 'drainDelay' | 'drainTimeout'> {
+  return { admin, controlPlane, logLevel, drainDelay, drainTimeout };
 }
 
 /** Has the control plane issue this proxy's certificate, if it is to. Loaded on demand: most of it is of no use to others. */

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+import { httpOrigin } from '../../tests/support/origin.js';
+import { portIn, TestProcess } from '../../tests/support/process.js';
+import { RawClient } from '../../tests/support/raw-client.js';
+
+const listen = { host: '127.0.0.1', port: 0 };
+const skip = process.platform === 'win32' ? 'there are no such signals' : false;
+
+interface Busy {
+  readonly gateway: TestProcess;
+  readonly client: RawClient;
+  /** Has the origin answer the request that is in flight. */
+  readonly answer: () => void;
+  readonly ask: (path: string, method?: string) => Promise<number>;
+}
+
+/** A gateway with a request in flight. */
+async function start(context: TestContext, workers: number): Promise<Busy> {
+  let answer: (() => void) | undefined;
+  let arrived: (() => void) | undefined;
+  const asked = new Promise<void>((resolve) => (arrived = resolve));
+  const origin = await httpOrigin((_request, response) => {
+    answer = () => response.end('done');
+    arrived!();
+  });
+  const gateway = new TestProcess('gateway/main.js', { listen, admin: listen, workers, routes: [{ upstream: 'origin' }], upstreams: { origin: { endpoints: [`127.0.0.1:${origin.port}`] } } });
+  context.after(async () => {
+    gateway.child.kill('SIGKILL');
+    await origin.close();
+  });
+  const ready = await gateway.logged('ready');
+  const client = await RawClient.connect(portIn(ready, 'listen'));
+  client.send('GET / HTTP/1.1\r\nHost: shop\r\n\r\n');
+  await asked;
+  const ask = async (path: string, method = 'GET'): Promise<number> => (await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}${path}`, { method })).status;
+  return { gateway, client, answer: answer!, ask };
+}
+
+for (const workers of [1, 2]) {
+  describe(`a drain, workers: ${workers}`, { skip }, () => {
+    const more: readonly (readonly [name: string, again: (busy: Busy) => Promise<unknown> | boolean])[] = [
+      ['POST /drain once more', ({ ask }) => ask('/drain', 'POST')],
+      ['the SIGTERM of whoever asked for it', ({ gateway }) => gateway.child.kill('SIGTERM')],
+    ];
+    for (const [name, again] of more) {
+      test(`that POST /drain began is not broken off by ${name}`, async (context) => {
+        const busy = await start(context, workers);
+        assert.equal(await busy.ask('/drain', 'POST'), 202);
+        await again(busy);
+        assert.deepEqual([await busy.ask('/readyz'), await busy.ask('/readyz')], [503, 503]);
+        busy.answer();
+        assert.match(await busy.client.untilClosed(), /done$/);
+        assert.equal((await busy.gateway.exited).code, 0);
+      });
+    }
+
+    test('is broken off by a second signal', async (context) => {
+      const { gateway, client } = await start(context, workers);
+      gateway.child.kill('SIGTERM');
+      await gateway.logged('draining');
+      gateway.child.kill('SIGTERM');
+      assert.equal((await gateway.exited).code, 143);
+      assert.equal(await client.untilClosed(), '');
+    });
+  });
+}
+
+test('SIGUSR1 opens no debugger', { skip }, async (context) => {
+  const { gateway, client, answer, ask } = await start(context, 2);
+  const workers = await Promise.all([1, 2].map((count) => gateway.logged('a worker has started', count)));
+  for (const pid of [gateway.child.pid!, ...workers.map((line) => Number(line['pid']))]) process.kill(pid, 'SIGUSR1');
+  // Every one of them answers to this, after the signal.
+  assert.deepEqual([await ask('/metrics'), await ask('/metrics')], [200, 200]);
+  answer();
+  assert.match(await client.until((text) => text.endsWith('done')), /^HTTP\/1\.1 200 /);
+  const { code, stderr } = await gateway.stop();
+  assert.equal(code, 0);
+  assert.doesNotMatch(stderr, /debugger|inspector/i);
+});
