@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { ConfigError, loadConfig } from './load.js';
+import { Pipe } from '../../tests/support/pipe.js';
+import { ConfigError, loadConfig, parseConfig } from './load.js';
 import { redact } from './redact.js';
 import { address, duration, size } from './units.js';
 
@@ -69,6 +72,25 @@ describe('loadConfig', () => {
   for (const [name, text, problem] of broken) {
     test(`refuses ${name}`, async () => assert.match((await problems(text))[0]!, problem));
   }
+
+  test('refuses a name that every object has, wherever it stands', async () => {
+    assert.deepEqual(await problems('name: a\nupstreams:\n  a: [{ __proto__: { name: b } }]\n'), ['3:9 upstreams.a[0].__proto__: this name cannot be used', '2:1 upstreams: unknown key']);
+    assert.throws(() => parseConfig(JSON.parse('{ "labels": { "__proto__": "a" } }'), z.object({ labels: z.record(z.string(), z.string()) })), /labels\.__proto__: this name cannot be used/);
+  });
+
+  test('refuses what has no end, or waits for a writer', { skip: process.platform === 'linux' ? false : 'there is no such pipe' }, async (context) => {
+    const pipe = new Pipe();
+    context.after(() => pipe.close());
+    for (const file of [pipe.path, '/dev/zero']) await assert.rejects(loadConfig(file, schema), /: this is no regular file$/);
+  });
+
+  test('reads what the shell connects', { skip: process.platform === 'linux' ? false : 'there is no such path' }, () => {
+    const program = `const { loadConfig } = await import(process.argv[1]); const { z } = await import('zod'); console.log((await loadConfig(process.argv[2], z.object({ name: z.string() }))).name)`;
+    const module = fileURLToPath(new URL('./load.js', import.meta.url));
+    const run = (command: string): string => spawnSync('bash', ['-c', command, process.execPath, program, module], { encoding: 'utf8', cwd: fileURLToPath(new URL('.', import.meta.url)) }).stdout;
+    assert.equal(run('echo "name: piped" | "$0" --input-type=module -e "$1" "$2" /dev/stdin'), 'piped\n');
+    assert.equal(run('"$0" --input-type=module -e "$1" "$2" <(echo "name: substituted")'), 'substituted\n');
+  });
 
   test('refuses a file that is not there, and a directory', async () => {
     await assert.rejects(loadConfig(join(directory, 'nothing.yaml'), schema), /nothing\.yaml: there is no such file/);

@@ -1,4 +1,5 @@
-import { open } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
 import { isMap, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
 import type { z } from 'zod';
 
@@ -60,20 +61,21 @@ export function parseConfig<T>(document: unknown, schema: z.ZodType<T>, crossChe
 
 async function readText(file: string): Promise<string> {
   try {
-    const handle = await open(file, 'r');
-    try {
-      const { size } = await handle.stat();
-      if (size > maxFileBytes) throw new ConfigError([{ path: '', message: `the file has ${size} bytes; at most ${maxFileBytes} are read` }], file);
-      return await handle.readFile('utf8');
-    } finally {
-      await handle.close();
-    }
+    const found = await stat(file);
+    if (!found.isDirectory() && !canBeRead(found, file)) throw new ConfigError([{ path: '', message: 'this is no regular file' }], file);
+    if (found.size > maxFileBytes) throw new ConfigError([{ path: '', message: `the file has ${found.size} bytes; at most ${maxFileBytes} are read` }], file);
+    return await readFile(file, 'utf8');
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     const reasons: Readonly<Record<string, string>> = { ENOENT: 'there is no such file', EACCES: 'the file may not be read', EISDIR: 'this is a directory; a file was expected' };
     const code = (error as NodeJS.ErrnoException).code ?? '';
     throw new ConfigError([{ path: '', message: reasons[code] ?? `the file cannot be read (${code})` }], file);
   }
+}
+
+/** What else there is may have no end, or wait for a writer for ever; only what the shell connects is known to have one. */
+function canBeRead(found: Stats, file: string): boolean {
+  return found.isFile() || file === '/dev/stdin' || (found.isFIFO() && /^\/(?:dev|proc\/self)\/fd\/\d+$/.test(file));
 }
 
 function toJs(document: Document, file: string): unknown {
@@ -86,8 +88,18 @@ function toJs(document: Document, file: string): unknown {
 
 function check(document: unknown, schema: z.ZodType, crossCheck: CrossCheck | undefined): { value: unknown; problems: Problem[] } {
   const result = schema.safeParse(document);
-  const problems = [...(result.error?.issues ?? []).flatMap((issue) => explain(issue)), ...(crossCheck?.(document) ?? [])];
+  const problems = [...unusableNames(document), ...(result.error?.issues ?? []).flatMap((issue) => explain(issue)), ...(crossCheck?.(document) ?? [])];
   return { value: result.data, problems };
+}
+
+/** Schemas pass this name over, and whoever looks it up finds what every object has. */
+function unusableNames(value: unknown, path: readonly PropertyKey[] = [], seen = new Set<unknown>()): Problem[] {
+  if (typeof value !== 'object' || value === null || seen.has(value)) return [];
+  seen.add(value);
+  return Object.entries(value).flatMap(([name, inner]) => {
+    const at = [...path, Array.isArray(value) ? Number(name) : name];
+    return name === '__proto__' ? [{ path: formatPath(at), message: 'this name cannot be used' }] : unusableNames(inner, at, seen);
+  });
 }
 
 type Issue = z.core.$ZodIssue;
