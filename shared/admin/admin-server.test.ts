@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request, type IncomingMessage } from 'node:http';
 import { test, type TestContext } from 'node:test';
+import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 import { createLogger } from '../telemetry/logger.js';
 import { createAdminServer } from './admin-server.js';
 
@@ -91,4 +92,36 @@ test('a request that is wrong is told so, and drains nothing', async (context) =
     assert.match(type!, /^application\/problem\+json/);
   }
   assert.equal(admin.drains(), 0);
+});
+
+test('a name that could be rebound is refused; an address, a name without dots, or none at all is not', async (context) => {
+  const { port } = await start(context);
+  const asked: readonly (readonly [head: string, status: number])[] = [
+    ['GET /healthz HTTP/1.0\r\n\r\n', 200],
+    ['OPTIONS / HTTP/1.0\r\n\r\n', 404],
+    ['GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: gateway:9901\r\n\r\n', 200],
+    ['GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: 10.0.0.7:9901\r\n\r\n', 200],
+    ['GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: gateway.shop.svc\r\n\r\n', 421],
+    ['GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n', 421],
+  ];
+  for (const [head, status] of asked) assert.match(await exchangeRaw(port, head), new RegExp(`^HTTP/1\\.1 ${status} `), head);
+});
+
+test('an address that cannot be decoded is told so as everything else is', async (context) => {
+  const { port } = await start(context);
+  const answer = await exchangeRaw(port, 'GET /%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
+  assert.match(answer, /^HTTP\/1\.1 400 [^]*\r\ncontent-type: application\/problem\+json[^]*"code":"admin_bad_request"/);
+});
+
+test('a request that does not arrive in time is cut off, and so is a connection too many', async (context) => {
+  const { port } = await start(context);
+  const startedAt = performance.now();
+  const slow = (await RawClient.connect(port)).send('GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ');
+  const others = await Promise.all(Array.from({ length: 255 }, () => RawClient.connect(port)));
+  const excess = await RawClient.connect(port);
+  assert.equal(await excess.untilClosed(), '');
+  assert.ok(performance.now() - startedAt < 9_000, 'at once');
+  others.forEach(({ socket }) => socket.destroy());
+  await slow.untilClosed();
+  assert.ok(performance.now() - startedAt < 20_000, `${performance.now() - startedAt} ms`);
 });

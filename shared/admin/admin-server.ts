@@ -27,17 +27,32 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
+/** How long a request may take to arrive, and how often that is looked at (ms). */
+const timeoutMs = 10_000;
+const checkIntervalMs = 1_000;
+/** What is beyond it is closed: descriptors are for what the proxy is there for. */
+const maxConnections = 256;
+
 /** The server that operators and orchestrators talk to. It has no authentication: it belongs on loopback. */
 export function createAdminServer(options: AdminOptions): AdminServer {
   const { host, logger, metrics } = options;
-  const server: FastifyInstance = Fastify({ bodyLimit: 16_384, requestTimeout: 10_000, forceCloseConnections: true, schemaController: withoutSchemas });
+  const server: FastifyInstance = Fastify({
+    bodyLimit: 16_384,
+    requestTimeout: timeoutMs,
+    http: { headersTimeout: timeoutMs, connectionsCheckingInterval: checkIntervalMs },
+    forceCloseConnections: true,
+    schemaController: withoutSchemas,
+    // Of an address that cannot be decoded, which no hook and no handler sees.
+    frameworkErrors: (_error, _request, reply) => void problem(reply, 400, 'admin_bad_request'),
+  });
+  server.server.maxConnections = maxConnections;
   if (!isLoopback(host)) logger.warn({ host }, 'the admin server is reachable from other machines, and anyone who reaches it may drain this process');
 
   // A web page can make a browser send requests here under a name of its own (DNS rebinding): only names that
-  // cannot be rebound are answered. Nor may a page of another site ask for anything under ours.
+  // cannot be rebound are answered, or none, since browsers always send one. Nor may a page of another site ask for anything under ours.
   server.addHook('onRequest', async (request, reply) => {
     const name = request.hostname.replace(/^\[|\]$/g, '');
-    if (isIP(name) === 0 && name !== 'localhost' && name !== host && !/^[\w-]+$/.test(name)) {
+    if (name !== '' && isIP(name) === 0 && name !== 'localhost' && name !== host && !/^[\w-]+$/.test(name)) {
       await problem(reply, 421, 'admin_host_refused');
     } else if (isCrossSite(request)) {
       await problem(reply, 403, 'admin_origin_refused');
