@@ -139,6 +139,8 @@ describe('the PROXY protocol', () => {
     ['a request without a header', get],
     ['a version 1 line that never ends', `PROXY TCP4 ${'1'.repeat(120)}`],
     ['an address that is none', 'PROXY TCP4 203.0.113.777 10.0.0.1 12345 80\r\n'],
+    ['a port of the source that is none', 'PROXY TCP4 203.0.113.7 10.0.0.1 99999 80\r\n'],
+    ['a port of the destination that is none', 'PROXY TCP4 203.0.113.7 10.0.0.1 12345 65536\r\n'],
     ['an IPv6 address as TCP4', 'PROXY TCP4 ::1 ::1 12345 80\r\n'],
     ['a line that ends with LF', 'PROXY TCP4 203.0.113.7 10.0.0.1 12345 80\n\r\n'],
     ['version 3', v2(0x31, 0x11, ipv4)],

@@ -34,9 +34,10 @@ function parseV1(data: Buffer): ProxyHeader | undefined {
   }
   const line = text.slice(0, end);
   if (/^PROXY UNKNOWN(?: |$)/.test(line)) return { length: end + 2, source: undefined };
-  const [, family, source, destination, sourcePort] = /^PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) (\d{1,5}) \d{1,5}$/.exec(line) ?? [];
+  const [, family, source, destination, sourcePort, destinationPort] = /^PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) (\d{1,5}) (\d{1,5})$/.exec(line) ?? [];
   const isAddress = family === 'TCP4' ? isIPv4 : isIPv6;
-  if (source === undefined || !isAddress(source) || !isAddress(destination!)) throw new Error('a malformed PROXY protocol header');
+  const arePorts = Math.max(Number(sourcePort), Number(destinationPort)) <= 65_535;
+  if (source === undefined || !isAddress(source) || !isAddress(destination!) || !arePorts) throw new Error('a malformed PROXY protocol header');
   return { length: end + 2, source, sourcePort: Number(sourcePort) };
 }
 
