@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import type { z } from 'zod';
 import { systemClock, type Clock } from '../clock/clock.js';
@@ -121,7 +123,8 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     }
     const { code, syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
     if (code === undefined || (syscall !== 'listen' && syscall !== 'bind')) logger.fatal({ err: error }, 'could not start');
-    else logger.fatal({ code }, `could not listen on ${port === undefined || port < 0 ? address : `${address}:${port}`}: ${listenFailures[code] ?? code}`);
+    else if (address !== undefined && (port === undefined || port < 0)) logger.fatal({ code }, `could not listen on ${address}: ${pathFailure(code, address)}`);
+    else logger.fatal({ code }, `could not listen on ${address}:${port}: ${portFailures[code] ?? code}`);
     process.exit(exitCodes.unavailable);
   }
 }
@@ -155,8 +158,16 @@ export function exitOnDefects(logger: Logger): (kind: string) => (error: unknown
   return die;
 }
 
-const listenFailures: Readonly<Record<string, string>> = {
+const portFailures: Readonly<Record<string, string>> = {
   EADDRINUSE: 'the port is taken by another process',
   EADDRNOTAVAIL: 'this machine has no such address',
   EACCES: 'this user may not take that port',
 };
+
+/** What is in the way of a Unix domain socket. Node says EACCES also where there is no directory for it. */
+function pathFailure(code: string, path: string): string {
+  if (code === 'EADDRINUSE') return 'the path is taken by another process';
+  if (code !== 'EACCES' && code !== 'ENOENT') return code;
+  const directory = dirname(path);
+  return existsSync(directory) ? 'this user may not make a socket at that path' : `there is no directory ${directory}`;
+}
