@@ -90,10 +90,10 @@ export class ServerCredentials {
     };
     const contexts = new Map<string, SecureContext>();
     for (const { hosts, cert, key } of config.certificates) {
-      const context = createSecureContext({ ...options, cert: pems.read(cert), key: pems.read(key) });
+      const context = contextOf({ ...options, cert: pems.read(cert), key: pems.read(key) }, cert, key);
       for (const host of hosts) contexts.set(host.toLowerCase(), context);
     }
-    createSecureContext(options);
+    contextOf(options, config.cert, config.key);
     this.#contexts = contexts;
     return options;
   }
@@ -101,5 +101,14 @@ export class ServerCredentials {
   /** Undefined is the default certificate. */
   #contextFor(name: string): SecureContext | undefined {
     return this.#contexts.get(name) ?? this.#contexts.get(`*${name.slice(Math.max(0, name.indexOf('.')))}`);
+  }
+}
+
+/** Throws an error that names the files. */
+function contextOf(options: TlsOptions, cert: string, key: string): SecureContext {
+  try {
+    return createSecureContext(options);
+  } catch (error) {
+    throw new Error(`${cert} with ${key}: ${(error as Error).message}`, { cause: error });
   }
 }

@@ -2,13 +2,16 @@ import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { connect, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { connect, createServer as createTlsServer, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../tests/support/certificates.js';
 import { startEngine } from '../../tests/support/engine.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
+import { FakeClock } from '../clock/fake-clock.js';
 import { FastifyListener } from '../listener/fastify/fastify-listener.js';
 import { Http1Listener } from '../listener/http1-listener.js';
+import { PemStore } from './pem-store.js';
+import { ServerCredentials } from './server-credentials.js';
 
 const request = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
 
@@ -102,6 +105,24 @@ describe('TLS towards clients', () => {
       await engine.close();
     });
   }
+
+  test('says which files cannot be used', (context) => {
+    const current = { cert: `${authority.directory}/named.crt`, key: `${authority.directory}/named.key` };
+    copyFileSync(other.cert, current.cert);
+    copyFileSync(other.key, current.key);
+    const pems = new PemStore(new FakeClock());
+    const reasons: (string | undefined)[] = [];
+    const config = { ...tls(), certificates: [{ hosts: ['other.test'], ...current }] };
+    const credentials = new ServerCredentials(config, { clock: new FakeClock(), pems, ticketSecret: Buffer.alloc(32, 's'), onReload: (error) => reasons.push(error?.message) });
+    const server = createTlsServer(credentials.options);
+    context.after(() => pems.close());
+    credentials.serve(server);
+    copyFileSync(shop.key, current.key);
+    pems.refresh();
+    copyFileSync(shop.cert, current.cert);
+    pems.refresh();
+    assert.deepEqual(reasons.map((reason) => reason?.split(': ')[0]), [`${current.cert} with ${current.key}`, undefined]);
+  });
 
   test('certificates that cannot be used do not replace those that can', async () => {
     const current = { cert: `${authority.directory}/kept.crt`, key: `${authority.directory}/kept.key` };
