@@ -50,8 +50,8 @@ export class Http2Attempt implements Cancellable, Sweepable {
     try {
       stream = client.request(fields, { endStream: whole?.length === 0, waitForTrailers: whole === undefined });
     } catch (error) {
-      // A session that has gone away in the meantime, or has no stream left: nothing was sent.
-      this.#fail(new ProxyError('upstream_refused', { cause: error }));
+      // On a session that has gone away in the meantime nothing was sent; anything else is not the endpoint's doing.
+      this.#fail(new ProxyError(client.closed || client.destroyed ? 'upstream_refused' : 'internal', { cause: error }));
       return;
     }
     this.#stream = stream;

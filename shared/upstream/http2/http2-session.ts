@@ -65,6 +65,8 @@ export class Http2UpstreamSession implements Sweepable {
       createConnection: () => socket,
       maxHeaderListPairs: maxFields,
       maxSessionMemory: Math.max(10, Math.ceil((this.#capacity * 2 * 65_536) / 2 ** 20)),
+      // How long a head may be was for the listener to say.
+      maxSendHeaderBlockLength: 2 ** 32 - 1,
       settings: { enablePush: false, maxHeaderListSize: limits.maxHeadBytes },
     });
     this.#client = client;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { constants, createServer, createSecureServer, type Http2Server } from 'node:http2';
+import { constants, createServer, createSecureServer, type ClientHttp2Session, type Http2Server } from 'node:http2';
 import { createServer as createHttpsServer } from 'node:https';
 import { readFileSync } from 'node:fs';
 import type { AddressInfo, Server, Socket } from 'node:net';
@@ -11,10 +11,14 @@ import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
 import { answer, frameOrigin, goaway, ok, reset, settings } from '../../../tests/support/frame-origin.js';
 import { fieldBlock, flag, frame, FramePeer, frameType } from '../../../tests/support/http2-frames.js';
 import { readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
+import { exchange, request } from '../../../tests/support/policy.js';
 import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
 import { bulkheadSchema } from '../../config/health.js';
 import { upstreamSchema, type UpstreamConfig } from '../../config/sections.js';
+import type { ProxyError } from '../../errors/proxy-error.js';
 import { Bulkhead } from '../bulkhead.js';
+import { Http2Attempt } from './http2-attempt.js';
+import type { Http2UpstreamSession } from './http2-session.js';
 
 const upstream = (changes: object = {}): Partial<UpstreamConfig> => {
   const config: Partial<UpstreamConfig> = upstreamSchema.parse({ endpoints: [], protocol: 'h2', ...changes });
@@ -78,6 +82,28 @@ describe('an upstream of HTTP/2', () => {
     assert.match(await exchangeRaw(engine.port, get('/').replace('GET', 'HEAD')), /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)*\r\n$/);
     assert.match(await exchangeRaw(engine.port, get('/103')), /^HTTP\/1\.1 103 [^]*HTTP\/1\.1 200 /);
   });
+
+  test('gets heads that are longer than what Node sends by default', async () => {
+    const long = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: upstream(), limits: { maxHeadBytes: 262_144 } });
+    const text = await exchangeRaw(long.port, get('/', Array.from({ length: 90 }, (_, index) => `X-${index}: ${'a'.repeat(1_000)}\r\n`).join('')));
+    assert.match(text, /^HTTP\/1\.1 200 [^]*"x-89":"a/);
+    await long.close();
+  });
+
+  for (const [name, client, code] of [
+    ['a session that has gone away', { closed: true, destroyed: false }, 'upstream_refused'],
+    ['a session that is there', { closed: false, destroyed: false }, 'internal'],
+  ] as const) {
+    test(`a request that cannot be sent on ${name} is ${code}`, () => {
+      const one = exchange();
+      let released = 0;
+      let reason: unknown;
+      const session = { scheme: 'http', name: 'shop', release: () => released++ } as unknown as Http2UpstreamSession;
+      const refusing = { ...client, request: () => assert.fail() } as unknown as ClientHttp2Session;
+      new Http2Attempt(session, request(one), one, () => assert.fail(), (error) => (reason = error)).start(refusing);
+      assert.deepEqual([(reason as ProxyError).code, released], [code, 1]);
+    });
+  }
 
   test('carries many requests on one connection', async () => {
     const texts = await Promise.all(Array.from({ length: 50 }, () => exchangeRaw(engine.port, get())));
