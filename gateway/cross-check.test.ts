@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { gatewaySchema } from './config.js';
 import { crossCheck } from './cross-check.js';
 import { ConfigError, parseConfig } from '../shared/config/load.js';
+import { crossCheck as crossCheckSidecar } from '../sidecar/cross-check.js';
 
 /** What is wrong with a gateway that has these routes, and the upstreams `a` and `b`. */
 function problemsOf(...routes: readonly object[]): string[] {
@@ -91,5 +92,27 @@ describe('routes of the gateway', () => {
       }),
       [],
     );
+  });
+});
+
+describe('limits that Fastify does not keep', () => {
+  const sidecarWith = (http2: string, limits: object): string[] => crossCheckSidecar({ service: 's', outbound: { listen: { port: 0, http2 } }, limits }).map(({ path, message }) => `${path}: ${message}`);
+  const problemsWith = (http2: unknown, limits: object): string[] => crossCheck({ listen: { port: 0, http2 }, routes: [{ upstream: 'a' }], upstreams: { a: {} }, limits }).filter(({ path }) => path.startsWith('limits.')).map(({ path, message }) => `${path}: ${message}`);
+  const set = { minBodyRate: 100, upgrades: ['websocket'], tunnelIdleTimeout: '1h', http2: { streamIdleTimeout: '5m' } };
+
+  test('are refused where they are set, with what to do about it', () => {
+    const problems = problemsWith('fastify', set);
+    assert.deepEqual(problems.map((text) => text.split(':')[0]), ['limits.minBodyRate', 'limits.upgrades', 'limits.tunnelIdleTimeout', 'limits.http2.streamIdleTimeout']);
+    for (const text of problems) assert.match(text, /has no effect with http2: fastify: .*; leave it out, or set listen\.http2 to engine$/);
+  });
+
+  test('are refused in a sidecar too', () => {
+    assert.deepEqual(sidecarWith('fastify', { upgrades: ['x'] }), ['limits.upgrades: has no effect with http2: fastify: no client can switch to another protocol; leave it out, or set outbound.listen.http2 to engine']);
+    assert.deepEqual(sidecarWith('engine', { upgrades: ['x'] }), []);
+  });
+
+  test('are nobody’s trouble where they ask for nothing, are left out, or are kept', () => {
+    assert.deepEqual(problemsWith('fastify', { minBodyRate: 0, upgrades: [], http2: { streamIdleTimeout: '0s', resetBurst: 5 }, writeTimeout: '1s' }), []);
+    for (const engine of ['engine', true, false, undefined]) assert.deepEqual(problemsWith(engine, set), []);
   });
 });

@@ -1,5 +1,6 @@
 import { isObject } from '../shared/config/is-object.js';
 import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
+import { checkFastifyLimits } from '../shared/config/check-fastify.js';
 import { checkIdentity } from '../shared/config/check-identity.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
@@ -29,7 +30,7 @@ export function crossCheck(document: unknown, running: unknown = document): Prob
     problems.push(...checkAuthorization({ path: `routes[${index}]`, own: route, hasTokens: route['jwt'] !== undefined, hasIdentities }));
     problems.push(...checkDelivery({ path: `routes[${index}]`, own: route, upstream: isObject(upstream) ? upstream : undefined }));
   });
-  problems.push(...checkUpstreams(upstreams), ...checkListeners(document));
+  problems.push(...checkUpstreams(upstreams), ...checkListeners(document), ...checkFastifyLimits(document, 'listen'));
   // A snapshot has no listen, and may have no routes; nor need a gateway that passes TCP on.
   if (listen !== undefined && tcp === undefined && controlPlane === undefined && (routes === undefined || (Array.isArray(routes) && routes.length === 0))) {
     problems.push({ path: 'routes', message: 'at least one route is needed, or a controlPlane that provides them' });

@@ -1,5 +1,6 @@
 import { isObject } from '../shared/config/is-object.js';
 import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
+import { checkFastifyLimits } from '../shared/config/check-fastify.js';
 import { checkIdentity } from '../shared/config/check-identity.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
@@ -33,7 +34,7 @@ export function crossCheck(document: unknown, running: unknown = document): Prob
   for (const [name, side] of Object.entries({ inbound, outbound })) {
     if (isObject(side) && isObject(side['listen'])) problems.push(...checkServerTls(side['listen']['tls'], `${name}.listen.tls`));
   }
-  problems.push(...checkListeners(document));
+  problems.push(...checkListeners(document), ...checkFastifyLimits(document, 'inbound.listen'), ...checkFastifyLimits(document, 'outbound.listen'));
   if (inbound === undefined && outbound === undefined && tcp === undefined) {
     problems.push({ path: '', message: 'a sidecar needs inbound, outbound or both' });
   }
