@@ -6,6 +6,7 @@ import type { Connection } from '../connection.js';
 import type { Http1Listener } from '../http1-listener.js';
 import { Http2Exchange } from './http2-exchange.js';
 import { RateBound } from './rate-bound.js';
+import { sessionOptions } from './session-options.js';
 
 /** How long a connection that was told to go away, and carries nothing any more, may stay (ms). */
 const lingerMs = 1_000;
@@ -42,15 +43,7 @@ export class Http2Connection implements Connection {
     // Half open makes sense for HTTP/1.x alone: here a client that has ended is gone.
     socket.allowHalfOpen = false;
     socket.once('end', () => socket.destroy());
-    // Twice what is accepted: what is a little too large gets an answer instead of a reset.
-    const session = performServerHandshake(socket, {
-      maxHeaderListPairs: 2 * limits.maxHeaders + 8,
-      maxSessionInvalidFrames: 100,
-      maxSessionRejectedStreams: 100,
-      maxSettings: 32,
-      maxSessionMemory: sessionMemoryMiB(limits.http2.maxConcurrentStreams),
-      settings: { maxConcurrentStreams: limits.http2.maxConcurrentStreams, maxHeaderListSize: 2 * limits.maxHeadBytes, enablePush: false },
-    });
+    const session = performServerHandshake(socket, sessionOptions(limits));
     this.#session = session;
     session.on('error', () => {});
     session.on('stream', this.#onStream);
@@ -166,9 +159,4 @@ export class Http2Connection implements Connection {
     this.listener.options.onFlood?.(reason, this.clientAddress);
     this.#session.destroy(new Error(`too many ${reason}`), constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
-}
-
-/** What a window of each stream takes, and as much again for what goes out, in MiB; at least Node's default. */
-function sessionMemoryMiB(streams: number): number {
-  return Math.max(10, Math.ceil((streams * 2 * 65_536) / 2 ** 20));
 }
