@@ -1,14 +1,18 @@
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { METHODS, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Session } from 'node:http2';
+import { IncomingMessage, METHODS, ServerResponse, STATUS_CODES } from 'node:http';
+import { Http2ServerResponse, type Http2ServerRequest, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import { DeadlineSweep } from '../../clock/deadline-sweep.js';
+import type { ErrorCode } from '../../errors/catalogue.js';
+import { methodRefused } from '../../errors/method-refused.js';
+import { ProxyError } from '../../errors/proxy-error.js';
 import type { Peer } from '../../http/exchange.js';
 import type { ListenerOptions } from '../http1-listener.js';
 import { plainAddress } from '../network-list.js';
 import { AnswerWatch } from './answer-watch.js';
 import { ClientSession } from './client-session.js';
+import { asksToContinue, earlyRefusal } from './early-refusal.js';
 import { mountStack, refusalOf, type Mounted } from './mount-stack.js';
 import { nodeServer } from './node-server.js';
 
@@ -31,6 +35,10 @@ export class FastifyListener {
   readonly #sockets = new Map<Socket, number>();
   readonly #sessions = new Set<ClientSession>();
   readonly #perClient = new Map<string, number>();
+  /** Requests that are answered with an error, whatever they ask. */
+  readonly #refusals = new WeakMap<Request, ProxyError>();
+  /** Connections of which nothing more is read, since it makes no sense. */
+  readonly #unreadable = new WeakSet<Socket>();
   #draining = false;
 
   constructor(options: ListenerOptions) {
@@ -44,15 +52,7 @@ export class FastifyListener {
       exposeHeadRoutes: false,
       routerOptions: { maxParamLength: Number.MAX_SAFE_INTEGER },
       frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => void this.#mounted!.refuse(request, reply, refusalOf(error)),
-      // Node's own refusals: the stack never hears of them.
-      clientErrorHandler: (error: NodeJS.ErrnoException, socket: Socket) => {
-        // What comes behind the last request of a connection is nobody's; its answer is still to go out.
-        if (error.code === 'HPE_CLOSED_CONNECTION') return;
-        const hasSaidNothing = !this.#sockets.has(socket) || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0);
-        if (socket.writable && !hasSaidNothing) socket.write(`HTTP/1.1 ${nodeRefusals[error.code ?? ''] ?? '400 Bad Request'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
-        if (hasSaidNothing) socket.destroy();
-        else socket.destroySoon();
-      },
+      clientErrorHandler: (error: NodeJS.ErrnoException, socket: Socket) => this.#onClientError(error, socket),
       // With one of its own Fastify would listen on each address of `localhost`, of which only the first has the limits.
       serverFactory: (serve: Serve) => this.#createServer(serve),
     };
@@ -60,10 +60,13 @@ export class FastifyListener {
     for (const method of METHODS) {
       if (method !== 'CONNECT' && !this.#application.supportedMethods.includes(method)) this.#application.addHttpMethod(method, { hasBody: true });
     }
-    this.#application.addHook('onRequest', (request, reply, done) => {
+    this.#application.setNotFoundHandler((request, reply) => this.#mounted!.refuse(request, reply, new ProxyError('bad_request')));
+    this.#application.addHook('onRequest', async (request, reply) => {
+      const refusal = this.#refusals.get(request.raw);
+      if (refusal !== undefined) return this.#mounted!.refuse(request, reply, refusal);
       this.#count(request.socket, 1);
       reply.raw.once('close', () => this.#count(request.socket, -1));
-      done();
+      return undefined;
     });
     this.#application.addHook('onSend', (request, reply, _payload, done) => {
       // Node announces the last answer of a connection, and leaves it open.
@@ -116,7 +119,11 @@ export class FastifyListener {
     this.#serve = serve;
     const server = nodeServer({ limits, credentials, admit: (socket) => this.#admit(socket), onSession: (session, socket) => this.#watchSession(session, socket) });
     const accept = (request: Request, response: Response): void => this.#accept(request, response);
-    server.on('request', accept);
+    for (const event of ['request', 'checkContinue', 'checkExpectation']) server.on(event, accept);
+    server.on('connect', (request: Request, to: Http2ServerResponse | Socket) => {
+      if (to instanceof Http2ServerResponse) accept(request, to);
+      else this.#answerOn(to, request as IncomingMessage, methodRefused());
+    });
     return server;
   }
 
@@ -162,7 +169,57 @@ export class FastifyListener {
     const watch = new AnswerWatch(response, clock, limits.writeTimeout);
     this.#sweep.add(watch);
     response.once('close', () => this.#sweep.delete(watch));
+    const refusal = earlyRefusal(request, limits);
+    if (refusal !== undefined) {
+      this.#refuse(request, response, refusal);
+      return;
+    }
+    if (asksToContinue(request)) response.writeContinue();
     this.#serve(request, response);
+  }
+
+  /** Goes through Fastify as a request that it understands, which it never becomes for the stack. */
+  #refuse(request: Request, response: Response, refusal: ProxyError): void {
+    this.#refusals.set(request, refusal);
+    Object.assign(request, { method: 'GET', url: '/' });
+    this.#serve(request, response);
+  }
+
+  /** Answers on a connection from which nothing more is read. */
+  #answerOn(socket: Socket, request: IncomingMessage, refusal: ProxyError): void {
+    // In a pipeline nobody could tell to which request the answer belongs.
+    if ((socket as AnsweringSocket)._httpMessage) {
+      socket.destroy();
+      return;
+    }
+    const response = new ServerResponse(request);
+    response.assignSocket(socket);
+    response.once('finish', () => socket.destroySoon());
+    this.#refuse(request, response, refusal);
+  }
+
+  /** Something that Node's parser cannot read, or that did not come in time: of a connection that has begun, or of one that never did. */
+  #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    // What comes behind the last request of a connection is nobody's; its answer is still to go out.
+    if (error.code === 'HPE_CLOSED_CONNECTION' || this.#unreadable.has(socket)) return;
+    this.#unreadable.add(socket);
+    const hasSaidNothing = !this.#sockets.has(socket) || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0);
+    if (hasSaidNothing) socket.destroy();
+    else this.#answerError(new ProxyError(nodeRefusals[error.code ?? ''] ?? 'bad_request', { cause: error }), socket);
+  }
+
+  #answerError(refusal: ProxyError, socket: Socket): void {
+    const before = (socket as AnsweringSocket)._httpMessage;
+    if (!socket.writable) socket.destroy();
+    else if (!before) this.#answerOn(socket, unreadRequest(socket), refusal);
+    // It is not that one's fault: what is said to it goes out first.
+    else if (before.req.complete) before.once('finish', () => this.#answerError(refusal, socket));
+    // A second answer within one that has begun could be taken for the rest of it.
+    else if (before.headersSent) socket.destroy();
+    else {
+      socket.write(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      socket.destroySoon();
+    }
   }
 
   #count(socket: Socket, delta: 1 | -1): void {
@@ -177,6 +234,9 @@ type Serve = (request: Request, response: Response) => void;
 const peerKey = Symbol('peer');
 type ProvenSocket = Socket & { [peerKey]?: Peer | undefined };
 
+/** The answer that a connection of HTTP/1.x carries, as Node notes it. */
+type AnsweringSocket = Socket & { readonly _httpMessage?: ServerResponse | null };
+
 interface LastAnswer {
   readonly maxRequestsOnConnectionReached?: boolean;
 }
@@ -184,8 +244,17 @@ interface LastAnswer {
 /** Socket errors are followed by `close`, where they are dealt with. */
 const ignore = (): void => {};
 
-/** Statuses for what Node's server refuses by itself, by its code. */
-const nodeRefusals: Readonly<Record<string, string>> = {
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+/** Stands for a request that could not be read. */
+function unreadRequest(socket: Socket): IncomingMessage {
+  const request = new IncomingMessage(socket);
+  request.httpVersion = '1.1';
+  request.httpVersionMajor = 1;
+  request.httpVersionMinor = 1;
+  return request;
+}
+
+/** What Node's server refuses, by its code. */
+const nodeRefusals: Readonly<Record<string, ErrorCode>> = {
+  HPE_HEADER_OVERFLOW: 'head_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
 };

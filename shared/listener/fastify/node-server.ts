@@ -30,6 +30,8 @@ export function nodeServer({ limits, credentials, admit, onSession }: NodeServer
     maxHeaderSize: limits.maxHeadBytes,
     // Node drops what is beyond: one more than is accepted shows that it was too many.
     maxHeadersCount: limits.maxHeaders + 1,
+    // That and the rest is told in our own words.
+    requireHostHeader: false,
   });
   const event = credentials === undefined ? 'connection' : 'secureConnection';
   const [serve] = server.listeners(event) as ((socket: Socket) => void)[];
