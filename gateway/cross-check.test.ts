@@ -98,11 +98,11 @@ describe('routes of the gateway', () => {
 describe('limits that Fastify does not keep', () => {
   const sidecarWith = (http2: string, limits: object): string[] => crossCheckSidecar({ service: 's', outbound: { listen: { port: 0, http2 } }, limits }).map(({ path, message }) => `${path}: ${message}`);
   const problemsWith = (http2: unknown, limits: object): string[] => crossCheck({ listen: { port: 0, http2 }, routes: [{ upstream: 'a' }], upstreams: { a: {} }, limits }).filter(({ path }) => path.startsWith('limits.')).map(({ path, message }) => `${path}: ${message}`);
-  const set = { minBodyRate: 100, upgrades: ['websocket'], tunnelIdleTimeout: '1h', http2: { streamIdleTimeout: '5m' } };
+  const set = { upgrades: ['websocket'], tunnelIdleTimeout: '1h', http2: { streamIdleTimeout: '5m' } };
 
   test('are refused where they are set, with what to do about it', () => {
     const problems = problemsWith('fastify', set);
-    assert.deepEqual(problems.map((text) => text.split(':')[0]), ['limits.minBodyRate', 'limits.upgrades', 'limits.tunnelIdleTimeout', 'limits.http2.streamIdleTimeout']);
+    assert.deepEqual(problems.map((text) => text.split(':')[0]), ['limits.upgrades', 'limits.tunnelIdleTimeout', 'limits.http2.streamIdleTimeout']);
     for (const text of problems) assert.match(text, /has no effect with http2: fastify: .*; leave it out, or set listen\.http2 to engine$/);
   });
 

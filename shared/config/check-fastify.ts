@@ -5,7 +5,6 @@ const zero = /^"?0[a-zA-Z]*"?$/;
 
 /** Limits that have no effect behind Fastify, each with the values, as JSON, that ask for nothing. */
 const unkept: readonly (readonly [path: string, none: RegExp, reason: string])[] = [
-  ['minBodyRate', zero, 'bodies are held to bodyIdleTimeout alone'],
   ['upgrades', /^\[\]$/, 'no client can switch to another protocol'],
   ['tunnelIdleTimeout', /^$/, 'no client can switch to another protocol'],
   ['http2.streamIdleTimeout', zero, 'streams are held to bodyIdleTimeout, writeTimeout and the timeouts of their routes'],

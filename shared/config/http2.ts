@@ -17,7 +17,7 @@ export const listenHttp2Schema = z
   .union([z.boolean(), z.enum(['engine', 'fastify'])])
   .default(false)
   .transform((value): Http2Engine | false => (value === true ? 'engine' : value))
-  .describe('Speaks HTTP/2 too, beside HTTP/1.1: with TLS where a client asks for it by ALPN, without TLS where it begins with it (prior knowledge). `fastify`: through Fastify, with TLS only, at several times the cost, and without limits.minBodyRate, limits.upgrades, limits.tunnelIdleTimeout and limits.http2.streamIdleTimeout.');
+  .describe('Speaks HTTP/2 too, beside HTTP/1.1: with TLS where a client asks for it by ALPN, without TLS where it begins with it (prior knowledge). `fastify`: through Fastify, with TLS only, at several times the cost, and without limits.upgrades, limits.tunnelIdleTimeout and limits.http2.streamIdleTimeout.');
 export type Http2Engine = 'engine' | 'fastify';
 
 /** What is spoken to an upstream. */

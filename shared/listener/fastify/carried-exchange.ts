@@ -17,7 +17,7 @@ import { plainAddress } from '../network-list.js';
 import { violationToError } from '../violations.js';
 import type { MountOptions } from './mount-stack.js';
 import { checkPrefix, isSecure, readRequest, unannouncedBody } from './read-request.js';
-import { breakOff, hasMediaType, isGone, isSent, streamOf, writeHints } from './reply.js';
+import { breakOff, cutOff, hasMediaType, isGone, isSent, streamOf, unsentOf, writeHints } from './reply.js';
 
 /** What @fastify/http-proxy is given for an answer. */
 export interface Answer {
@@ -96,8 +96,9 @@ export class CarriedExchange implements Sweepable {
     const now = clock.now();
     if (this.#awaitsBody() && now - this.#bodyActiveAt >= limits.bodyIdleTimeout) this.exchange.cancellation.cancel(new ProxyError('request_timeout'));
     if (this.#hasAnswer && this.#isStalled(now)) {
-      this.exchange.errorCode ??= 'client_stalled';
-      breakOff(this.reply, constants.NGHTTP2_CANCEL);
+      // One that went out whole is one, although its client does not end the request.
+      if (streamOf(this.reply)?.writableFinished !== true) this.exchange.errorCode ??= 'client_stalled';
+      cutOff(this.reply);
     }
     this.#schedule(now);
   }
@@ -115,7 +116,7 @@ export class CarriedExchange implements Sweepable {
 
   /** Whether something has been there for the client since `writeTimeout`, and it has taken nothing. */
   #isStalled(now: number): boolean {
-    const unsent = this.reply.raw.writableLength;
+    const unsent = unsentOf(this.reply);
     const taken = (this.#answerBody?.bytes ?? 0) - unsent;
     if (unsent === 0 || taken !== this.#taken) {
       this.#taken = taken;

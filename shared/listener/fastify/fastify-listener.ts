@@ -10,7 +10,6 @@ import { ProxyError } from '../../errors/proxy-error.js';
 import type { Peer } from '../../http/exchange.js';
 import type { ListenerOptions } from '../http1-listener.js';
 import { plainAddress } from '../network-list.js';
-import { AnswerWatch } from './answer-watch.js';
 import { ClientSession } from './client-session.js';
 import { asksToContinue, earlyRefusal } from './early-refusal.js';
 import { mountStack, refusalOf, type Mounted } from './mount-stack.js';
@@ -44,7 +43,7 @@ export class FastifyListener {
   constructor(options: ListenerOptions) {
     this.options = options;
     const { limits, clock, credentials } = options;
-    this.#sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.idleTimeout, limits.writeTimeout]);
+    this.#sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.idleTimeout]);
     const settings = {
       bodyLimit: Number.MAX_SAFE_INTEGER,
       forceCloseConnections: 'idle',
@@ -61,6 +60,8 @@ export class FastifyListener {
       if (method !== 'CONNECT' && !this.#application.supportedMethods.includes(method)) this.#application.addHttpMethod(method, { hasBody: true });
     }
     this.#application.setNotFoundHandler((request, reply) => this.#mounted!.refuse(request, reply, new ProxyError('bad_request')));
+    // What is thrown here by nobody's fault but ours.
+    this.#application.setErrorHandler((error, request, reply) => this.#mounted!.refuse(request, reply, refusalOf(error)));
     this.#application.addHook('onRequest', async (request, reply) => {
       const refusal = this.#refusals.get(request.raw);
       if (refusal !== undefined) return this.#mounted!.refuse(request, reply, refusal);
@@ -165,11 +166,7 @@ export class FastifyListener {
   }
 
   #accept(request: Request, response: Response): void {
-    const { limits, clock } = this.options;
-    const watch = new AnswerWatch(response, clock, limits.writeTimeout);
-    this.#sweep.add(watch);
-    response.once('close', () => this.#sweep.delete(watch));
-    const refusal = earlyRefusal(request, limits);
+    const refusal = earlyRefusal(request, this.options.limits);
     if (refusal !== undefined) {
       this.#refuse(request, response, refusal);
       return;

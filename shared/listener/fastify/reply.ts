@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { constants, type Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { breakOff as reset } from '../../http/break-off.js';
 import type { Headers } from '../../http/headers.js';
 import { writeFields } from '../../http2/fields.js';
 
@@ -21,11 +22,30 @@ export function isSent(reply: FastifyReply): boolean {
   return stream === undefined ? reply.raw.writableFinished : reply.raw.writableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR;
 }
 
+/** How much of a reply waits for its client (bytes); one whose end was not taken waits too: the session of HTTP/2 may have died without a word. */
+export function unsentOf(reply: FastifyReply): number {
+  const stream = streamOf(reply);
+  if (stream !== undefined) return stream.writableLength + (stream.headersSent && stream.writableEnded ? 1 : 0);
+  // In a pipeline it waits for the one before it.
+  return reply.raw.socket === null ? 0 : reply.raw.writableLength;
+}
+
 /** Breaks a reply off so that its client sees it: without a code, a stream of HTTP/2 would look as if it had ended well. */
 export function breakOff(reply: FastifyReply, code: number = constants.NGHTTP2_INTERNAL_ERROR): void {
   const stream = streamOf(reply);
   if (stream === undefined) reply.raw.destroy();
   else stream.close(code);
+}
+
+/** Ends a reply of which its client takes nothing. Of a session that has died, no reset goes out that would end the stream. */
+export function cutOff(reply: FastifyReply): void {
+  const stream = streamOf(reply);
+  if (stream === undefined) {
+    if (reply.raw.socket !== null) reset(reply.raw.socket);
+    return;
+  }
+  stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
+  stream.destroy();
 }
 
 export function writeHints(reply: FastifyReply, headers: Headers): void {
