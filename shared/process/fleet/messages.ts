@@ -16,6 +16,8 @@ export interface WorkerFunctions {
   collect(): Promise<MetricObject[]>;
   /** Finishes what is in flight, says farewell and exits. */
   drain(options?: DrainOptions): void;
+  /** Breaks off what is in flight, says farewell and exits. */
+  breakOff(): void;
 }
 
 /** What a worker asks of the front. */

@@ -20,6 +20,8 @@ const firstRestartDelayMs = 100;
 const lastRestartDelayMs = 10_000;
 /** A worker that lived this long did not crash because it was started (ms). */
 const longLifeMs = 10_000;
+/** How long a worker may take to break off what it has open (ms); then it is killed, and its connections just end. */
+const breakOffTimeoutMs = 5_000;
 /** How long the collection of metrics waits for a worker; one that is late is left with what it said before (ms). */
 const collectTimeoutMs = 2_000;
 
@@ -28,7 +30,8 @@ const collectTimeoutMs = 2_000;
  *
  * This process, the front, accepts connections and hands each to the next worker in turn (node:cluster); it does
  * not touch what goes over them. A worker that crashes, or stands still, is replaced, and this is tried until it succeeds. A reload brings up
- * a second set of workers and drains the first, while the ports stay open here: no connection is refused or broken off.
+ * a second set of workers and drains the first, while the ports stay open here: no connection is refused, and none broken off before
+ * `drainTimeout`.
  */
 export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> implements Fleet<Config, Dynamic> {
   readonly metrics = new ProxyMetrics();
@@ -38,6 +41,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   #workers = new Set<WorkerProcess>();
   readonly #leaving = new Set<WorkerProcess>();
   #config: Config;
+  /** What holds until the next restart is read from here. */
+  readonly #first: Config;
   /** Counters and histograms of workers that are gone: totals never go down. */
   #departed: MetricObject[] = [];
   #restartDelayMs = 0;
@@ -54,6 +59,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     private readonly context: ProcessContext<Config>,
   ) {
     this.#config = config;
+    this.#first = config;
     this.#counters = new QuotaCounters(context.clock);
     cluster.schedulingPolicy = cluster.SCHED_RR;
     cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2), serialization: 'advanced' });
@@ -93,8 +99,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   reload(config: Config): Promise<void> {
     return this.#inTurn(async () => {
-      const { clock, logger } = this.context;
-      const fixed = (['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] as const).filter((part) => !isDeepStrictEqual(this.#config[part], config[part]));
+      const { logger } = this.context;
+      const fixed = (['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] as const).filter((part) => !isDeepStrictEqual(this.#first[part], config[part]));
       if (fixed.length > 0) logger.warn({ parts: fixed }, 'these parts stay as they were until the next restart');
       const next = new Set<WorkerProcess>();
       try {
@@ -109,14 +115,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       this.#config = config;
       // Nor was one of the new ones, until now.
       void this.#replaceMissing();
-      for (const worker of previous) {
-        this.#leaving.add(worker);
-        const timer = clock.after(config.drainTimeout, () => void worker.kill());
-        void worker.drain({ keepIdle: true }).then(() => {
-          timer.cancel();
-          this.#leaving.delete(worker);
-        });
-      }
+      for (const worker of previous) void this.#retire(worker);
     });
   }
 
@@ -147,7 +146,31 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   async close(): Promise<void> {
     this.#isClosing = true;
-    await Promise.all([...this.#workers, ...this.#leaving].map((worker) => worker.kill()));
+    await Promise.all([...this.#workers, ...this.#leaving].map((worker) => this.#breakOff(worker)));
+  }
+
+  /** Lets one of before a reload finish what is in flight, as long as a drain may take. */
+  async #retire(worker: WorkerProcess): Promise<void> {
+    const { clock, logger } = this.context;
+    const { drainTimeout } = this.#first;
+    this.#leaving.add(worker);
+    const timer = clock.after(drainTimeout, () => {
+      logger.warn({ pid: worker.pid, drainTimeoutMs: drainTimeout }, 'requests in flight of before a reload were broken off at the end of the drain timeout');
+      void this.#breakOff(worker);
+    });
+    await worker.drain({ keepIdle: true });
+    timer.cancel();
+    this.#leaving.delete(worker);
+  }
+
+  async #breakOff(worker: WorkerProcess): Promise<void> {
+    const { clock, logger } = this.context;
+    const timer = clock.after(breakOffTimeoutMs, () => {
+      logger.error({ pid: worker.pid }, 'a worker does not end; it is killed');
+      worker.giveUp();
+    });
+    await worker.breakOff();
+    timer.cancel();
   }
 
   #inTurn<T>(change: () => Promise<T>): Promise<T> {

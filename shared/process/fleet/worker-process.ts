@@ -75,6 +75,15 @@ export class WorkerProcess {
     await this.exited;
   }
 
+  /** Has it break off what is in flight. What never served has nothing to break off, and may not hear us yet. Resolves when it has exited. */
+  async breakOff(): Promise<void> {
+    if (!this.isServing && !this.isLeaving) return this.kill();
+    this.isServing = false;
+    this.isLeaving = true;
+    await this.call.breakOff.asEvent().catch(() => {});
+    await this.exited;
+  }
+
   async kill(): Promise<void> {
     this.isServing = false;
     // What has exited was not killed.

@@ -17,18 +17,22 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
   let proxy: Proxy<Dynamic> | undefined;
   let dataPlane: DataPlane | undefined;
   let workers = 1;
-  let isDraining = false;
+  let isLeaving = false;
 
   const collect = async (): Promise<MetricObject[]> => dataPlane?.metrics.registry.getMetricsAsJSON() ?? [];
 
-  const drain = async (options?: DrainOptions): Promise<void> => {
-    if (isDraining) return;
-    isDraining = true;
-    await proxy?.drain(options);
+  const breakOff = async (): Promise<void> => {
+    if (isLeaving) return;
+    isLeaving = true;
     await proxy?.close();
     await front.farewell(await collect());
     dataPlane?.close();
     process.exit(exitCodes.ok);
+  };
+
+  const drain = async (options?: DrainOptions): Promise<void> => {
+    await proxy?.drain(options);
+    await breakOff();
   };
 
   const functions: WorkerFunctions = {
@@ -63,6 +67,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     upstreams: () => proxy?.upstreams() ?? [],
     collect,
     drain: (options) => void drain(options),
+    breakOff: () => void breakOff(),
   };
 
   const front = createBirpc<FrontFunctions, WorkerFunctions>(functions, {

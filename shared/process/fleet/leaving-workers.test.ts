@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { httpOrigin, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
+import { portIn, TestProcess } from '../../../tests/support/process.js';
+import { RawClient } from '../../../tests/support/raw-client.js';
+
+const listen = { host: '127.0.0.1', port: 0 };
+const get = 'GET / HTTP/1.1\r\nHost: test\r\n\r\n';
+
+describe('workers that leave', () => {
+  let origin: Origin;
+  let streams: Origin;
+  before(async () => {
+    // An answer begins, and never ends.
+    origin = await httpOrigin((_incoming, response) => response.write('hello'));
+    streams = await tcpOrigin((socket) => socket.pipe(socket));
+  });
+  after(() => Promise.all([origin.close(), streams.close()]));
+
+  const configOf = (more: object): Record<string, unknown> => ({
+    listen,
+    admin: listen,
+    workers: 2,
+    routes: [{ upstream: 'origin' }],
+    tcp: [{ listen, upstream: 'streams' }],
+    upstreams: { origin: { endpoints: [`127.0.0.1:${origin.port}`] }, streams: { endpoints: [`127.0.0.1:${streams.port}`] } },
+    ...more,
+  });
+
+  for (const { signal, warning } of [
+    { signal: 'SIGHUP', warning: 'requests in flight of before a reload were broken off at the end of the drain timeout' },
+    { signal: 'SIGTERM', warning: 'requests in flight were broken off at the end of the drain timeout' },
+  ] as const) {
+    test(`${signal}: what is open at the end of drainTimeout is reset, and logged`, async () => {
+      const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '300ms' }));
+      const ready = await gateway.logged('ready');
+      const stream = await RawClient.connect(portIn(ready, 'tcp-streams'));
+      const request = await RawClient.connect(portIn(ready, 'listen'));
+      await stream.send('hello').until((text) => text === 'hello');
+      await request.send(get).until((text) => text.includes('hello'));
+      let ending: string | undefined;
+      stream.socket.once('error', (error: NodeJS.ErrnoException) => (ending = error.code));
+      gateway.child.kill(signal);
+      await Promise.all([stream.untilClosed(), request.untilClosed()]);
+      assert.equal(ending, 'ECONNRESET');
+      const lines = await gateway.accessLog(2);
+      assert.equal(lines.find(({ protocol }) => protocol === 'tcp')?.['code'], 'shut_down');
+      assert.ok(lines.some(({ path }) => path === '/'));
+      await gateway.logged(warning);
+      if (signal === 'SIGHUP') gateway.child.kill('SIGTERM');
+      assert.equal((await gateway.exited).code, 0);
+    });
+  }
+
+  test('one that does not even break off is killed', { skip: process.platform === 'win32' ? 'no process can be stopped there' : false }, async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));
+    await gateway.logged('ready');
+    const { pid } = await gateway.logged('a worker has started');
+    process.kill(Number(pid), 'SIGSTOP');
+    const { code } = await gateway.stop();
+    assert.equal((await gateway.logged('a worker does not end; it is killed'))['pid'], pid);
+    assert.equal(code, 0);
+  });
+});
