@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { httpOrigin, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { portIn, TestProcess } from '../../../tests/support/process.js';
 import { RawClient } from '../../../tests/support/raw-client.js';
+import { until } from '../../../tests/support/until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 const get = 'GET / HTTP/1.1\r\nHost: test\r\n\r\n';
@@ -13,7 +15,7 @@ describe('workers that leave', () => {
   before(async () => {
     // An answer begins, and never ends.
     origin = await httpOrigin((_incoming, response) => response.write('hello'));
-    streams = await tcpOrigin((socket) => socket.pipe(socket));
+    streams = await tcpOrigin((socket) => socket.pipe(socket), { allowHalfOpen: true });
   });
   after(() => Promise.all([origin.close(), streams.close()]));
 
@@ -61,4 +63,28 @@ describe('workers that leave', () => {
     assert.equal((await gateway.logged('a worker does not end; it is killed'))['pid'], pid);
     assert.equal(code, 0);
   });
+
+  const counted = `/proc/${process.pid}/task/${process.pid}/children`;
+  const childrenOf = ({ child: { pid } }: TestProcess): number[] => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  for (const { when, isUnderWay } of [
+    { when: 'is still in line', isUnderWay: false },
+    { when: 'has started its workers', isUnderWay: true },
+  ]) {
+    test(`a reload that ${when} when SIGTERM comes is given up`, { skip: existsSync(counted) ? false : 'processes are counted in /proc' }, async () => {
+      const gateway = new TestProcess('gateway/main.js', configOf({}));
+      const ready = await gateway.logged('ready');
+      const stream = await RawClient.connect(portIn(ready, 'tcp-streams'), { allowHalfOpen: true });
+      await stream.send('hello').until((text) => text === 'hello');
+      gateway.child.kill('SIGHUP');
+      if (isUnderWay) await until(() => childrenOf(gateway).length > 2);
+      gateway.child.kill('SIGTERM');
+      await until(() => /"(reloaded|the configuration could not be exchanged; the old one stays)"/.test(gateway.stderr));
+      assert.doesNotMatch(gateway.stderr, /"reloaded"/);
+      assert.equal((await gateway.logged('the configuration could not be exchanged; the old one stays'))['reason'], 'the proxy is draining');
+      await until(() => childrenOf(gateway).length === 1);
+      await assert.rejects(RawClient.connect(portIn(ready, 'listen')), { code: 'ECONNREFUSED' });
+      stream.socket.end();
+      assert.equal((await gateway.exited).code, 0);
+    });
+  }
 });

@@ -37,8 +37,9 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   readonly metrics = new ProxyMetrics();
   readonly #ticketSecret = randomBytes(32);
   readonly #counters: QuotaCounters;
-  /** The present ones; those of before a reload are on their way out. */
+  /** The present ones; those that a reload brings up; and those of before a reload, on their way out. */
   #workers = new Set<WorkerProcess>();
+  #next = new Set<WorkerProcess>();
   readonly #leaving = new Set<WorkerProcess>();
   #config: Config;
   /** What holds until the next restart is read from here. */
@@ -103,15 +104,22 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       const fixed = (['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] as const).filter((part) => !isDeepStrictEqual(this.#first[part], config[part]));
       if (fixed.length > 0) logger.warn({ parts: fixed }, 'these parts stay as they were until the next restart');
       const next = new Set<WorkerProcess>();
+      this.#next = next;
       try {
+        this.#refuseIfClosing();
         await this.#createInto(next, config);
+        this.#refuseIfClosing();
         await listenAll([...next]);
+        this.#refuseIfClosing();
       } catch (error) {
-        await Promise.all([...next].map((worker) => worker.kill()));
+        await this.#abandon(next);
+        // What a drain has ended failed for that reason alone.
+        this.#refuseIfClosing();
         throw error;
       }
       const previous = this.#workers;
       this.#workers = next;
+      this.#next = new Set();
       this.#config = config;
       // Nor was one of the new ones, until now.
       void this.#replaceMissing();
@@ -140,13 +148,24 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   async drain(): Promise<void> {
     this.#isClosing = true;
     // One that is still starting has nothing in flight, and may not hear us yet.
-    const present = [...this.#workers].map((worker) => (worker.isServing ? worker.drain() : worker.kill()));
+    const present = [...this.#workers, ...this.#next].map((worker) => (worker.isServing ? worker.drain() : worker.kill()));
     await Promise.all([...present, ...[...this.#leaving].map((worker) => worker.drain())]);
   }
 
   async close(): Promise<void> {
     this.#isClosing = true;
-    await Promise.all([...this.#workers, ...this.#leaving].map((worker) => this.#breakOff(worker)));
+    await Promise.all([...this.#workers, ...this.#next, ...this.#leaving].map((worker) => this.#breakOff(worker)));
+  }
+
+  #refuseIfClosing(): void {
+    if (this.#isClosing) throw new Error('the proxy is draining');
+  }
+
+  /** Ends those of a reload that failed. Some may have been handed connections already; and what drains goes on draining. */
+  async #abandon(workers: Set<WorkerProcess>): Promise<void> {
+    const present = [...workers].filter(({ isLeaving }) => !isLeaving);
+    for (const worker of present.filter(({ isServing }) => isServing)) void this.#retire(worker);
+    await Promise.all(present.filter(({ isLeaving }) => !isLeaving).map((worker) => worker.kill()));
   }
 
   /** Lets one of before a reload finish what is in flight, as long as a drain may take. */
