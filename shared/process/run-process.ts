@@ -7,6 +7,7 @@ import { jsonSchemaOf } from '../config/json-schema.js';
 import { ConfigError, loadConfig, type CrossCheck } from '../config/load.js';
 import { createLogger, writeToStderr, type Logger } from '../telemetry/logger.js';
 import { Lifecycle } from './lifecycle.js';
+import { oneAtATime } from './one-at-a-time.js';
 import { packageVersion } from './version.js';
 import { letYoungGenerationGrow } from './young-generation.js';
 
@@ -45,7 +46,8 @@ export interface ProcessDefinition<T extends ProcessConfig> {
 /**
  * The life of a process, the same for all of ours: reads `--config`, names every problem and exits 64 before any port
  * opens; starts; on SIGTERM or SIGINT drains and exits 0; on a second signal exits at once, whatever is in flight; on a defect that
- * nobody caught logs it and exits 70, since what state it left behind is unknown. On SIGHUP the file is read again.
+ * nobody caught logs it and exits 70, since what state it left behind is unknown. On SIGHUP the file is read again, and once
+ * more after that for all that come meanwhile.
  */
 export async function runProcess<T extends ProcessConfig>(definition: ProcessDefinition<T>, argv: readonly string[] = process.argv): Promise<void> {
   const version = packageVersion();
@@ -94,10 +96,11 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
   const die = exitOnDefects(logger);
   leaveSigusr1Alone();
   let reload: ((config: T) => Promise<void>) | undefined;
-  process.on('SIGHUP', () => {
+  const hangUp = oneAtATime(async () => {
     if (reload === undefined || lifecycle.isDraining) logger.info('SIGHUP is ignored: there is nothing to read again');
-    else void reloadFrom(read, reload, logger);
+    else await reloadFrom(read, reload, logger);
   });
+  process.on('SIGHUP', () => void hangUp());
   const drain = (): void => void lifecycle.drain().then(() => process.exit(exitCodes.ok), die('draining failed'));
   let isSignalled = false;
   for (const [signal, number] of [['SIGTERM', 15], ['SIGINT', 2]] as const) {

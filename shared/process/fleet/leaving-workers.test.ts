@@ -13,8 +13,8 @@ describe('workers that leave', () => {
   let origin: Origin;
   let streams: Origin;
   before(async () => {
-    // An answer begins, and never ends.
-    origin = await httpOrigin((_incoming, response) => response.write('hello'));
+    // An answer begins, and never ends, but for one path.
+    origin = await httpOrigin(({ url }, response) => (url === '/whole' ? response.end('hello') : response.write('hello')));
     streams = await tcpOrigin((socket) => socket.pipe(socket), { allowHalfOpen: true });
   });
   after(() => Promise.all([origin.close(), streams.close()]));
@@ -87,4 +87,16 @@ describe('workers that leave', () => {
       assert.equal((await gateway.exited).code, 0);
     });
   }
+
+  test('SIGHUPs that come while a reload is under way are one, which takes the file as it is then', async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({}));
+    const ready = await gateway.logged('ready');
+    await until(() => gateway.child.kill('SIGHUP') && gateway.stderr.split('"a worker has started"').length > 3);
+    gateway.reload(configOf({ workers: 3 }));
+    await gateway.logged('reloaded', 2);
+    assert.match(await (await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}/config`)).text(), /"workers":3/);
+    const { stderr } = await gateway.stop();
+    assert.equal(stderr.split('"reloaded"').length - 1, 2);
+    assert.equal(stderr.split('"a worker has started"').length - 1, 2 + 2 + 3);
+  });
 });
