@@ -99,4 +99,34 @@ describe('workers that leave', () => {
     assert.equal(stderr.split('"reloaded"').length - 1, 2);
     assert.equal(stderr.split('"a worker has started"').length - 1, 2 + 2 + 3);
   });
+
+  test('SIGTERM to the whole group is for the front to act upon', async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({ drainDelay: '1h' }));
+    const ready = await gateway.logged('ready');
+    const workers = [await gateway.logged('a worker has started'), await gateway.logged('a worker has started', 2)].map(({ pid }) => Number(pid));
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) for (const worker of workers) process.kill(worker, signal);
+    gateway.child.kill('SIGTERM');
+    await gateway.logged('draining');
+    for (let requests = 0; requests < 20; requests++) {
+      const client = await RawClient.connect(portIn(ready, 'listen'));
+      assert.doesNotMatch(await client.send(get).until((text) => text.includes('hello')), /connection: close/i);
+      client.close();
+    }
+    const { code, stderr } = await gateway.stop();
+    assert.equal(code, 143);
+    assert.equal(stderr.split('"a worker has').length - 1, 2);
+  });
+
+  test('SIGUSR1 opens no debugger', async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));
+    const ready = await gateway.logged('ready');
+    const { pid } = await gateway.logged('a worker has started');
+    process.kill(Number(pid), 'SIGUSR1');
+    for (let requests = 0; requests < 10; requests++) {
+      const client = await RawClient.connect(portIn(ready, 'listen'));
+      await client.send(get).until((text) => text.includes('hello'));
+      client.close();
+    }
+    assert.doesNotMatch((await gateway.stop()).stderr, /debugger|inspector/i);
+  });
 });

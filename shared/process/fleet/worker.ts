@@ -74,9 +74,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     post: (message) => process.send!(message),
     on: (receive) => process.on('message', receive),
   });
-  // A signal to the whole group reaches us beside our front, which is draining then too.
-  process.on('SIGTERM', () => void drain());
-  process.on('SIGINT', () => void drain());
-  process.on('SIGHUP', () => {});
+  // Signals to the whole group reach our front too, which tells us what to do and when; with its end we end. SIGUSR1 would open node's debugger.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1'] as const) process.on(signal, () => {});
   void front.hello.asEvent();
 }
