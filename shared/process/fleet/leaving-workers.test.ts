@@ -129,4 +129,17 @@ describe('workers that leave', () => {
     }
     assert.doesNotMatch((await gateway.stop()).stderr, /debugger|inspector/i);
   });
+
+  const stops = process.platform === 'win32' ? 'no process can be stopped there' : false;
+  test('one whose front dies before it can answer ends without a word', { skip: stops }, async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({}));
+    const ready = await gateway.logged('ready');
+    const { pid } = await gateway.logged('a worker has started');
+    process.kill(Number(pid), 'SIGSTOP');
+    // Which asks the workers, and gives up on this one.
+    await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}/metrics`);
+    gateway.child.kill('SIGKILL');
+    process.kill(Number(pid), 'SIGCONT');
+    assert.doesNotMatch((await gateway.exited).stderr, /uncaught/);
+  });
 });

@@ -71,7 +71,8 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
   };
 
   const front = createBirpc<FrontFunctions, WorkerFunctions>(functions, {
-    post: (message) => process.send!(message),
+    // A front that is gone is told of by the channel's end.
+    post: (message) => process.send!(message, undefined, undefined, () => {}),
     on: (receive) => process.on('message', receive),
   });
   // Signals to the whole group reach our front too, which tells us what to do and when; with its end we end. SIGUSR1 would open node's debugger.
