@@ -130,6 +130,24 @@ describe('workers that leave', () => {
     assert.doesNotMatch((await gateway.stop()).stderr, /debugger|inspector/i);
   });
 
+  test('those of before the last three reloads are not waited for', async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '1h' }));
+    const ready = await gateway.logged('ready');
+    const streams: RawClient[] = [];
+    for (let reloads = 1; reloads <= 3; reloads++) {
+      const stream = await RawClient.connect(portIn(ready, 'tcp-streams'));
+      await stream.send('hello').until((text) => text === 'hello');
+      streams.push(stream);
+      gateway.child.kill('SIGHUP');
+      await gateway.logged('reloaded', reloads);
+    }
+    await gateway.logged('requests in flight of before the last reloads were broken off: too many reloads within the drain timeout');
+    await streams[0]!.untilClosed();
+    for (const stream of streams.slice(1)) await stream.send('more').until((text) => text === 'hellomore');
+    for (const stream of streams) stream.close();
+    assert.equal((await gateway.stop()).code, 0);
+  });
+
   const stops = process.platform === 'win32' ? 'no process can be stopped there' : false;
   test('one whose front dies before it can answer ends without a word', { skip: stops }, async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({}));
@@ -141,5 +159,28 @@ describe('workers that leave', () => {
     gateway.child.kill('SIGKILL');
     process.kill(Number(pid), 'SIGCONT');
     assert.doesNotMatch((await gateway.exited).stderr, /uncaught/);
+  });
+
+  test('what one counted that exits while metrics are collected is counted once', { skip: stops }, async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));
+    const ready = await gateway.logged('ready');
+    const [stopped, victim] = [await gateway.logged('a worker has started'), await gateway.logged('a worker has started', 2)].map(({ pid }) => Number(pid));
+    for (let requests = 0; requests < 4; requests++) {
+      const client = await RawClient.connect(portIn(ready, 'listen'));
+      await client.send(get.replace('/', '/whole')).until((text) => text.includes('hello'));
+      client.close();
+    }
+    const total = async (): Promise<number> => {
+      const text = await (await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}/metrics`)).text();
+      return [...text.matchAll(/^http_server_request_duration_seconds_count\{.*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
+    };
+    await until(async () => (await total()) === 4);
+    process.kill(stopped!, 'SIGSTOP');
+    const meanwhile = total();
+    process.kill(victim!, 'SIGKILL');
+    await gateway.logged('a worker has exited; another takes its place');
+    assert.equal(await meanwhile, 4);
+    process.kill(stopped!, 'SIGCONT');
+    assert.equal((await gateway.stop()).code, 0);
   });
 });

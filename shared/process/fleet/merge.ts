@@ -1,3 +1,4 @@
+import { AggregatorRegistry, type MetricObject } from 'prom-client';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 
 type Endpoint = UpstreamDescription['endpoints'][number];
@@ -51,4 +52,11 @@ function mergeEndpoint(views: readonly Endpoint[]): Endpoint {
 
 function mean(values: readonly number[]): number {
   return Math.round((values.reduce((sum, value) => sum + value, 0) / values.length) * 100) / 100;
+}
+
+/** Counters and histograms, added up at once. */
+export function totals(all: readonly MetricObject[][]): MetricObject[] {
+  // What an aggregate is made of is known already.
+  const metrics = AggregatorRegistry.aggregate([...all]).getMetricsAsArray() as unknown as { get(): MetricObject }[];
+  return metrics.map((metric) => metric.get()).filter(({ type }) => String(type) === 'counter' || String(type) === 'histogram');
 }

@@ -9,8 +9,8 @@ import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 import type { ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
 import type { ProcessContext } from '../run-process.js';
 import type { Fleet } from './fleet.js';
-import type { ListenFailure } from './messages.js';
-import { mergeUpstreams } from './merge.js';
+import { listenAll } from './listen-all.js';
+import { mergeUpstreams, totals } from './merge.js';
 import { QuotaCounters } from './quota-counters.js';
 import { watch } from './watchdog.js';
 import { WorkerProcess } from './worker-process.js';
@@ -20,6 +20,8 @@ const firstRestartDelayMs = 100;
 const lastRestartDelayMs = 10_000;
 /** A worker that lived this long did not crash because it was started (ms). */
 const longLifeMs = 10_000;
+/** How many sets of workers may be on their way out at a time, each of before another reload. */
+const maxLeaving = 2;
 /** How long a worker may take to break off what it has open (ms); then it is killed, and its connections just end. */
 const breakOffTimeoutMs = 5_000;
 /** How long the collection of metrics waits for a worker; one that is late is left with what it said before (ms). */
@@ -37,10 +39,10 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   readonly metrics = new ProxyMetrics();
   readonly #ticketSecret = randomBytes(32);
   readonly #counters: QuotaCounters;
-  /** The present ones; those that a reload brings up; and those of before a reload, on their way out. */
+  /** The present ones; those that a reload brings up; and those of before a reload, on their way out, the oldest set first. */
   #workers = new Set<WorkerProcess>();
   #next = new Set<WorkerProcess>();
-  readonly #leaving = new Set<WorkerProcess>();
+  #leaving: Set<WorkerProcess>[] = [];
   #config: Config;
   /** What holds until the next restart is read from here. */
   readonly #first: Config;
@@ -123,13 +125,13 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       this.#config = config;
       // Nor was one of the new ones, until now.
       void this.#replaceMissing();
-      for (const worker of previous) void this.#retire(worker);
+      this.#retire(previous);
     });
   }
 
   async refreshIdentity(): Promise<void> {
     // One that cannot answer looks by itself before long.
-    await Promise.allSettled([...this.#workers, ...this.#leaving].map(({ call }) => call.refreshIdentity()));
+    await Promise.allSettled(this.#all().map((worker) => worker.refreshIdentity()));
   }
 
   async upstreams(): Promise<UpstreamDescription[]> {
@@ -138,23 +140,26 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   }
 
   async collect(): Promise<string> {
-    const workers = [...this.#workers, ...this.#leaving];
     const late = delay(this.context.clock, collectTimeoutMs);
-    await Promise.all(workers.map((worker) => Promise.race([worker.collect().catch(() => {}), late])));
+    await Promise.all(this.#all().map((worker) => Promise.race([worker.collect().catch(() => {}), late])));
     const own = await this.metrics.registry.getMetricsAsJSON();
-    return AggregatorRegistry.aggregate([...workers.map(({ lastMetrics }) => lastMetrics), own, this.#departed]).metrics();
+    // Those that exited meanwhile are among the departed now.
+    return AggregatorRegistry.aggregate([...this.#all().map(({ lastMetrics }) => lastMetrics), own, this.#departed]).metrics();
   }
 
   async drain(): Promise<void> {
     this.#isClosing = true;
     // One that is still starting has nothing in flight, and may not hear us yet.
-    const present = [...this.#workers, ...this.#next].map((worker) => (worker.isServing ? worker.drain() : worker.kill()));
-    await Promise.all([...present, ...[...this.#leaving].map((worker) => worker.drain())]);
+    await Promise.all(this.#all().map((worker) => (worker.isServing || worker.isLeaving ? worker.drain() : worker.kill())));
   }
 
   async close(): Promise<void> {
     this.#isClosing = true;
-    await Promise.all([...this.#workers, ...this.#next, ...this.#leaving].map((worker) => this.#breakOff(worker)));
+    await Promise.all(this.#all().map((worker) => this.#breakOff(worker)));
+  }
+
+  #all(): WorkerProcess[] {
+    return [this.#workers, this.#next, ...this.#leaving].flatMap((set) => [...set]);
   }
 
   #refuseIfClosing(): void {
@@ -163,27 +168,30 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   /** Ends those of a reload that failed. Some may have been handed connections already; and what drains goes on draining. */
   async #abandon(workers: Set<WorkerProcess>): Promise<void> {
-    const present = [...workers].filter(({ isLeaving }) => !isLeaving);
-    for (const worker of present.filter(({ isServing }) => isServing)) void this.#retire(worker);
-    await Promise.all(present.filter(({ isLeaving }) => !isLeaving).map((worker) => worker.kill()));
+    await Promise.all([...workers].filter(({ isServing, isLeaving }) => !isServing && !isLeaving).map((worker) => worker.kill()));
+    this.#next = new Set();
+    this.#retire(workers);
   }
 
-  /** Lets one of before a reload finish what is in flight, as long as a drain may take. */
-  async #retire(worker: WorkerProcess): Promise<void> {
-    const { clock, logger } = this.context;
-    const { drainTimeout } = this.#first;
-    this.#leaving.add(worker);
-    const timer = clock.after(drainTimeout, () => {
-      logger.warn({ pid: worker.pid, drainTimeoutMs: drainTimeout }, 'requests in flight of before a reload were broken off at the end of the drain timeout');
-      void this.#breakOff(worker);
+  /** Lets those of before a reload finish what is in flight. Where reloads come faster than that, the oldest do not wait for it: they would pile up. */
+  #retire(workers: Set<WorkerProcess>): void {
+    this.#leaving = [...this.#leaving, workers].filter(({ size }) => size > 0);
+    for (const worker of workers) void this.#letFinish(worker);
+    const tooOld = this.#leaving.slice(0, -maxLeaving).flatMap((set) => [...set]);
+    for (const worker of tooOld) void this.#breakOff(worker, 'requests in flight of before the last reloads were broken off: too many reloads within the drain timeout');
+  }
+
+  async #letFinish(worker: WorkerProcess): Promise<void> {
+    const timer = this.context.clock.after(this.#first.drainTimeout, () => {
+      void this.#breakOff(worker, 'requests in flight of before a reload were broken off at the end of the drain timeout');
     });
     await worker.drain({ keepIdle: true });
     timer.cancel();
-    this.#leaving.delete(worker);
   }
 
-  async #breakOff(worker: WorkerProcess): Promise<void> {
+  async #breakOff(worker: WorkerProcess, warning?: string): Promise<void> {
     const { clock, logger } = this.context;
+    if (warning !== undefined && !worker.isBreakingOff) logger.warn({ pid: worker.pid, drainTimeoutMs: this.#first.drainTimeout }, warning);
     const timer = clock.after(breakOffTimeoutMs, () => {
       logger.error({ pid: worker.pid }, 'a worker does not end; it is killed');
       worker.giveUp();
@@ -216,11 +224,11 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
         worker.giveUp();
       },
     );
-    void worker.exited.then(async ({ code, signal }) => {
+    void worker.exited.then(({ code, signal }) => {
       endWatch();
+      // In one step: whoever adds up finds what it counted once.
       workers.delete(worker);
-      this.#departed = await totals([this.#departed, worker.lastMetrics]);
-      // One that was drained by a signal of its own left in order, and is missed all the same.
+      this.#departed = totals([this.#departed, worker.lastMetrics]);
       if (worker.isLeaving || this.#isClosing || workers !== this.#workers || !this.#isListening) return;
       this.metrics.workerExit();
       logger.error({ pid: worker.pid, code, signal }, 'a worker has exited; another takes its place');
@@ -270,26 +278,4 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   #missing(): number {
     return this.#isClosing ? 0 : this.size(this.#config) - this.#workers.size;
   }
-}
-
-/**
- * One after the other at first: a Unix domain socket that a crash left behind must be taken away once, and a port that
- * is free for one is free for all.
- */
-async function listenAll([first, ...others]: WorkerProcess[]): Promise<Readonly<Record<string, AddressInfo>>> {
-  const addresses = await listen(first!);
-  await Promise.all(others.map(listen));
-  return addresses;
-}
-
-async function listen(worker: WorkerProcess): Promise<Readonly<Record<string, AddressInfo>>> {
-  const listening = await worker.call.listen();
-  if ('failure' in listening) throw Object.assign(new Error(listening.failure.message), listening.failure satisfies ListenFailure, { syscall: 'listen' });
-  worker.isServing = true;
-  return listening.addresses;
-}
-
-async function totals(all: readonly MetricObject[][]): Promise<MetricObject[]> {
-  const metrics = await AggregatorRegistry.aggregate([...all]).getMetricsAsJSON();
-  return metrics.filter(({ type }) => String(type) === 'counter' || String(type) === 'histogram');
 }

@@ -20,6 +20,8 @@ export class WorkerProcess {
   isServing = false;
   /** Its exit is wanted. */
   isLeaving = false;
+  /** It was told to break off what is in flight. */
+  isBreakingOff = false;
   /** What it counted, when it was last asked. */
   lastMetrics: MetricObject[] = [];
   hasExited = false;
@@ -27,6 +29,7 @@ export class WorkerProcess {
   readonly call: BirpcReturn<WorkerFunctions, FrontFunctions>;
   readonly #worker: Worker;
   readonly #introduced: Promise<unknown>;
+  #hasBidFarewell = false;
 
   constructor(count: FrontFunctions['count']) {
     const worker = cluster.fork();
@@ -34,7 +37,7 @@ export class WorkerProcess {
     closeUnanswered(worker);
     let hello: (() => void) | undefined;
     const introduced = new Promise<void>((resolve) => (hello = resolve));
-    const functions: FrontFunctions = { hello: () => hello!(), count, farewell: (metrics) => void (this.lastMetrics = metrics) };
+    const functions: FrontFunctions = { hello: () => hello!(), count, farewell: (metrics) => this.#bidFarewell(metrics) };
     this.call = createBirpc<WorkerFunctions, FrontFunctions>(functions, {
       // Not waited for: behind a connection that the worker does not take, a message is never sent. What is lost is answered by the worker's exit.
       post: (message: object) => void worker.send(message, () => {}),
@@ -63,8 +66,17 @@ export class WorkerProcess {
     await this.call.create(assignment);
   }
 
+  /** Asks it what it counted; resolves when `lastMetrics` is that. */
   async collect(): Promise<void> {
-    this.lastMetrics = await this.call.collect();
+    await this.#introduced;
+    const metrics = await this.call.collect();
+    // An answer of before the farewell may be taken in after it.
+    if (!this.#hasBidFarewell) this.lastMetrics = metrics;
+  }
+
+  async refreshIdentity(): Promise<void> {
+    await this.#introduced;
+    await this.call.refreshIdentity();
   }
 
   /** Lets it finish what is in flight. Resolves when it has exited. */
@@ -80,6 +92,7 @@ export class WorkerProcess {
     if (!this.isServing && !this.isLeaving) return this.kill();
     this.isServing = false;
     this.isLeaving = true;
+    this.isBreakingOff = true;
     await this.call.breakOff.asEvent().catch(() => {});
     await this.exited;
   }
@@ -90,6 +103,11 @@ export class WorkerProcess {
     if (!this.hasExited) this.isLeaving = true;
     this.giveUp();
     await this.exited;
+  }
+
+  #bidFarewell(metrics: MetricObject[]): void {
+    this.#hasBidFarewell = true;
+    this.lastMetrics = metrics;
   }
 
   /** Ends one that does not work any more. Its exit is none that was wanted. */
