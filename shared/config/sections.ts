@@ -107,7 +107,7 @@ export const processSections = {
   workers: z
     .union([z.literal('auto'), z.int().min(1).max(64)])
     .default(1)
-    .describe('Processes that share the ports; auto: one for each processor. Limits, caps of upstreams and quotas hold for all together, but maxConnectionsPerClient, breakers, adaptive limits and retry budgets for each.'),
+    .describe('Processes that share the ports; auto: one for each processor. Quotas are counted for all together. Limits and caps of upstreams are shared out: each worker has its part, at least 1, so one connection of HTTP/2 sees no more than that. maxConnectionsPerClient, breakers, adaptive limits and retry budgets hold for each.'),
   zone: zoneSchema.optional().describe('Where this proxy runs: endpoints of the same zone go first. A sidecar registers its service with it.'),
   admin: listenSchema.prefault({ port: 0 }).describe('The admin server; keep it on loopback.'),
   controlPlane: controlPlaneSchema.optional(),

@@ -2,6 +2,7 @@ import type { MetricObject } from 'prom-client';
 import type { AddressInfo } from 'node:net';
 import type { DrainOptions } from '../../listener/listener.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
+import type { Seat } from './share.js';
 
 /** What the front asks of a worker. Everything that is passed is copied: it must be plain data. */
 export interface WorkerFunctions {
@@ -32,7 +33,7 @@ export interface FrontFunctions {
 
 export interface Assignment {
   readonly config: unknown;
-  readonly workers: number;
+  readonly seat: Seat;
   /** Of which the keys of TLS session tickets are made: clients resume with whichever worker they reach. */
   readonly ticketSecret: Uint8Array;
 }

@@ -12,6 +12,7 @@ import type { Fleet } from './fleet.js';
 import { listenAll } from './listen-all.js';
 import { mergeUpstreams, totals } from './merge.js';
 import { QuotaCounters } from './quota-counters.js';
+import { smallLimits } from './share.js';
 import { watch } from './watchdog.js';
 import { WorkerProcess } from './worker-process.js';
 
@@ -48,6 +49,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   readonly #first: Config;
   /** Counters and histograms of workers that are gone: totals never go down. */
   #departed: MetricObject[] = [];
+  /** Limits that were warned of, by their paths. */
+  #smallLimits: string[] = [];
   #restartDelayMs = 0;
   #isReplacing = false;
   #isListening = false;
@@ -70,6 +73,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   async create(): Promise<void> {
     await this.#createInto(this.#workers, this.#config);
+    this.#warnOfSmallLimits();
   }
 
   async listen(): Promise<Readonly<Record<string, AddressInfo>>> {
@@ -97,6 +101,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
         throw refused.reason;
       }
       this.#config = withDynamic(this.#config, dynamic);
+      this.#warnOfSmallLimits();
     });
   }
 
@@ -123,6 +128,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       this.#workers = next;
       this.#next = new Set();
       this.#config = config;
+      this.#warnOfSmallLimits();
       // Nor was one of the new ones, until now.
       void this.#replaceMissing();
       this.#retire(previous);
@@ -160,6 +166,14 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   #all(): WorkerProcess[] {
     return [this.#workers, this.#next, ...this.#leaving].flatMap((set) => [...set]);
+  }
+
+  #warnOfSmallLimits(): void {
+    const workers = this.size(this.#config);
+    const limits = smallLimits(this.#config, workers);
+    const isNews = !isDeepStrictEqual(limits, this.#smallLimits);
+    this.#smallLimits = limits;
+    if (isNews && limits.length > 0) this.context.logger.warn({ limits, workers }, 'limits are smaller than the number of workers: each worker has one, which together is more');
   }
 
   #refuseIfClosing(): void {
@@ -213,7 +227,10 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   /** Ends the worker if it cannot be created. */
   async #create(workers: Set<WorkerProcess>, config: Config): Promise<WorkerProcess> {
     const { clock, logger } = this.context;
-    const worker = new WorkerProcess((increments) => this.#counters.count(increments));
+    const taken = new Set([...workers].map(({ index }) => index));
+    let index = 0;
+    while (taken.has(index)) index++;
+    const worker = new WorkerProcess((increments) => this.#counters.count(increments), index);
     const startedAt = clock.now();
     workers.add(worker);
     const endWatch = watch(
@@ -236,7 +253,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       void this.#replaceMissing();
     });
     try {
-      await worker.create({ config, workers: this.size(config), ticketSecret: this.#ticketSecret });
+      await worker.create({ config, seat: { index, workers: this.size(config) }, ticketSecret: this.#ticketSecret });
     } catch (error) {
       await worker.kill();
       throw error;

@@ -31,7 +31,11 @@ export class WorkerProcess {
   readonly #introduced: Promise<unknown>;
   #hasBidFarewell = false;
 
-  constructor(count: FrontFunctions['count']) {
+  constructor(
+    count: FrontFunctions['count'],
+    /** Its number among those of its set. */
+    readonly index = 0,
+  ) {
     const worker = cluster.fork();
     this.#worker = worker;
     closeUnanswered(worker);

@@ -9,14 +9,14 @@ import type { Proxy, ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
 import { exitCodes, exitOnDefects } from '../run-process.js';
 import { letYoungGenerationGrow } from '../young-generation.js';
 import type { FrontFunctions, ListenFailure, WorkerFunctions } from './messages.js';
-import { shareOf } from './share.js';
+import { shareOf, type Seat } from './share.js';
 import { SharedCounters } from './shared-counters.js';
 
 /** The life of one of several processes that share a proxy's ports: it does what its front says, and ends with it. */
 export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>): void {
   let proxy: Proxy<Dynamic> | undefined;
   let dataPlane: DataPlane | undefined;
-  let workers = 1;
+  let seat: Seat = { index: 0, workers: 1 };
   let isLeaving = false;
 
   const collect = async (): Promise<MetricObject[]> => dataPlane?.metrics.registry.getMetricsAsJSON() ?? [];
@@ -41,7 +41,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
       const config = assignment.config as Config;
       const logger = createLogger({ name: definition.kind, level: config.logLevel }).child({ worker: cluster.worker!.id });
       exitOnDefects(logger);
-      workers = assignment.workers;
+      seat = assignment.seat;
       dataPlane = new DataPlane(systemClock, logger, {
         accessLog: config.accessLog,
         zone: config.zone,
@@ -50,7 +50,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
         counter: new SharedCounters((increments) => front.count(increments)),
         ticketSecret: assignment.ticketSecret,
       });
-      proxy = await definition.create(shareOf(config, workers), dataPlane);
+      proxy = await definition.create(shareOf(config, seat), dataPlane);
     },
     async listen() {
       try {
@@ -62,7 +62,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
         return { failure: { message, code, address, port } };
       }
     },
-    apply: (dynamic) => proxy!.apply(shareOf(dynamic as Dynamic, workers)),
+    apply: (dynamic) => proxy!.apply(shareOf(dynamic as Dynamic, seat)),
     refreshIdentity: () => dataPlane?.refreshIdentity(),
     upstreams: () => proxy?.upstreams() ?? [],
     collect,

@@ -101,6 +101,23 @@ describe('workers', () => {
     await gateway.process.stop();
   });
 
+  test('a limit is shared out to the last, and one that is too small for that is warned of', async () => {
+    const slow = await httpOrigin((_incoming, response) => response.write('hello'));
+    const config = (maxRequests: number): Record<string, unknown> => ({ workers: 3, routes: [{ upstream: 'slow' }], upstreams: { slow: { endpoints: [`127.0.0.1:${slow.port}`], limits: { maxRequests } } } });
+    const gateway = await startGateway(config(4));
+    const clients = await Promise.all(Array.from({ length: 30 }, () => RawClient.connect(gateway.port)));
+    const statuses = await Promise.all(clients.map(async (client) => (await client.send(get).until((text) => text.includes('\r\n\r\n'))).slice(9, 12)));
+    assert.equal(statuses.filter((status) => status === '200').length, 4);
+    assert.equal(statuses.filter((status) => status === '503').length, 26);
+    assert.doesNotMatch(gateway.process.stderr, /limits are smaller/);
+    gateway.process.reload({ ...gateway.config, ...config(2) });
+    const { limits } = await gateway.process.logged('limits are smaller than the number of workers: each worker has one, which together is more');
+    assert.deepEqual(limits, ['upstreams.slow.limits.maxRequests']);
+    for (const client of clients) client.close();
+    await slow.close();
+    await gateway.process.stop();
+  });
+
   test('one that crashes is replaced, while the other serves, and totals never go down', async () => {
     const gateway = await startGateway({ routes: [{ upstream: 'origin' }], upstreams: upstreams() });
     await onConnections(gateway.port, 10, (client) => client.send(get).until((text) => text.endsWith('hello')));
