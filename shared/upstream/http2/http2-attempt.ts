@@ -189,6 +189,9 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #reasonOfClose(): ProxyError {
     const stream = this.#stream!;
     if (this.session.isGivenUp) return new ProxyError('upstream_protocol', { cause: new Error('the connection was given up') });
+    // The library’s own verdict on what it read, where it gives one.
+    const error: NodeJS.ErrnoException | null = stream.errored;
+    if (error?.code === 'ERR_HTTP2_ERROR') return new ProxyError('upstream_protocol', { cause: error });
     const cause = new Error(`the stream was closed with code ${stream.rstCode}`);
     if (this.#responded) return new ProxyError('upstream_truncated', { cause });
     if (stream.rstCode === constants.NGHTTP2_REFUSED_STREAM || this.session.leftOut(stream.id)) return new ProxyError('upstream_refused', { cause });

@@ -10,6 +10,8 @@ import type { Http2Pool } from './http2-pool.js';
 
 /** What an upstream's head may hold, in fields. */
 const maxFields = 256;
+/** A field with a space at an edge is left out of an answer without a word unless this is said, which Node can from 24.2 on. */
+const keepsSpaces = { strictFieldWhitespaceValidation: false };
 /** How long (ms) the endpoint has to close a connection on which both sides have said all. */
 const closeGraceMs = 1_000;
 /** How often (ms) a session that carries requests is looked at, and how long after a question whether that went out. */
@@ -68,6 +70,7 @@ export class Http2UpstreamSession implements Sweepable {
       // How long a head may be was for the listener to say.
       maxSendHeaderBlockLength: 2 ** 32 - 1,
       settings: { enablePush: false, maxHeaderListSize: limits.maxHeadBytes },
+      ...keepsSpaces,
     });
     this.#client = client;
     client.on('error', (error) => this.#end(this.#state === 'opening' ? new ProxyError('upstream_protocol', { cause: error }) : undefined));
