@@ -78,9 +78,11 @@ describe('workers that leave', () => {
       gateway.child.kill('SIGHUP');
       if (isUnderWay) await until(() => childrenOf(gateway).length > 2);
       gateway.child.kill('SIGTERM');
-      await until(() => /"(reloaded|the configuration could not be exchanged; the old one stays)"/.test(gateway.stderr));
+      const given = 'the configuration could not be exchanged; the old one stays';
+      // One that is still in line may find the drain under way when its turn comes.
+      await until(() => [given, 'reloaded', 'SIGHUP is ignored'].some((message) => gateway.stderr.includes(`"msg":"${message}`)));
       assert.doesNotMatch(gateway.stderr, /"reloaded"/);
-      assert.equal((await gateway.logged('the configuration could not be exchanged; the old one stays'))['reason'], 'the proxy is draining');
+      if (isUnderWay || gateway.stderr.includes(given)) assert.equal((await gateway.logged(given))['reason'], 'the proxy is draining');
       await until(() => childrenOf(gateway).length === 1);
       await assert.rejects(RawClient.connect(portIn(ready, 'listen')), { code: 'ECONNREFUSED' });
       stream.socket.end();
