@@ -31,10 +31,10 @@ export function unsentOf(reply: FastifyReply): number {
 }
 
 /** Breaks a reply off so that its client sees it: without a code, a stream of HTTP/2 would look as if it had ended well. */
-export function breakOff(reply: FastifyReply, code: number = constants.NGHTTP2_INTERNAL_ERROR): void {
+export function breakOff(reply: FastifyReply): void {
   const stream = streamOf(reply);
   if (stream === undefined) reply.raw.destroy();
-  else stream.close(code);
+  else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
 }
 
 /** Ends a reply of which its client takes nothing. Of a session that has died, no reset goes out that would end the stream. */
