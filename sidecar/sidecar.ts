@@ -97,11 +97,12 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     replace(outbound, outboundPlan);
   }
 
-  /** Takes no more calls from outside, finishes those in flight, and only then stops serving the application's own. */
-  async drain(options?: DrainOptions): Promise<void> {
+  /** Takes no more calls from outside, finishes those in flight, and only then stops serving the application's own, unless another process does. */
+  async drain(options: DrainOptions = {}): Promise<void> {
     this.dataPlane.dependencies.watches.endChecks();
-    await Promise.all([this.#inbound?.listener?.drain(options), this.#tcpForOthers.drain()]);
-    await Promise.all([this.#outbound?.listener?.drain(options), this.#tcpForApplication.drain()]);
+    const forOthers = Promise.all([this.#inbound?.listener?.drain(options), this.#tcpForOthers.drain()]);
+    if (options.isReplaced !== true) await forOthers;
+    await Promise.all([forOthers, this.#outbound?.listener?.drain(options), this.#tcpForApplication.drain()]);
   }
 
   async close(): Promise<void> {

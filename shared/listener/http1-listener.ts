@@ -11,6 +11,7 @@ import { DateField } from '../http1/date-field.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import type { Http2Engine } from '../config/http2.js';
 import type { Connection } from './connection.js';
+import type { DrainOptions } from './listener.js';
 import { Http1Connection } from './http1/http1-connection.js';
 import { awaitFirstByte } from './first-byte.js';
 import type { Http2 } from './http2/http2.js';
@@ -122,16 +123,16 @@ export class Http1Listener {
   }
 
   /**
-   * Stops accepting, lets exchanges in flight finish and their answers say `Connection: close`. With `keepIdle`, connections
+   * Stops accepting, lets exchanges in flight finish and their answers say `Connection: close`. Where it is replaced, connections
    * that wait for their next request may wait on: whoever sends one at this moment would lose it.
    */
-  drain({ keepIdle = false }: { readonly keepIdle?: boolean } = {}): Promise<void> {
+  drain({ isReplaced = false }: DrainOptions = {}): Promise<void> {
     this.#draining = true;
     if (this.#server.listening) this.#server.close();
     const graceEnds = this.options.clock.now() + silentGraceMs;
     for (const silent of this.#silent) silent.deadline = Math.min(silent.deadline, graceEnds);
     for (const connection of this.#connections) {
-      if (keepIdle) connection.goAway?.();
+      if (isReplaced) connection.goAway?.();
       else connection.closeIfIdle();
     }
     return new Promise((resolve) => {

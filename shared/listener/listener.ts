@@ -16,8 +16,11 @@ export interface Listener {
 }
 
 export interface DrainOptions {
-  /** Connections that wait for their next request may wait on, and are closed with its answer; default: false. */
-  readonly keepIdle?: boolean;
+  /**
+   * Another process serves the same ports by now: nothing needs to be accepted for the sake of what is in flight, and connections that wait for
+   * their next request may wait on, and are closed with its answer. Default: false.
+   */
+  readonly isReplaced?: boolean;
 }
 
 /** The engine's own listener, unless Fastify is asked for. What HTTP/2 takes is loaded only where it is spoken: Fastify alone takes 10 MiB. */

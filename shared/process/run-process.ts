@@ -28,7 +28,7 @@ export interface ProcessContext<T = unknown> {
   /** The configuration's JSON Schema. */
   readonly schema: () => unknown;
   readonly version: string;
-  /** What SIGHUP does with the file that was read again, and found right; rejects with what is in the way. */
+  /** What SIGHUP does with the file that was read again, and found right; rejects with what is in the way. One that comes while the process starts waits for that. */
   readonly onReload: (reload: (config: T) => Promise<void>) => void;
   /** Has the process drain and exit, as its first signal does; what drains already goes on. */
   readonly drain: () => void;
@@ -96,7 +96,10 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
   const die = exitOnDefects(logger);
   leaveSigusr1Alone();
   let reload: ((config: T) => Promise<void>) | undefined;
+  let setStarted: () => void;
+  const started = new Promise<void>((resolve) => (setStarted = resolve));
   const hangUp = oneAtATime(async () => {
+    await started;
     if (reload === undefined || lifecycle.isDraining) logger.info('SIGHUP is ignored: there is nothing to read again');
     else await reloadFrom(read, reload, logger);
   });
@@ -114,6 +117,7 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
   try {
     await definition.start(config, { clock, logger, lifecycle, schema, version, onReload: (handler) => (reload = handler), drain });
     lifecycle.started();
+    setStarted!();
     letYoungGenerationGrow();
   } catch (error) {
     // What a drain gave up has not failed: who drains ends the process.

@@ -1,5 +1,6 @@
 import cluster from 'node:cluster';
 import { availableParallelism } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { createAdminServer } from '../admin/admin-server.js';
 import type { Fleet } from './fleet/fleet.js';
 import { OneProcess } from './fleet/one-process.js';
@@ -8,6 +9,7 @@ import { WorkerFleet } from './fleet/worker-fleet.js';
 import type { ProxyConfig, ProxyDefinition, Shared } from './proxy.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { leaveSigusr1Alone, runProcess, type ProcessContext } from './run-process.js';
+import { Turns } from './turns.js';
 
 /**
  * Runs a proxy: here, or in as many workers as the configuration says.
@@ -32,6 +34,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   let fileConfig = firstConfig;
   let snapshot: unknown;
   let config = fileConfig;
+  const turns = new Turns();
   const fleet = createFleet(definition, config, context);
   const { metrics } = fleet;
   lifecycle.onClose(() => fleet.close());
@@ -63,12 +66,13 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
       zone: config.zone,
       identity: config.identity,
       register: beside?.registrant,
-      async apply(document) {
-        const dynamic = parseSnapshot(document, fileConfig);
-        await fleet.apply(dynamic);
-        config = withDynamic(fileConfig, dynamic);
-        snapshot = document;
-      },
+      apply: (document) =>
+        turns.take(async () => {
+          const dynamic = parseSnapshot(document, fileConfig);
+          await fleet.apply(dynamic);
+          config = withDynamic(fileConfig, dynamic);
+          snapshot = document;
+        }),
       clock,
       // eslint-disable-next-line no-restricted-properties -- this is where chance enters
       random: Math.random,
@@ -78,25 +82,33 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     });
   }
 
-  context.onReload(async (next) => {
-    // Certificates are files too.
-    await fleet.refreshIdentity();
-    // The control plane's word goes before the file's.
-    const effective = snapshot === undefined ? next : withDynamic(next, parseSnapshot(snapshot, next));
-    await fleet.reload(effective);
-    fileConfig = { ...next, ...partsOfFront(firstConfig) };
-    config = { ...effective, ...partsOfFront(firstConfig) };
-  });
-
   const addresses = await fleet.listen();
+  context.onReload((file) =>
+    turns.take(async () => {
+      // Certificates are files too.
+      await fleet.refreshIdentity();
+      const next = withPartsOfFront(file, firstConfig);
+      const parts = partsOfFront.filter((part) => !isDeepStrictEqual(next[part as keyof Config], file[part as keyof Config]));
+      if (parts.length > 0) logger.warn({ parts }, 'these parts stay as they were until the next restart');
+      // The control plane's word goes before the file's.
+      const effective = snapshot === undefined ? next : withDynamic(next, parseSnapshot(snapshot, next));
+      await fleet.reload(effective);
+      fileConfig = next;
+      config = effective;
+    }),
+  );
   lifecycle.onDrain(() => fleet.drain());
   lifecycle.require('no worker is serving', () => fleet.isServing());
   logger.info({ ...(beside && { service: beside.service }), ...addresses, admin: adminAddress }, 'ready');
 }
 
-/** What this process took from the file when it started: a reload leaves it as it was. */
-function partsOfFront({ admin, controlPlane, logLevel, drainDelay, drainTimeout }: ProxyConfig): Pick<ProxyConfig, 'admin' | 'controlPlane' | 'logLevel' | 'drainDelay' | 'drainTimeout'> {
-  return { admin, controlPlane, logLevel, drainDelay, drainTimeout };
+/** What this process takes from the file when it starts, and keeps until the next restart. */
+const partsOfFront: readonly string[] = ['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] satisfies (keyof ProxyConfig)[];
+
+/** The file as it is now, with the parts that stay as they were when the process started. */
+function withPartsOfFront<Config extends ProxyConfig>(file: Config, first: Config): Config {
+  const entries = [...Object.entries(file).filter(([part]) => !partsOfFront.includes(part)), ...Object.entries(first).filter(([part]) => partsOfFront.includes(part))];
+  return Object.fromEntries(entries) as unknown as Config;
 }
 
 /** Has the control plane issue this proxy's certificate, if it is to. Loaded on demand: most of it is of no use to others. */

@@ -1,7 +1,7 @@
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { IncomingMessage, METHODS, ServerResponse, STATUS_CODES } from 'node:http';
 import { Http2ServerResponse, type Http2ServerRequest, type ServerHttp2Session } from 'node:http2';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import { Server as NetServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
 import { DeadlineSweep } from '../../clock/deadline-sweep.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
@@ -9,6 +9,7 @@ import { methodRefused } from '../../errors/method-refused.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Peer } from '../../http/exchange.js';
 import type { ListenerOptions } from '../http1-listener.js';
+import type { DrainOptions } from '../listener.js';
 import { plainAddress } from '../network-list.js';
 import { ClientSession } from './client-session.js';
 import { asksToContinue, earlyRefusal } from './early-refusal.js';
@@ -98,10 +99,12 @@ export class FastifyListener {
   }
 
   /** Stops accepting and lets exchanges in flight finish. */
-  async drain(): Promise<void> {
+  async drain({ isReplaced = false }: DrainOptions = {}): Promise<void> {
     this.#draining = true;
-    const closed = this.#application.close();
     for (const session of this.#sessions) session.goAway();
+    // Where it is replaced, what waits for its next request may wait on, which neither Fastify's end nor that of Node's own servers allows.
+    if (isReplaced) await new Promise((resolve) => NetServer.prototype.close.call(this.#server, resolve));
+    const closed = this.#application.close();
     for (const [socket, exchanges] of this.#sockets) if (exchanges === 0 && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2') socket.destroy();
     await closed;
   }

@@ -15,8 +15,8 @@ export interface WorkerFunctions {
   refreshIdentity(): void;
   upstreams(): UpstreamDescription[];
   collect(): Promise<MetricObject[]>;
-  /** Finishes what is in flight, says farewell and exits. */
-  drain(options?: DrainOptions): void;
+  /** Finishes what is in flight, says farewell and exits. Answers when it takes no more connections. */
+  drain(options?: DrainOptions): Promise<void>;
   /** Breaks off what is in flight, says farewell and exits. */
   breakOff(): void;
 }

@@ -8,6 +8,7 @@ import { ProxyMetrics } from '../../telemetry/proxy-metrics.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 import type { ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
 import type { ProcessContext } from '../run-process.js';
+import { Turns } from '../turns.js';
 import type { Fleet } from './fleet.js';
 import { listenAll } from './listen-all.js';
 import { mergeUpstreams, totals } from './merge.js';
@@ -25,8 +26,8 @@ const longLifeMs = 10_000;
 const maxLeaving = 2;
 /** How long a worker may take to break off what it has open (ms); then it is killed, and its connections just end. */
 const breakOffTimeoutMs = 5_000;
-/** How long the collection of metrics waits for a worker; one that is late is left with what it said before (ms). */
-const collectTimeoutMs = 2_000;
+/** How long is waited for what workers say at once, if they say anything (ms). */
+const promptAnswerMs = 2_000;
 
 /**
  * A proxy in several processes that share its ports.
@@ -45,8 +46,6 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   #next = new Set<WorkerProcess>();
   #leaving: Set<WorkerProcess>[] = [];
   #config: Config;
-  /** What holds until the next restart is read from here. */
-  readonly #first: Config;
   /** Counters and histograms of workers that are gone: totals never go down. */
   #departed: MetricObject[] = [];
   /** Limits that were warned of, by their paths. */
@@ -55,8 +54,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   #isReplacing = false;
   #isListening = false;
   #isClosing = false;
-  /** Exchanges of configuration come one after the other. */
-  #turn: Promise<unknown> = Promise.resolve();
+  /** Exchanges of configuration, and replacements. */
+  readonly #turns = new Turns();
 
   constructor(
     private readonly definition: ProxyDefinition<Config, Dynamic>,
@@ -65,7 +64,6 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     private readonly context: ProcessContext<Config>,
   ) {
     this.#config = config;
-    this.#first = config;
     this.#counters = new QuotaCounters(context.clock);
     cluster.schedulingPolicy = cluster.SCHED_RR;
     cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2), serialization: 'advanced' });
@@ -89,7 +87,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   }
 
   apply(dynamic: Dynamic): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       const { withDynamic, dynamicOf } = this.definition;
       const workers = [...this.#workers];
       const outcomes = await Promise.allSettled(workers.map(({ call }) => call.apply(dynamic)));
@@ -106,10 +104,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   }
 
   reload(config: Config): Promise<void> {
-    return this.#inTurn(async () => {
-      const { logger } = this.context;
-      const fixed = (['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] as const).filter((part) => !isDeepStrictEqual(this.#first[part], config[part]));
-      if (fixed.length > 0) logger.warn({ parts: fixed }, 'these parts stay as they were until the next restart');
+    return this.#turns.take(async () => {
       const next = new Set<WorkerProcess>();
       this.#next = next;
       try {
@@ -131,7 +126,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       this.#warnOfSmallLimits();
       // Nor was one of the new ones, until now.
       void this.#replaceMissing();
-      this.#retire(previous);
+      // From then on every connection meets the new configuration, unless a worker is too busy to hear that it is replaced.
+      await Promise.race([this.#retire(previous), this.#promptness()]);
     });
   }
 
@@ -146,7 +142,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   }
 
   async collect(): Promise<string> {
-    const late = delay(this.context.clock, collectTimeoutMs);
+    const late = this.#promptness();
+    // One that is late is left with what it said before.
     await Promise.all(this.#all().map((worker) => Promise.race([worker.collect().catch(() => {}), late])));
     const own = await this.metrics.registry.getMetricsAsJSON();
     // Those that exited meanwhile are among the departed now.
@@ -156,7 +153,13 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   async drain(): Promise<void> {
     this.#isClosing = true;
     // One that is still starting has nothing in flight, and may not hear us yet.
-    await Promise.all(this.#all().map((worker) => (worker.isServing || worker.isLeaving ? worker.drain() : worker.kill())));
+    await Promise.all(
+      this.#all().map(async (worker) => {
+        if (!worker.isServing && !worker.isLeaving) return worker.kill();
+        await worker.drain();
+        await worker.exited;
+      }),
+    );
   }
 
   async close(): Promise<void> {
@@ -184,28 +187,30 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   async #abandon(workers: Set<WorkerProcess>): Promise<void> {
     await Promise.all([...workers].filter(({ isServing, isLeaving }) => !isServing && !isLeaving).map((worker) => worker.kill()));
     this.#next = new Set();
-    this.#retire(workers);
+    void this.#retire(workers);
   }
 
-  /** Lets those of before a reload finish what is in flight. Where reloads come faster than that, the oldest do not wait for it: they would pile up. */
-  #retire(workers: Set<WorkerProcess>): void {
+  /** Lets those of before a reload finish what is in flight. Where reloads come faster than that, the oldest do not wait for it: they would pile up. Resolves when they take no more connections. */
+  async #retire(workers: Set<WorkerProcess>): Promise<void> {
     this.#leaving = [...this.#leaving, workers].filter(({ size }) => size > 0);
-    for (const worker of workers) void this.#letFinish(worker);
+    const closed = [...workers].map((worker) => this.#letFinish(worker));
     const tooOld = this.#leaving.slice(0, -maxLeaving).flatMap((set) => [...set]);
     for (const worker of tooOld) void this.#breakOff(worker, 'requests in flight of before the last reloads were broken off: too many reloads within the drain timeout');
+    await Promise.all(closed);
   }
 
-  async #letFinish(worker: WorkerProcess): Promise<void> {
-    const timer = this.context.clock.after(this.#first.drainTimeout, () => {
+  /** Resolves when it takes no more connections. */
+  #letFinish(worker: WorkerProcess): Promise<void> {
+    const timer = this.context.clock.after(this.#config.drainTimeout, () => {
       void this.#breakOff(worker, 'requests in flight of before a reload were broken off at the end of the drain timeout');
     });
-    await worker.drain({ keepIdle: true });
-    timer.cancel();
+    void worker.exited.then(() => timer.cancel());
+    return worker.drain({ isReplaced: true });
   }
 
   async #breakOff(worker: WorkerProcess, warning?: string): Promise<void> {
     const { clock, logger } = this.context;
-    if (warning !== undefined && !worker.isBreakingOff) logger.warn({ pid: worker.pid, drainTimeoutMs: this.#first.drainTimeout }, warning);
+    if (warning !== undefined && !worker.isBreakingOff) logger.warn({ pid: worker.pid, drainTimeoutMs: this.#config.drainTimeout }, warning);
     const timer = clock.after(breakOffTimeoutMs, () => {
       logger.error({ pid: worker.pid }, 'a worker does not end; it is killed');
       worker.giveUp();
@@ -214,10 +219,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     timer.cancel();
   }
 
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(change);
-    this.#turn = done.catch(() => {});
-    return done;
+  #promptness(): Promise<void> {
+    return delay(this.context.clock, promptAnswerMs);
   }
 
   async #createInto(workers: Set<WorkerProcess>, config: Config): Promise<void> {
@@ -271,7 +274,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       await delay(this.context.clock, this.#restartDelayMs);
       this.#restartDelayMs = Math.min(lastRestartDelayMs, Math.max(firstRestartDelayMs, this.#restartDelayMs * 2));
       // Where one could start, the others can.
-      for (let tries = this.#missing(); tries > 0 && (await this.#inTurn(() => this.#addMissing())); tries--);
+      for (let tries = this.#missing(); tries > 0 && (await this.#turns.take(() => this.#addMissing())); tries--);
     }
     this.#isReplacing = false;
   }

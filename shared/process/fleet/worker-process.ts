@@ -83,12 +83,11 @@ export class WorkerProcess {
     await this.call.refreshIdentity();
   }
 
-  /** Lets it finish what is in flight. Resolves when it has exited. */
+  /** Lets it finish what is in flight, and exit. Resolves when it takes no more connections. */
   async drain(options?: DrainOptions): Promise<void> {
     this.isServing = false;
     this.isLeaving = true;
-    await this.call.drain.asEvent(options).catch(() => {});
-    await this.exited;
+    await this.call.drain(options).catch(() => {});
   }
 
   /** Has it break off what is in flight. What never served has nothing to break off, and may not hear us yet. Resolves when it has exited. */

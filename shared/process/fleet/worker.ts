@@ -66,7 +66,10 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     refreshIdentity: () => dataPlane?.refreshIdentity(),
     upstreams: () => proxy?.upstreams() ?? [],
     collect,
-    drain: (options) => void drain(options),
+    async drain(options) {
+      // Closes every listener before it waits for anything.
+      void drain(options);
+    },
     breakOff: () => void breakOff(),
   };
 

@@ -381,19 +381,3 @@ describe('workers', () => {
     await plane.stop();
   });
 });
-
-describe('SIGHUP without workers', () => {
-  test('exchanges routes and upstreams, and says what takes a restart', async () => {
-    const [one, other] = [await httpOrigin((_incoming, response) => response.end('one')), await httpOrigin((_incoming, response) => response.end('other'))];
-    const gateway = await startGateway({ workers: 1, routes: [{ upstream: 'one' }], upstreams: { one: { endpoints: [`127.0.0.1:${one.port}`] } } });
-    assert.equal(await (await fetch(gateway.url)).text(), 'one');
-    const changed = { ...gateway.config, routes: [{ upstream: 'other' }], upstreams: { other: { endpoints: [`127.0.0.1:${other.port}`] } } };
-    gateway.process.reload(changed);
-    await gateway.process.logged('reloaded');
-    assert.equal(await (await fetch(gateway.url)).text(), 'other');
-    gateway.process.reload({ ...changed, limits: { maxHeaders: 7 } });
-    assert.match(String((await gateway.process.logged('the configuration could not be exchanged; the old one stays'))['reason']), /takes a restart/);
-    await gateway.process.stop();
-    await Promise.all([one, other].map((each) => each.close()));
-  });
-});

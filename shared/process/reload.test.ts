@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { describe, test, type TestContext } from 'node:test';
+import { connect as connectTls } from 'node:tls';
+import { TestAuthority } from '../../tests/support/certificates.js';
+import { httpOrigin, type Origin } from '../../tests/support/origin.js';
+import { portIn, TestProcess } from '../../tests/support/process.js';
+import { RawClient } from '../../tests/support/raw-client.js';
+
+const listen = { host: '127.0.0.1', port: 0 };
+const get = 'GET / HTTP/1.1\r\nHost: origin\r\n\r\n';
+
+async function originThatSays(context: TestContext, text: string): Promise<Origin> {
+  const origin = await httpOrigin((_incoming, response) => response.end(text));
+  context.after(() => origin.close());
+  return origin;
+}
+
+function start(context: TestContext, config: object, entry = 'gateway/main.js'): TestProcess {
+  const proxy = new TestProcess(entry, config);
+  context.after(() => proxy.child.kill('SIGKILL'));
+  return proxy;
+}
+
+function gatewayTo({ port }: Origin, more: object = {}): Record<string, unknown> {
+  return { listen, admin: listen, routes: [{ upstream: 'origin' }], upstreams: { origin: { endpoints: [`127.0.0.1:${port}`] } }, ...more };
+}
+
+/** Asked on a connection of its own: one that is kept stays with the configuration that it met until it has been answered once more. */
+async function textOf(ready: Record<string, unknown>, name: string, path = '/'): Promise<string> {
+  return (await fetch(`http://127.0.0.1:${portIn(ready, name)}${path}`, { headers: { connection: 'close' } })).text();
+}
+
+for (const workers of [1, 2]) {
+  describe(`SIGHUP, workers: ${workers}`, () => {
+    test('exchanges routes and upstreams, and names what takes a restart', async (context) => {
+      const gateway = start(context, gatewayTo(await originThatSays(context, 'one'), { workers }));
+      const ready = await gateway.logged('ready');
+      assert.equal(await textOf(ready, 'listen'), 'one');
+      gateway.reload(gatewayTo(await originThatSays(context, 'other'), { workers, logLevel: 'fatal', drainTimeout: '7s' }));
+      await gateway.logged('reloaded');
+      assert.equal(await textOf(ready, 'listen'), 'other');
+      assert.deepEqual((await gateway.logged('these parts stay as they were until the next restart'))['parts'], ['logLevel', 'drainTimeout']);
+      const { logLevel, drainTimeout } = JSON.parse(await textOf(ready, 'admin', '/config')) as Record<string, unknown>;
+      assert.deepEqual({ logLevel, drainTimeout }, { logLevel: 'info', drainTimeout: 30_000 });
+    });
+  });
+}
+
+test('SIGHUP while the process starts is done when it has', async (context) => {
+  const gateway = start(context, gatewayTo(await originThatSays(context, 'one'), { workers: 2 }));
+  await gateway.logged('a worker has started');
+  gateway.reload(gatewayTo(await originThatSays(context, 'other'), { workers: 2 }));
+  await gateway.logged('reloaded');
+  assert.equal(await textOf(await gateway.logged('ready'), 'listen'), 'other');
+});
+
+test('without workers, what only a restart can exchange is refused', async (context) => {
+  const gateway = start(context, gatewayTo(await originThatSays(context, 'one')));
+  await gateway.logged('ready');
+  gateway.reload(gatewayTo(await originThatSays(context, 'other'), { limits: { maxHeaders: 7 } }));
+  assert.match(String((await gateway.logged('the configuration could not be exchanged; the old one stays'))['reason']), /takes a restart/);
+});
+
+describe('a reload with workers', () => {
+  for (const http2 of ['engine', 'fastify']) {
+    test(`leaves a connection that waits for its next request until it has been answered (http2: ${http2})`, async (context) => {
+      const authority = await TestAuthority.create();
+      const tls = await authority.issue('shop', { dns: ['shop.test'] });
+      const config = gatewayTo(await originThatSays(context, 'hello'), { workers: 2, listen: { ...listen, http2, tls } });
+      const gateway = start(context, config);
+      const client = connectTls({ host: '127.0.0.1', port: portIn(await gateway.logged('ready'), 'listen'), servername: 'shop.test', ca: readFileSync(authority.ca), ALPNProtocols: ['http/1.1'] });
+      let text = '';
+      client.on('data', (data: Buffer) => (text += data.toString()));
+      const answers = async (count: number): Promise<string[]> => {
+        while (text.split('hello').length <= count) await once(client, 'data');
+        return text.split('hello');
+      };
+      client.write(get);
+      await answers(1);
+      gateway.reload(config);
+      await gateway.logged('reloaded');
+      client.write(get);
+      const [first, second] = await answers(2);
+      assert.doesNotMatch(first!, /connection: close/i);
+      assert.match(second!, /connection: close/i);
+      await once(client, 'close');
+      assert.equal((await gateway.stop()).code, 0);
+    });
+  }
+
+  test('has the application’s new connections taken by the new workers, whatever the old ones still serve', async (context) => {
+    const app = await httpOrigin((_incoming, response) => response.write('begun'));
+    context.after(() => app.close());
+    const configOf = ({ port }: Origin): object => ({
+      service: 'orders',
+      workers: 2,
+      inbound: { listen, app: `127.0.0.1:${app.port}` },
+      outbound: { listen },
+      admin: listen,
+      upstreams: { origin: { endpoints: [`127.0.0.1:${port}`] } },
+    });
+    const sidecar = start(context, configOf(await originThatSays(context, 'one')), 'sidecar/main.js');
+    const ready = await sidecar.logged('ready');
+    for (let requests = 0; requests < 2; requests++) {
+      const client = await RawClient.connect(portIn(ready, 'inbound'));
+      context.after(() => client.close());
+      await client.send(get).until((text) => text.includes('begun'));
+    }
+    sidecar.reload(configOf(await originThatSays(context, 'other')));
+    await sidecar.logged('reloaded');
+    for (let requests = 0; requests < 4; requests++) {
+      const client = await RawClient.connect(portIn(ready, 'outbound'));
+      assert.match(await client.send(get).until((text) => /one$|other$/.test(text)), /other$/);
+      client.close();
+    }
+  });
+});
