@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { patiently } from './patience.js';
 
 const dist = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -52,7 +53,7 @@ export class TestProcess {
       const lines = wholeLines(this.stderr).filter((text) => text.includes(`"msg":"${message}"`));
       if (lines.length >= count) return JSON.parse(lines[count - 1]!) as Record<string, unknown>;
       if (this.#hasEnded) throw new Error(`it ended before it logged "${message}":\n${this.stderr}`);
-      await once(this.#news, 'news');
+      await this.#hear(`it has not logged "${message}"`);
     }
   }
 
@@ -62,7 +63,7 @@ export class TestProcess {
       const lines = wholeLines(this.stdout);
       if (lines.length >= count) return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
       if (this.#hasEnded) throw new Error(`it ended with ${lines.length} lines in its access log instead of ${count}:\n${this.stderr}`);
-      await once(this.#news, 'news');
+      await this.#hear(`it has ${lines.length} lines in its access log instead of ${count}`);
     }
   }
 
@@ -74,7 +75,11 @@ export class TestProcess {
 
   async stop(): Promise<Exit> {
     this.child.kill('SIGTERM');
-    return this.exited;
+    return patiently(this.exited, () => `it does not end:\n${this.stderr}`);
+  }
+
+  async #hear(state: string): Promise<void> {
+    await patiently(once(this.#news, 'news'), () => `${state}:\n${this.stderr}`);
   }
 
   #take(keep: () => void): void {

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { hasReset } from '../../shared/http/has-reset.js';
+import { patiently } from './patience.js';
 
 /** A TCP client that sends exactly the bytes it is told to and keeps all that comes back. */
 export class RawClient {
@@ -73,12 +74,13 @@ export class RawClient {
   }
 
   #change(): Promise<void> {
-    return new Promise((resolve) => {
+    const change = new Promise<void>((resolve) => {
       this.#wake = () => {
         this.#wake = undefined;
         resolve();
       };
     });
+    return patiently(change, () => `${this.#received.length} bytes have come, which end in ${JSON.stringify(this.text.slice(-1000))}`);
   }
 }
 
