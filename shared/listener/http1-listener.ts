@@ -11,6 +11,7 @@ import { DateField } from '../http1/date-field.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import type { Http2Engine } from '../config/http2.js';
 import type { Connection } from './connection.js';
+import { ConnectionLimits, type OnRefusal } from './connection-limits.js';
 import type { DrainOptions } from './listener.js';
 import { Http1Connection } from './http1/http1-connection.js';
 import { awaitFirstByte } from './first-byte.js';
@@ -33,15 +34,12 @@ export interface ListenerOptions {
   /** Answers a request that could not even be parsed; the log and the metrics see it through this. */
   readonly refuse: Service;
   readonly onConnection?: ((delta: 1 | -1) => void) | undefined;
-  /** Hears of connections that were closed as they came, since a limit was reached. */
-  readonly onRefusal?: ((limit: ConnectionLimit, clientAddress: string) => void) | undefined;
+  readonly onRefusal?: OnRefusal | undefined;
   /** Hears of connections of HTTP/2 that were closed because their client asked for more than anybody needs. */
   readonly onFlood?: ((reason: 'resets' | 'control_frames', clientAddress: string) => void) | undefined;
   /** Speaks HTTP/2 where a client wants it; loaded only where it is asked for. */
   readonly http2?: Http2 | undefined;
 }
-
-export type ConnectionLimit = 'maxConnections' | 'maxConnectionsPerClient';
 
 /** A port, of which 0 takes a free one, or the path of a Unix domain socket. */
 export interface ListenAddress {
@@ -68,11 +66,9 @@ export class Http1Listener {
   readonly #tls: TlsServer | undefined;
   readonly #sendsProxyHeader: (address: string) => boolean;
   readonly #connections = new Set<Connection>();
-  /** All connections, whatever they have still to pass. Counted here: the server's own count would pass them from worker to worker, for ever. */
-  #accepted = 0;
+  readonly #limits: ConnectionLimits;
   /** Connections that had something to pass before their first request: what closes one of them closes these. */
   readonly #arriving = new Set<Socket>();
-  readonly #perClient = new Map<string, number>();
   /** Clients that the PROXY protocol named, of connections whose TLS handshake is going on, by the peer's address and port. */
   readonly #named = new Map<string, string>();
   /** Connections in the mesh from which nothing has come yet. */
@@ -82,7 +78,8 @@ export class Http1Listener {
 
   constructor(options: ListenerOptions) {
     this.options = options;
-    const { limits, clock, credentials, mesh, listen } = options;
+    const { limits, clock, credentials, mesh, listen, onRefusal } = options;
+    this.#limits = new ConnectionLimits(limits, onRefusal);
     this.date = new DateField(clock);
     this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, limits.writeTimeout, limits.tunnelIdleTimeout]);
     this.#sendsProxyHeader = networkList(listen.proxyProtocol?.from ?? []);
@@ -166,12 +163,7 @@ export class Http1Listener {
   }
 
   #afterTcp(socket: Socket): void {
-    if (this.#accepted >= this.options.limits.maxConnections) {
-      this.#turnAway(socket, 'maxConnections', socket.remoteAddress);
-      return;
-    }
-    this.#accepted++;
-    socket.once('close', () => this.#accepted--);
+    if (!this.#limits.takes(socket)) return;
     if (!this.#sendsProxyHeader(socket.remoteAddress ?? '')) {
       this.#afterProxyHeader(socket, undefined);
       return;
@@ -193,25 +185,8 @@ export class Http1Listener {
     return late;
   }
 
-  #turnAway(socket: Socket, limit: ConnectionLimit, address: string | undefined): void {
-    socket.on('error', ignore);
-    socket.destroy();
-    this.options.onRefusal?.(limit, plainAddress(address ?? ''));
-  }
-
   #afterProxyHeader(socket: Socket, source: string | undefined): void {
-    const client = plainAddress(source ?? socket.remoteAddress ?? '');
-    const count = (this.#perClient.get(client) ?? 0) + 1;
-    if (count > this.options.limits.maxConnectionsPerClient) {
-      this.#turnAway(socket, 'maxConnectionsPerClient', client);
-      return;
-    }
-    this.#perClient.set(client, count);
-    socket.once('close', () => {
-      const left = this.#perClient.get(client)! - 1;
-      if (left === 0) this.#perClient.delete(client);
-      else this.#perClient.set(client, left);
-    });
+    if (!this.#limits.takesFrom(plainAddress(source ?? socket.remoteAddress ?? ''), socket)) return;
     if (this.options.mesh !== undefined) this.#await(socket, source, this.options.mesh);
     else if (this.#tls === undefined) this.#accept(socket, source);
     else this.#shakeHands(socket, source, this.#tls);

@@ -10,7 +10,7 @@ import type { Layer } from '../http/service.js';
 import { identityFiles } from '../identity/identity-files.js';
 import { MeshClient, withoutIdentity, type MeshClientFactory } from '../identity/mesh-client.js';
 import { MeshIdentity } from '../identity/mesh-identity.js';
-import type { ConnectionLimit } from '../listener/http1-listener.js';
+import type { OnRefusal } from '../listener/connection-limits.js';
 import type { MeshListening } from '../listener/mesh-door.js';
 import { Policies } from '../policy/policies.js';
 import type { QuotaCounter } from '../policy/rate-limit/rate-limit.js';
@@ -186,7 +186,7 @@ export class DataPlane {
   }
 
   /** What a listener reports when it turns a connection away: every one is counted, and one a minute is worth a line. */
-  refusalReport(listener: string): (limit: ConnectionLimit, clientAddress: string) => void {
+  refusalReport(listener: string): OnRefusal {
     let quietUntil = -Infinity;
     return (limit, clientAddress) => {
       this.metrics.connectionRefused(listener, limit);

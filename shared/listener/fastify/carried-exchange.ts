@@ -10,6 +10,7 @@ import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { BodyReadable, ReadableBody } from '../../http/readable.js';
 import type { Service } from '../../http/service.js';
+import { unreadRequest } from '../../http/unread-request.js';
 import { removeHopByHop } from '../../http1/hop-by-hop.js';
 import { writeFields } from '../../http2/fields.js';
 import { BodyPace } from '../body-pace.js';
@@ -80,8 +81,7 @@ export class CarriedExchange implements Sweepable {
   refuse(error: ProxyError, send: (answer: Answer) => void): Promise<void> {
     const { exchange } = this;
     exchange.cancellation.cancel(error);
-    const request = { method: '-', target: '-', path: '-', authority: '', scheme: 'http', headers: Headers.empty(), body: emptyBody, cancellation: exchange.cancellation } as const;
-    return this.#run(this.options.refuse, request, send);
+    return this.#run(this.options.refuse, { ...unreadRequest, headers: Headers.empty(), cancellation: exchange.cancellation }, send);
   }
 
   /** What the client gets when its answer failed before anything of it was sent. */

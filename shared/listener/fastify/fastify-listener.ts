@@ -8,6 +8,7 @@ import type { ErrorCode } from '../../errors/catalogue.js';
 import { methodRefused } from '../../errors/method-refused.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Peer } from '../../http/exchange.js';
+import { ConnectionLimits } from '../connection-limits.js';
 import type { ListenerOptions } from '../http1-listener.js';
 import type { DrainOptions } from '../listener.js';
 import { plainAddress } from '../network-list.js';
@@ -34,7 +35,6 @@ export class FastifyListener {
   /** Connections, and how many exchanges each carries; those of HTTP/2 are counted but looked after as sessions. */
   readonly #sockets = new Map<Socket, number>();
   readonly #sessions = new Set<ClientSession>();
-  readonly #perClient = new Map<string, number>();
   /** Requests that are answered with an error, whatever they ask. */
   readonly #refusals = new WeakMap<Request, ProxyError>();
   /** Connections of which nothing more is read, since it makes no sense. */
@@ -119,9 +119,11 @@ export class FastifyListener {
   }
 
   #createServer(serve: Serve): Server {
-    const { limits, credentials } = this.options;
+    const { limits, credentials, onRefusal } = this.options;
     this.#serve = serve;
-    const server = nodeServer({ limits, credentials, admit: (socket) => this.#admit(socket), onSession: (session, socket) => this.#watchSession(session, socket) });
+    const connections = new ConnectionLimits(limits, onRefusal);
+    const takes = (socket: Socket): boolean => connections.takes(socket) && connections.takesFrom(plainAddress(socket.remoteAddress ?? ''), socket);
+    const server = nodeServer({ limits, credentials, takes, admit: (socket) => this.#admit(socket), onSession: (session, socket) => this.#watchSession(session, socket) });
     const accept = (request: Request, response: Response): void => this.#accept(request, response);
     for (const event of ['request', 'checkContinue', 'checkExpectation']) server.on(event, accept);
     server.on('connect', (request: Request, to: Http2ServerResponse | Socket) => {
@@ -133,23 +135,17 @@ export class FastifyListener {
 
   /** Takes a connection, unless its client may not have it. */
   #admit(socket: Socket | TLSSocket): boolean {
-    const { credentials, limits, onConnection } = this.options;
-    const client = plainAddress(socket.remoteAddress ?? '');
-    const count = (this.#perClient.get(client) ?? 0) + 1;
+    const { credentials, onConnection } = this.options;
     socket.on('error', ignore);
-    if (count > limits.maxConnectionsPerClient || (credentials !== undefined && 'authorized' in socket && credentials.refuses(socket))) {
+    if (credentials !== undefined && 'authorized' in socket && credentials.refuses(socket)) {
       socket.destroy();
       return false;
     }
-    this.#perClient.set(client, count);
     this.#sockets.set(socket, 0);
     (socket as ProvenSocket)[peerKey] = 'authorized' in socket ? credentials?.peerOf(socket) : undefined;
     onConnection?.(1);
     socket.once('close', () => {
       this.#sockets.delete(socket);
-      const left = this.#perClient.get(client)! - 1;
-      if (left === 0) this.#perClient.delete(client);
-      else this.#perClient.set(client, left);
       onConnection?.(-1);
     });
     return true;
@@ -211,7 +207,7 @@ export class FastifyListener {
   #answerError(refusal: ProxyError, socket: Socket): void {
     const before = (socket as AnsweringSocket)._httpMessage;
     if (!socket.writable) socket.destroy();
-    else if (!before) this.#answerOn(socket, unreadRequest(socket), refusal);
+    else if (!before) this.#answerOn(socket, unreadMessage(socket), refusal);
     // It is not that one's fault: what is said to it goes out first.
     else if (before.req.complete) before.once('finish', () => this.#answerError(refusal, socket));
     // A second answer within one that has begun could be taken for the rest of it.
@@ -245,7 +241,7 @@ interface LastAnswer {
 const ignore = (): void => {};
 
 /** Stands for a request that could not be read. */
-function unreadRequest(socket: Socket): IncomingMessage {
+function unreadMessage(socket: Socket): IncomingMessage {
   const request = new IncomingMessage(socket);
   request.httpVersion = '1.1';
   request.httpVersionMajor = 1;

@@ -8,7 +8,9 @@ import { sessionOptions } from '../http2/session-options.js';
 export interface NodeServerOptions {
   readonly limits: LimitsConfig;
   readonly credentials: ServerCredentials | undefined;
-  /** Whether a connection is taken; one that is not has been dealt with. */
+  /** Whether a connection may come, whatever it has still to pass; one that may not has been dealt with. */
+  readonly takes: (socket: Socket) => boolean;
+  /** Whether one that has passed its handshake, if there is one, is served; one that is not has been dealt with. */
   readonly admit: (socket: Socket) => boolean;
   /** Hears of each session of HTTP/2, and the connection that it runs on. */
   readonly onSession: (session: ServerHttp2Session, socket: Socket) => void;
@@ -18,10 +20,9 @@ export interface NodeServerOptions {
  * Node's server with the listener's limits: of HTTP/2 and HTTP/1.1 by ALPN, or of HTTP/1.1 alone. A server of both knows most limits of
  * HTTP/1.1 only as properties, which neither its options nor Fastify set.
  */
-export function nodeServer({ limits, credentials, admit, onSession }: NodeServerOptions): Server {
+export function nodeServer({ limits, credentials, takes, admit, onSession }: NodeServerOptions): Server {
   const server = credentials === undefined ? createHttpServer() : createSecureServer({ ...credentials.options, ...sessionOptions(limits), ALPNProtocols: ['h2', 'http/1.1'], allowHTTP1: true, handshakeTimeout: limits.headTimeout });
   Object.assign(server, {
-    maxConnections: limits.maxConnections,
     headersTimeout: limits.headTimeout,
     connectionsCheckingInterval: Math.min(1_000, limits.headTimeout / 2),
     requestTimeout: 0,
@@ -33,15 +34,22 @@ export function nodeServer({ limits, credentials, admit, onSession }: NodeServer
     // That and the rest is told in our own words.
     requireHostHeader: false,
   });
-  const event = credentials === undefined ? 'connection' : 'secureConnection';
-  const [serve] = server.listeners(event) as ((socket: Socket) => void)[];
-  server.removeAllListeners(event);
-  server.on(event, (socket: Socket) => {
+  replaceListener(server, credentials === undefined ? 'connection' : 'secureConnection', (socket, serve) => {
     if (!admit(socket)) return;
     const onOwnSession = (session: ServerHttp2Session): void => onSession(session, socket);
     server.once('session', onOwnSession);
-    serve!.call(server, socket);
+    serve(socket);
     server.off('session', onOwnSession);
   });
+  replaceListener(server, 'connection', (socket, serve) => {
+    if (takes(socket)) serve(socket);
+  });
   return server;
+}
+
+/** Has `replacement` hear of connections in the place of the server itself, which it may pass them to. */
+function replaceListener(server: Server, event: 'connection' | 'secureConnection', replacement: (socket: Socket, serve: (socket: Socket) => void) => void): void {
+  const [serve] = server.listeners(event) as ((socket: Socket) => void)[];
+  server.removeAllListeners(event);
+  server.on(event, (socket: Socket) => replacement(socket, serve!.bind(server)));
 }

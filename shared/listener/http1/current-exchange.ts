@@ -8,6 +8,7 @@ import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import type { TunnelEnd } from '../../http/tunnel.js';
+import { unreadRequest } from '../../http/unread-request.js';
 import { removeHopByHop } from '../../http1/hop-by-hop.js';
 import { MessageWriter } from '../../http1/message-writer.js';
 import { wholeBody } from '../../http1/read-buffer.js';
@@ -90,7 +91,7 @@ export class CurrentExchange {
     this.#body = undefined;
     const exchange = this.#open(startedAt);
     exchange.cancellation.cancel(error);
-    const request: HttpRequest = { ...refused, headers: Headers.empty(), cancellation: exchange.cancellation };
+    const request: HttpRequest = { ...unreadRequest, headers: Headers.empty(), cancellation: exchange.cancellation };
     this.#run(this.connection.listener.options.refuse, request, exchange);
   }
 
@@ -332,4 +333,3 @@ export class CurrentExchange {
 /** How often a connection whose client is made to wait is asked whether the client is still there (ms). */
 const pausedGlanceMs = 20;
 const noBody = new Error('the response has no body');
-const refused = { method: '-', target: '-', path: '-', authority: '', scheme: 'http', body: emptyBody } as const;

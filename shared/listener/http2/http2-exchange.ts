@@ -7,6 +7,7 @@ import type { Exchange } from '../../http/exchange.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
+import { unreadRequest } from '../../http/unread-request.js';
 import { BodyReader } from '../../http2/body-reader.js';
 import { BodyWriter } from '../../http2/body-writer.js';
 import { closeStream } from '../../http2/close-stream.js';
@@ -239,7 +240,7 @@ export class Http2Exchange implements Sweepable, Arrival {
     // A client that speaks gRPC is answered so.
     const type = raw[raw.indexOf('content-type') + 1];
     const headers = raw.includes('content-type') && isGrpc(Headers.of({ 'content-type': type! })) ? Headers.of({ 'content-type': type! }) : Headers.empty();
-    this.#run(this.connection.listener.options.refuse, { ...refused, headers, cancellation: this.exchange.cancellation });
+    this.#run(this.connection.listener.options.refuse, { ...unreadRequest, headers, cancellation: this.exchange.cancellation });
   }
 
   readonly #inform = (status: number, headers: Headers): void => {
@@ -385,4 +386,3 @@ export class Http2Exchange implements Sweepable, Arrival {
 }
 
 const noBody = new Error('the response has no body');
-const refused = { method: '-', target: '-', path: '-', authority: '', scheme: 'http', body: emptyBody } as const;
