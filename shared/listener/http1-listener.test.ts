@@ -194,6 +194,19 @@ describe('limits', () => {
     authority.remove();
   });
 
+  test('a client that leaves before hands are shaken is let go at once', { timeout: 20_000 }, async () => {
+    const authority = await TestAuthority.create();
+    const files = await authority.issue('shop', { dns: ['shop.test'] });
+    const patient = await startEngine([origin.address], { limits: { headTimeout: 3_600_000 }, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
+    for (const said of ['', '\x16\x03\x01']) {
+      const client = await RawClient.connect(patient.port, { allowHalfOpen: true });
+      client.send(said).socket.end();
+      assert.equal(await client.untilClosed(), '');
+    }
+    await patient.close();
+    authority.remove();
+  });
+
   test('a client that does not take its answer is cut off', async () => {
     const endless = await httpOrigin((_request, response) => {
       response.on('error', () => {});

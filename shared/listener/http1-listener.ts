@@ -9,6 +9,7 @@ import type { Peer } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
 import { DateField } from '../http1/date-field.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
+import { keepHalfOpen, shakeHands } from '../tls/shake-hands.js';
 import type { Http2Engine } from '../config/http2.js';
 import type { Connection } from './connection.js';
 import { ConnectionLimits, type OnRefusal } from './connection-limits.js';
@@ -84,16 +85,17 @@ export class Http1Listener {
     this.sweep = new DeadlineSweep(clock, [limits.headTimeout, limits.bodyIdleTimeout, limits.idleTimeout, limits.writeTimeout, limits.tunnelIdleTimeout]);
     this.#sendsProxyHeader = networkList(listen.proxyProtocol?.from ?? []);
     // Half-open, so that a client's FIN is ours to interpret; see Http1Connection.
-    const common = { allowHalfOpen: true, noDelay: true, highWaterMark: 65_536 };
+    const common = { noDelay: true, highWaterMark: 65_536 };
     this.#tls = credentials && createTlsServer({ ...common, ...credentials.options, ...options.http2?.alpn, handshakeTimeout: limits.headTimeout }, (socket) => this.#afterTls(socket, credentials));
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
     if (mesh !== undefined) {
       const tlsOptions = { ...common, ...options.http2?.alpn, handshakeTimeout: limits.headTimeout };
       this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#clientOf(socket), (socket, peer) => this.#accept(socket, this.#named.get(peerOf(socket)), peer));
     }
+    if (this.#tls !== undefined) keepHalfOpen(this.#tls);
     this.#tls?.on('connection', (socket: Socket) => this.#expect(socket));
     if (credentials !== undefined) credentials.serve(this.#tls!);
-    this.#server = createServer(common, (socket) => this.#afterTcp(socket));
+    this.#server = createServer({ ...common, allowHalfOpen: true }, (socket) => this.#afterTcp(socket));
   }
 
   get isDraining(): boolean {
@@ -217,7 +219,7 @@ export class Http1Listener {
       this.#named.set(peer, source);
       socket.once('close', () => this.#named.delete(peer));
     }
-    tls.emit('connection', socket);
+    shakeHands(tls, socket);
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -330,12 +330,26 @@ test('what breaks off on one side of a TLS pair is seen to break off on the othe
   assert.equal(await seen, 'ECONNRESET');
 });
 
+test('a client that leaves before hands are shaken is let go at once, and one that has shaken them may end its side', { timeout: 20_000 }, async (context) => {
+  const authority = await TestAuthority.create();
+  context.after(() => authority.remove());
+  const files = await authority.issue('server', { ip: ['127.0.0.1'] });
+  const tcp = await start(context, [(await origin(context, (socket) => void socket.resume().once('end', () => socket.end('whole')))).port], { listener: { handshakeTimeout: '1h' }, listen: { tls: files } });
+  for (const said of ['', '\x16\x03\x01']) {
+    const early = await RawClient.connect(tcp.port, { allowHalfOpen: true });
+    early.send(said).socket.end();
+    assert.equal(await early.untilClosed(), '');
+  }
+  const client = connectTls({ port: tcp.port, host: '127.0.0.1', ca: readFileSync(authority.ca) }, () => client.end('question'));
+  client.allowHalfOpen = true;
+  assert.equal(String((await once(client, 'data'))[0]), 'whole');
+});
+
 test('a protocol that asks for one of its own by ALPN gets TLS all the same', async (context) => {
   const authority = await TestAuthority.create();
   context.after(() => authority.remove());
   const files = await authority.issue('server', { ip: ['127.0.0.1'] });
   const tcp = await start(context, [(await origin(context, echo)).port], { listen: { tls: files } });
-  const { readFileSync } = await import('node:fs');
   const client = connectTls({ port: tcp.port, host: '127.0.0.1', ca: readFileSync(authority.ca), ALPNProtocols: ['postgresql'] });
   await once(client, 'secureConnect');
   client.write('hello');

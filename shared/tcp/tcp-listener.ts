@@ -13,6 +13,7 @@ import { networkList, plainAddress } from '../listener/network-list.js';
 import { readProxyHeader } from '../listener/proxy-protocol.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
+import { keepHalfOpen, shakeHands } from '../tls/shake-hands.js';
 import type { Party } from './proxy-header.js';
 import { TcpConnection, type TcpContext } from './tcp-connection.js';
 
@@ -66,13 +67,14 @@ export class TcpListener implements Listener {
     this.#context = { config, clock, sweep: this.#sweep, open: options.open, onOver: (connection) => this.#over(connection) };
     this.#sendsProxyHeader = networkList(config.listen.proxyProtocol?.from ?? []);
     // What is spoken inside TLS is not for us to say.
-    this.#tls = credentials && createTlsServer({ allowHalfOpen: true, highWaterMark, ...credentials.options, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs }, (socket) => this.#afterTls(socket, credentials));
+    this.#tls = credentials && createTlsServer({ highWaterMark, ...credentials.options, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs }, (socket) => this.#afterTls(socket, credentials));
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
     if (credentials !== undefined) credentials.serve(this.#tls!);
     if (mesh !== undefined) {
-      const tlsOptions = { allowHalfOpen: true, highWaterMark, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs };
+      const tlsOptions = { highWaterMark, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs };
       this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#handshakes.get(peerOf(socket))?.client.address ?? plainAddress(socket.remoteAddress ?? ''), (socket, peer) => this.#afterHandshake(socket, peer));
     }
+    if (this.#tls !== undefined) keepHalfOpen(this.#tls);
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true, highWaterMark }, (socket) => this.#afterTcp(socket));
   }
 
@@ -170,7 +172,7 @@ export class TcpListener implements Listener {
     const peer = peerOf(raw);
     this.#handshakes.set(peer, { raw, client });
     raw.once('close', () => this.#handshakes.delete(peer));
-    tls.emit('connection', raw);
+    shakeHands(tls, raw);
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
