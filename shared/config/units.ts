@@ -83,6 +83,11 @@ export function formatAddress(address: Address): string {
   return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
 }
 
+/** Whom a request names that names nobody, as HTTP/1.0 may: the path of a socket is no host (RFC 9112 section 3.2). */
+export function authorityOf(address: Address): string {
+  return address.path === undefined ? formatAddress(address) : 'localhost';
+}
+
 /** An IP address or a CIDR, such as 10.0.0.0/8. */
 export const network = z
   .string()

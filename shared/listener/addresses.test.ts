@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
+import { createServer as createHttp2Server } from 'node:http2';
 import { connect, createServer as createTcpServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,6 +54,23 @@ describe('Unix domain sockets', () => {
     await engine.close();
     assert.equal(existsSync(join(folder, 'listener')), false);
     origin.closeAllConnections();
+    origin.close();
+  });
+
+  test('as an endpoint of HTTP/2, of requests that name no host', async (context) => {
+    const folder = directory(context);
+    const hosts: unknown[] = [];
+    const origin = createHttp2Server().on('stream', (stream, fields) => {
+      hosts.push(fields[':authority']);
+      stream.respond();
+      stream.end();
+    });
+    origin.listen(join(folder, 'origin'));
+    await once(origin, 'listening');
+    const engine = await startEngine([{ path: join(folder, 'origin') }], { upstream: { protocol: 'h2' } });
+    assert.match(await (await RawClient.connect(engine.port)).send('GET / HTTP/1.0\r\n\r\n').untilClosed(), / 200 /);
+    assert.deepEqual(hosts, ['localhost']);
+    await engine.close();
     origin.close();
   });
 

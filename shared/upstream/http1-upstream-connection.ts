@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
+import { authorityOf } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
@@ -106,8 +107,8 @@ export class Http1UpstreamConnection implements Cancellable {
     } else if (!headers.hasKind(fieldKind.contentLength)) {
       field = `Content-Length: ${body.length}\r\n`;
     }
-    // HTTP/1.0 clients may leave Host out; HTTP/1.1 upstreams must get one. The path of a socket is none (RFC 9112 section 3.2).
-    if (!headers.hasKind(fieldKind.host)) headers.set('Host', this.#pool.address.path === undefined ? this.#pool.name : 'localhost');
+    // HTTP/1.0 clients may leave Host out; HTTP/1.1 upstreams must get one.
+    if (!headers.hasKind(fieldKind.host)) headers.set('Host', authorityOf(this.#pool.address));
     if (request.upgrade !== undefined) field = `${field}Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n`;
     const head = `${method} ${target} HTTP/1.1\r\n${headers.toWire()}${field}\r\n`;
     if (body.whole !== undefined) {

@@ -92,7 +92,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
     const { method, target, headers, body } = this.request;
     const takesTrailers = headers.has('te') || isGrpc(headers);
     if (body.length === undefined) headers.delete('content-length');
-    const fields = writeFields(headers, { ':method': method, ':scheme': this.session.scheme, ':authority': headers.get('host') ?? this.session.name, ':path': target }, 'host');
+    const fields = writeFields(headers, { ':method': method, ':scheme': this.session.scheme, ':authority': headers.get('host') ?? this.session.authority, ':path': target }, 'host');
     if (body.length !== undefined && body.length > 0) fields['content-length'] ??= String(body.length);
     if (takesTrailers) fields['te'] = 'trailers';
     return fields;

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../clock/clock.js';
 import type { DeadlineSweep } from '../../clock/deadline-sweep.js';
-import { formatAddress, type Address } from '../../config/units.js';
+import { authorityOf, formatAddress, type Address } from '../../config/units.js';
 import { ProxyError, toProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
@@ -31,6 +31,7 @@ interface Waiting {
  */
 export class Http2Pool implements SendingPool {
   readonly name: string;
+  readonly authority: string;
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   guard: ConnectionGuard | undefined;
@@ -53,6 +54,7 @@ export class Http2Pool implements SendingPool {
     dialer = new Dialer(address, limits.connectTimeout, dependencies),
   ) {
     this.name = formatAddress(address);
+    this.authority = authorityOf(address);
     this.clock = dependencies.clock;
     this.sweep = dependencies.sweep;
     const { pingInterval, pingTimeout } = limits.http2;

@@ -87,8 +87,9 @@ export class Http2UpstreamSession implements Sweepable {
     socket.once('end', () => socket.destroy());
   }
 
-  get name(): string {
-    return this.pool.name;
+  /** Of requests that name none. */
+  get authority(): string {
+    return this.pool.authority;
   }
 
   get scheme(): 'http' | 'https' {
