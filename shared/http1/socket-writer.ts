@@ -70,21 +70,29 @@ export class SocketWriter {
   #held: Held | undefined;
   #resetBy: Error | undefined;
 
+  #outlivesReset: boolean;
+
   /**
    * `outlivesReset`: a peer that stopped reading may have said why, and what it said is still to be read (RFC 9112 section 9.5). So
    * a write that its reset ends is merely never done; reading comes to the same end, and tells.
    */
   constructor(
     readonly socket: Socket,
-    private readonly outlivesReset = false,
+    outlivesReset = false,
   ) {
     this.#isTls = socket instanceof TLSSocket;
+    this.#outlivesReset = outlivesReset;
     if (this.#isTls || outlivesReset) this.#stepBetween(socket);
   }
 
   /** The failure of a write that was outlived: an end that is read now is none that the peer meant. */
   get resetBy(): Error | undefined {
     return this.#resetBy;
+  }
+
+  /** From now on a write that a reset ends is the end of the socket: what the peer has left to say is not waited for. */
+  endWithReset(): void {
+    this.#outlivesReset = false;
   }
 
   /** Something that was written is not with the kernel yet. */
@@ -260,14 +268,14 @@ export class SocketWriter {
   }
 
   #unlessReset(done: Done): Done {
-    if (!this.outlivesReset) return done;
+    if (!this.#outlivesReset) return done;
     return (error) => {
       if (error === undefined || error === null || !this.#outlives(error)) done(error);
     };
   }
 
   #outlives(error: NodeJS.ErrnoException): boolean {
-    if (!this.outlivesReset || this.socket.readableEnded || (error.code !== 'ECONNRESET' && error.code !== 'EPIPE')) return false;
+    if (!this.#outlivesReset || this.socket.readableEnded || (error.code !== 'ECONNRESET' && error.code !== 'EPIPE')) return false;
     this.#resetBy = error;
     return true;
   }

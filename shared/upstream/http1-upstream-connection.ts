@@ -191,6 +191,8 @@ export class Http1UpstreamConnection implements Cancellable {
     const chosen = headers.getCombined('upgrade')?.toLowerCase();
     if (upgrade === undefined || chosen !== upgrade) throw new Error('a switch of protocols that was not asked for');
     removeHopByHop(headers);
+    if (this.#to.resetBy !== undefined) throw this.#to.resetBy;
+    this.#to.endWithReset();
     const tunnel = new TunnelEnd(this.#socket);
     this.#release();
     this.#state = 'tunnel';

@@ -341,7 +341,7 @@ describe('workers', () => {
       const socket = connectTls({ port: gateway.port, host: '127.0.0.1', servername: 'shop.test', ca: readFileSync(authority.ca), ...(session && { session }) });
       socket.on('session', (ticket: Buffer) => (session = ticket));
       socket.on('secureConnect', () => reused.push(socket.isSessionReused()));
-      socket.end(get.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
+      socket.write(get.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
       let text = '';
       for await (const data of socket) text += String(data);
       assert.match(text, /hello$/);

@@ -17,8 +17,12 @@ const closeGraceMs = 1_000;
 /** How often (ms) a session that carries requests is looked at, and how long after a question whether that went out. */
 const lookEveryMs = 500;
 const outWithinMs = 100;
-/** Between two questions (ms) that only silence has led to. */
+/**
+ * Between two questions (ms) that only silence has led to: where something has come on a stream since, and where nothing has. In that case
+ * servers of gRPC take three within five minutes each for abuse.
+ */
 const askAgainMs = 10_000;
+const askUnheardAgainMs = 330_000;
 
 /**
  * One connection of HTTP/2 to an endpoint, carrying up to as many exchanges as both sides allow.
@@ -29,11 +33,13 @@ const askAgainMs = 10_000;
  *
  * What breaks the protocol ends a connection, but Node 20 often keeps one open that its library has given up: nothing more is read
  * from it, and nothing written. Nobody is told, so it is looked for: where bytes have come, and then nothing was heard or written for a
- * while, a ping is sent. Where not even that goes out, the session is over and the endpoint to blame.
+ * while, a ping is sent. Where not even that goes out, the session is over and the endpoint to blame. One that goes out proves enough: that it is
+ * answered in time counts only with `pingInterval`, and when a request was given up.
  */
 export class Http2UpstreamSession implements Sweepable {
   deadline: number;
   readonly #client: ClientHttp2Session;
+  readonly #settings: Settings;
   readonly #attempts = new Set<Http2Attempt>();
   #state: 'opening' | 'open' | 'leaving' | 'closed' = 'opening';
   #capacity: number;
@@ -42,10 +48,13 @@ export class Http2UpstreamSession implements Sweepable {
   #idleSince = 0;
   #pingDueAt = Infinity;
   #pingSentAt: number | undefined;
+  /** The session ends if the ping is not answered. */
+  #isVital = false;
   #lookAt = Infinity;
   #askedAt = -Infinity;
-  /** Something has come on a stream since the last look or ping. */
+  /** Something has come on a stream since the last look or ping, and since the last question of silence. */
   #wasHeard = true;
+  #wasHeardSinceAsked = true;
   /** How much had come and gone when the last ping was answered, and at the last look or ping. */
   #bytesUnderstood = 0;
   #bytesRead = 0;
@@ -63,13 +72,14 @@ export class Http2UpstreamSession implements Sweepable {
     const { limits } = pool;
     this.#capacity = limits.http2.maxConcurrentStreams;
     this.deadline = pool.clock.now() + limits.connectTimeout;
+    this.#settings = { enablePush: false, maxHeaderListSize: limits.maxHeadBytes };
     const client = connect('http://endpoint', {
       createConnection: () => socket,
       maxHeaderListPairs: maxFields,
       maxSessionMemory: Math.max(10, Math.ceil((this.#capacity * 2 * 65_536) / 2 ** 20)),
       // How long a head may be was for the listener to say.
       maxSendHeaderBlockLength: 2 ** 32 - 1,
-      settings: { enablePush: false, maxHeaderListSize: limits.maxHeadBytes },
+      settings: this.#settings,
       ...keepsSpaces,
     });
     this.#client = client;
@@ -151,6 +161,7 @@ export class Http2UpstreamSession implements Sweepable {
   /** Something came on a stream: the endpoint is there. */
   heard(): void {
     this.#wasHeard = true;
+    this.#wasHeardSinceAsked = true;
     if (!this.#isDoubted) return;
     this.#isDoubted = false;
     this.pool.freed();
@@ -161,9 +172,9 @@ export class Http2UpstreamSession implements Sweepable {
    * since servers of gRPC take more for abuse.
    */
   doubt(): void {
-    if (this.#isDoubted || this.#pingSentAt !== undefined || this.#state !== 'open') return;
+    if (this.#isDoubted || this.#isVital || this.#state === 'opening' || this.#state === 'closed') return;
     this.#isDoubted = true;
-    this.#ping(this.now());
+    this.#ping(this.now(), true);
     this.#schedule();
   }
 
@@ -217,7 +228,7 @@ export class Http2UpstreamSession implements Sweepable {
     if (this.#state === 'closed' || now < this.#pingDueAt) return;
     // Due again at the next interval, answered or not.
     this.#pingDueAt = Infinity;
-    if (this.#pingSentAt === undefined) this.#ping(now);
+    if (!this.#isVital) this.#ping(now, true);
   }
 
   #look(now: number): void {
@@ -232,15 +243,16 @@ export class Http2UpstreamSession implements Sweepable {
     }
     this.#wasHeard = false;
     this.#bytesWritten = bytesWritten;
-    if (isSilent && bytesRead > this.#bytesUnderstood && now >= this.#askedAt + askAgainMs) {
+    if (isSilent && bytesRead > this.#bytesUnderstood && now >= this.#askedAt + (this.#wasHeardSinceAsked ? askAgainMs : askUnheardAgainMs)) {
       this.#askedAt = now;
-      this.#ping(now);
+      this.#wasHeardSinceAsked = false;
+      this.#ping(now, this.limits.http2.pingInterval > 0);
     }
   }
 
   /** Whether the ping has gone out, or is held up by the network behind what has not. */
   get #hasAsked(): boolean {
-    if (this.socket.bytesWritten !== this.#bytesWritten) return true;
+    if (this.socket.bytesWritten !== this.#bytesWritten || unsentBytes(this.socket) > 0) return true;
     for (const attempt of this.#attempts) if (attempt.hasUnsent) return true;
     return false;
   }
@@ -250,31 +262,39 @@ export class Http2UpstreamSession implements Sweepable {
     this.#end(undefined);
   }
 
-  #ping(now: number): void {
-    // On one that leaves Node sends no pings.
-    if (this.#state !== 'open' || this.#client.closed) return;
+  /** One that has been sent already will do, and gets its time anew. */
+  #ping(now: number, isVital: boolean): void {
+    if (this.#client.destroyed) return;
+    const isUnderWay = this.#pingSentAt !== undefined;
     this.#pingSentAt = now;
+    this.#isVital = isVital;
+    if (isUnderWay) return;
     this.#lookAt = now + outWithinMs;
     this.#wasHeard = false;
     this.#bytesRead = this.socket.bytesRead;
     this.#bytesWritten = this.socket.bytesWritten;
-    this.#client.ping((error: Error | null) => {
+    const answered = (error: Error | null): void => {
       if (error === null) this.#bytesUnderstood = this.socket.bytesRead;
       this.#answered();
-    });
+    };
+    // On a session that leaves Node sends no pings; settings are answered as well.
+    if (this.#client.closed) this.#client.settings(this.#settings, answered);
+    else this.#client.ping(answered);
   }
 
   /** An endpoint that sends is there, whether it answers pings or not. What comes counts only while the library reads it, and so writes. */
   #pingIsOverdue(): void {
     const { bytesRead, bytesWritten } = this.socket;
     if (this.#wasHeard || (bytesRead > this.#bytesRead && bytesWritten > this.#bytesWritten)) this.#answered();
-    else if (this.#hasAsked) this.#end(undefined);
-    else this.#giveUp();
+    else if (!this.#hasAsked) this.#giveUp();
+    else if (this.#isVital) this.#end(undefined);
+    else this.#answered();
   }
 
   #answered(): void {
     if (this.#pingSentAt === undefined) return;
     this.#pingSentAt = undefined;
+    this.#isVital = false;
     this.pool.freed();
   }
 
@@ -305,4 +325,10 @@ export class Http2UpstreamSession implements Sweepable {
     this.pool.remove(this);
     if (wasOpening) this.opened(failure);
   }
+}
+
+/** What the kernel, or TLS, has not taken yet of what the library wrote past the socket's stream. */
+function unsentBytes(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly writeQueueSize?: number } | null };
+  return handle?.writeQueueSize ?? 0;
 }

@@ -13,6 +13,7 @@ import { fieldBlock, flag, frame, FramePeer, frameType } from '../../../tests/su
 import { readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { exchange, request } from '../../../tests/support/policy.js';
 import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
+import { until } from '../../../tests/support/until.js';
 import { bulkheadSchema } from '../../config/health.js';
 import { upstreamSchema, type UpstreamConfig } from '../../config/sections.js';
 import type { ProxyError } from '../../errors/proxy-error.js';
@@ -256,6 +257,7 @@ describe('an endpoint that does not do what it should', () => {
     ['a frame that is longer than allowed', [frame(frameType.data, flag.endStream, 1, Buffer.alloc(20_000))]],
     ['such a frame behind a head', [half, frame(frameType.data, flag.endStream, 1, Buffer.alloc(20_000))]],
     ['a setting that may not be', [settings([5, 1])]],
+    ['such a frame on a connection that goes away', [goaway(3), frame(frameType.data, flag.endStream, 1, Buffer.alloc(20_000))]],
     ['HTTP/1.1 on an open connection', [Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'.repeat(10))]],
   ];
   test('what breaks the protocol of a connection, told to somebody or not, is found out within seconds and blamed on the endpoint', async () => {
@@ -285,8 +287,20 @@ describe('an endpoint that does not do what it should', () => {
 
   test('an endpoint that takes its time is asked once whether it is there, and not blamed for an answer to that which is late', async () => {
     const origin = await frameOrigin((peer, stream) => setTimeout(() => peer.send(answer(stream)), 2_500));
-    await play(origin, async (engine) => assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200));
+    await play(origin, async (engine) => assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200), { http2: { pingTimeout: 50 } });
     assert.equal(origin.peers[0]!.frames.filter(({ type }) => type === frameType.ping).length, 1);
+  });
+
+  test('a connection that goes away and then breaks without a word is not kept for requests that nobody waits for', async () => {
+    const origin = await frameOrigin((peer) => peer.send(goaway(1), frame(frameType.data, flag.endStream, 1, Buffer.alloc(20_000))));
+    await play(origin, async (engine) => {
+      const client = await RawClient.connect(engine.port);
+      client.send(get());
+      await until(() => (origin.peers[0]?.frames ?? []).some(({ type }) => type === frameType.headers));
+      client.close();
+      await origin.peers[0]!.untilClosed();
+      await until(() => engine.upstream.endpoints[0]!.pool.connections === 0);
+    });
   });
 
   test('an endpoint that answers no pings, but sends, is taken for there', async () => {
