@@ -18,7 +18,7 @@ import { plainAddress } from '../network-list.js';
 import { violationToError } from '../violations.js';
 import type { MountOptions } from './mount-stack.js';
 import { checkPrefix, isSecure, readRequest, unannouncedBody } from './read-request.js';
-import { breakOff, cutOff, hasMediaType, isGone, isSent, streamOf, unsentOf, writeHints } from './reply.js';
+import { breakOff, cutOff, hasMediaType, isGone, isSent, onceOver, streamOf, unsentOf, writeHints } from './reply.js';
 
 /** What @fastify/http-proxy is given for an answer. */
 export interface Answer {
@@ -58,7 +58,7 @@ export class CarriedExchange implements Sweepable {
     };
     // Hooks of the application may have taken so long that the client left meanwhile: `close` does not come twice.
     if (isGone(reply)) process.nextTick(this.#closed);
-    else reply.raw.once('close', this.#closed);
+    else onceOver(reply, this.#closed);
     // RFC 9113 section 8.1: whoever has its answer need not send the rest, and keeps nothing open by that. At once, the reset would overtake the answer's end.
     const stream = streamOf(reply);
     stream?.once('finish', () => setImmediate(() => {

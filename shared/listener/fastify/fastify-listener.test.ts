@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { connect, type ClientHttp2Session } from 'node:http2';
+import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
 import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
 import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
 import { httpOrigin, readBody, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
+import { until } from '../../../tests/support/until.js';
 import { FastifyListener } from './fastify-listener.js';
 
+/** What never ends leaves a test waiting. */
+const options = { timeout: 20_000 };
 const get = 'GET / HTTP/1.1\r\nHost: shop\r\n\r\n';
 
 describe('HTTP/2', () => {
@@ -82,6 +85,35 @@ describe('HTTP/2', () => {
     assert.match(text, /^HTTP\/1\.1 200 OK[^]*"url":"\/old"/);
   });
 
+  for (const [name, leave] of [
+    ['resets it', (_client, stream) => stream.close(constants.NGHTTP2_CANCEL)],
+    ['leaves', (client) => client.destroy()],
+  ] as readonly (readonly [name: string, leave: (client: ClientHttp2Session, stream: ClientHttp2Stream) => void])[]) {
+    for (const method of ['GET', 'HEAD']) {
+      test(`a ${method} whose client ${name} before it is answered is over`, options, async () => {
+        let open = 0;
+        let requests = 0;
+        const silent = await tcpOrigin((socket) => {
+          open++;
+          socket.on('data', () => requests++);
+          socket.on('close', () => open--);
+        });
+        const own = await startEngine([silent.address], { kind: FastifyListener, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
+        const client = connect(`https://127.0.0.1:${own.port}`, { servername: 'shop.test', ca: readFileSync(authority.ca) });
+        const stream = client.request({ ':path': '/', ':method': method });
+        stream.on('error', () => {});
+        await until(() => requests === 1);
+        leave(client, stream);
+        const [exchange] = await own.untilFinished(1);
+        assert.deepEqual([exchange!.status, exchange!.errorCode], [499, 'client_closed']);
+        await until(() => open === 0);
+        client.destroy();
+        await own.close();
+        await silent.close();
+      });
+    }
+  }
+
   test('an answer that breaks off resets its stream, and only that', async () => {
     const broken = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf')));
     const own = await startEngine([broken.address], { kind: FastifyListener, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
@@ -116,6 +148,26 @@ describe('what the stock plugin gets wrong', () => {
     await untilClosed;
     const [exchange] = await engine.untilFinished(1);
     assert.deepEqual([exchange!.status, exchange!.errorCode], [499, 'client_closed']);
+    await engine.close();
+    await origin.close();
+  });
+
+  test('a client that leaves ends all that it has sent ahead', options, async () => {
+    let requests = 0;
+    let open = 0;
+    const origin = await tcpOrigin((socket) => {
+      open++;
+      socket.on('data', () => requests++);
+      socket.on('close', () => open--);
+    });
+    const engine = await startEngine([origin.address], { kind: FastifyListener });
+    const client = await RawClient.connect(engine.port);
+    client.send(get.repeat(3));
+    await until(() => requests === 3);
+    client.close();
+    const exchanges = await engine.untilFinished(3);
+    assert.deepEqual(exchanges.map(({ status, errorCode }) => [status, errorCode]), Array.from({ length: 3 }, () => [499, 'client_closed']));
+    await until(() => open === 0);
     await engine.close();
     await origin.close();
   });

@@ -16,6 +16,7 @@ import { ClientSession } from './client-session.js';
 import { asksToContinue, earlyRefusal } from './early-refusal.js';
 import { mountStack, refusalOf, type Mounted } from './mount-stack.js';
 import { nodeServer } from './node-server.js';
+import { onceOver } from './reply.js';
 
 type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
@@ -67,7 +68,7 @@ export class FastifyListener {
       const refusal = this.#refusals.get(request.raw);
       if (refusal !== undefined) return this.#mounted!.refuse(request, reply, refusal);
       this.#count(request.socket, 1);
-      reply.raw.once('close', () => this.#count(request.socket, -1));
+      onceOver(reply, () => this.#count(request.socket, -1));
       return undefined;
     });
     this.#application.addHook('onSend', (request, reply, _payload, done) => {

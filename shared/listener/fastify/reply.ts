@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { constants, type Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import { breakOff as reset } from '../../http/break-off.js';
 import type { Headers } from '../../http/headers.js';
 import { writeFields } from '../../http2/fields.js';
@@ -12,8 +13,41 @@ export function streamOf(reply: FastifyReply): ServerHttp2Stream | undefined {
 /** Whether the client has left. A response of HTTP/2 has no `destroyed`, its stream has; the plugin asks for `aborted`. */
 export function isGone(reply: FastifyReply): boolean {
   const stream = streamOf(reply);
-  const { aborted } = reply.request.raw as { readonly aborted: boolean };
-  return aborted || (stream === undefined ? reply.raw.destroyed : stream.closed || stream.destroyed);
+  const { aborted, socket } = reply.request.raw as { readonly aborted: boolean; readonly socket: Socket };
+  return aborted || (stream === undefined ? reply.raw.destroyed || socket.destroyed : stream.closed || stream.destroyed);
+}
+
+/** What is still to be told that its connection has closed, by the connection. */
+const carriedBy = new WeakMap<Socket, Set<() => void>>();
+
+/**
+ * Calls back once when a reply is over, sent or not. Node's response is silent on a stream of HTTP/2 that is left before a HEAD is answered,
+ * and in a pipeline, where only the first of it knows the socket: there the stream or the connection tells.
+ */
+export function onceOver(reply: FastifyReply, callback: () => void): void {
+  const stream = streamOf(reply);
+  if (stream !== undefined) {
+    stream.once('close', callback);
+    return;
+  }
+  const carried = carriedOn(reply.request.raw.socket);
+  const over = (): void => {
+    if (carried.delete(over)) callback();
+  };
+  carried.add(over);
+  reply.raw.once('close', over);
+}
+
+/** However much a connection carries, one listener hears of its end. */
+function carriedOn(socket: Socket): Set<() => void> {
+  const known = carriedBy.get(socket);
+  if (known !== undefined) return known;
+  const carried = new Set<() => void>();
+  carriedBy.set(socket, carried);
+  socket.once('close', () => {
+    for (const over of carried) over();
+  });
+  return carried;
 }
 
 /** Whether a reply that is closed went out whole. Node ends a stream of HTTP/2 that the client resets, and calls it finished. */
