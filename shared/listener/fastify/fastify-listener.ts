@@ -36,6 +36,8 @@ export class FastifyListener {
   /** Connections, and how many exchanges each carries; those of HTTP/2 are counted but looked after as sessions. */
   readonly #sockets = new Map<Socket, number>();
   readonly #sessions = new Set<ClientSession>();
+  /** Connections as they were accepted: with TLS, those too whose handshake is still to come, which a drain does not cut off. */
+  readonly #accepted = new Set<Socket>();
   /** Requests that are answered with an error, whatever they ask. */
   readonly #refusals = new WeakMap<Request, ProxyError>();
   /** Connections of which nothing more is read, since it makes no sense. */
@@ -120,10 +122,16 @@ export class FastifyListener {
   }
 
   #createServer(serve: Serve): Server {
+    for (const socket of this.#accepted) socket.destroy();
     const { limits, credentials, onRefusal } = this.options;
     this.#serve = serve;
     const connections = new ConnectionLimits(limits, onRefusal);
-    const takes = (socket: Socket): boolean => connections.takes(socket) && connections.takesFrom(plainAddress(socket.remoteAddress ?? ''), socket);
+    const takes = (socket: Socket): boolean => {
+      if (!connections.takes(socket) || !connections.takesFrom(plainAddress(socket.remoteAddress ?? ''), socket)) return false;
+      this.#accepted.add(socket);
+      socket.once('close', () => this.#accepted.delete(socket));
+      return true;
+    };
     const server = nodeServer({ limits, credentials, takes, admit: (socket) => this.#admit(socket), onSession: (session, socket) => this.#watchSession(session, socket) });
     const accept = (request: Request, response: Response): void => this.#accept(request, response);
     for (const event of ['request', 'checkContinue', 'checkExpectation']) server.on(event, accept);

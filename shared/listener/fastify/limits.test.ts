@@ -87,6 +87,23 @@ describe('limits behind Fastify', () => {
     await engine.close();
   });
 
+  test('a connection whose TLS handshake is still to come outlives a drain, but not the end', options, async () => {
+    const engine = await start({ headTimeout: 60_000 });
+    const silent = connectTcp(engine.port, '127.0.0.1');
+    await once(silent, 'connect');
+    // Connections are accepted in the order in which they come.
+    const last = await dial(engine, 'http/1.1');
+    await until(() => engine.listener.connectionCount === 1);
+    const drained = engine.listener.drain();
+    await allOf(last);
+    assert.equal(silent.closed, false);
+    const closed = allOf(silent);
+    await engine.listener.close();
+    assert.equal(await closed, '');
+    await drained;
+    await engine.close();
+  });
+
   test('a request over HTTP/1.1 that is not over yet has no limit but its own', options, async () => {
     const engine = await start({ headTimeout: 50, idleTimeout: 50 });
     const socket = await dial(engine, 'http/1.1');
