@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { linkSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
+import { connect as connectTcp, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
 import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
@@ -193,4 +196,26 @@ describe('what the stock plugin gets wrong', () => {
     await engine.close();
     await origin.close();
   });
+});
+
+test('listens on a path, also where a process that is gone has left its socket', async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), 'fastify-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const [path, left] = [join(folder, 'front'), join(folder, 'left')];
+  const gone = createServer().listen(left);
+  await once(gone, 'listening');
+  // A server takes its own name away as it closes, but no other.
+  linkSync(left, path);
+  gone.close();
+  await once(gone, 'close');
+  const origin = await httpOrigin((_request, response) => response.end('ok'));
+  const engine = await startEngine([origin.address], { kind: FastifyListener, listen: { path } });
+  assert.equal(engine.port, 0);
+  const socket = connectTcp(path);
+  socket.write('GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n');
+  let text = '';
+  for await (const chunk of socket) text += String(chunk);
+  assert.match(text, /^HTTP\/1\.1 200 OK[^]*ok$/);
+  await engine.close();
+  await origin.close();
 });

@@ -9,7 +9,7 @@ import { methodRefused } from '../../errors/method-refused.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Peer } from '../../http/exchange.js';
 import { ConnectionLimits } from '../connection-limits.js';
-import type { ListenerOptions } from '../http1-listener.js';
+import { removeStaleSocket, type ListenerOptions } from '../http1-listener.js';
 import type { DrainOptions } from '../listener.js';
 import { plainAddress } from '../network-list.js';
 import { ClientSession } from './client-session.js';
@@ -97,7 +97,12 @@ export class FastifyListener {
   async listen(): Promise<AddressInfo> {
     const { listen, name, limits, clock, service, refuse } = this.options;
     this.#mounted = await mountStack(this.#application, { name, limits, clock, service, refuse, peerOf: (socket) => (socket as ProvenSocket)[peerKey] });
-    await this.#application.listen(listen.path === undefined ? { host: listen.host ?? '127.0.0.1', port: listen.port ?? 0 } : { path: listen.path });
+    if (listen.path !== undefined) {
+      await removeStaleSocket(listen.path);
+      await this.#application.listen({ path: listen.path });
+      return { address: listen.path, family: 'unix', port: 0 };
+    }
+    await this.#application.listen({ host: listen.host ?? '127.0.0.1', port: listen.port ?? 0 });
     return this.#server.address() as AddressInfo;
   }
 
@@ -117,12 +122,12 @@ export class FastifyListener {
     const drained = this.drain();
     for (const session of this.#sessions) session.destroy();
     for (const socket of this.#sockets.keys()) socket.destroy();
+    for (const socket of this.#accepted) socket.destroy();
     await drained;
     this.#sweep.close();
   }
 
   #createServer(serve: Serve): Server {
-    for (const socket of this.#accepted) socket.destroy();
     const { limits, credentials, onRefusal } = this.options;
     this.#serve = serve;
     const connections = new ConnectionLimits(limits, onRefusal);
