@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../../clock/clock.js';
 import type { Sweepable } from '../../clock/deadline-sweep.js';
 import type { LimitsConfig } from '../../config/sections.js';
+import { hasReset } from '../../http/has-reset.js';
+import { nextGlance } from '../http2/glance.js';
 import { RateBound } from '../http2/rate-bound.js';
 
 export interface ClientSessionOptions {
@@ -17,7 +19,7 @@ const lingerMs = 1_000;
 
 /**
  * Holds a session of HTTP/2, whose streams Fastify serves, to the listener's limits: those of the engine's own connections, by the same
- * rules. What a session that has died carries is ended by the limits of its exchanges; what is left of it then, by this.
+ * rules. After an error of its connection Node's library reads it no more, and nobody hears that its client leaves: it is looked after.
  */
 export class ClientSession implements Sweepable {
   deadline: number;
@@ -37,6 +39,7 @@ export class ClientSession implements Sweepable {
     this.deadline = now + headTimeout;
     this.#resets = new RateBound(http2.resetBurst, http2.resetsPerSecond, now);
     this.#controlFrames = new RateBound(http2.controlFrameBurst, http2.controlFramesPerSecond, now);
+    socket.once('end', () => socket.destroy());
     session.on('error', () => {});
     session.prependListener('stream', this.#onStream);
     session.on('ping', this.#onControlFrame);
@@ -48,12 +51,12 @@ export class ClientSession implements Sweepable {
     if (this.#isGoingAway) return;
     this.#isGoingAway = true;
     if (!this.session.destroyed) this.session.close();
-    if (this.#open === 0) this.deadline = this.#now() + lingerMs;
+    if (this.#open === 0 || this.session.destroyed) this.deadline = this.#now() + lingerMs;
   }
 
   onDeadline(): void {
-    if (this.#open > 0 && !this.session.destroyed) return;
-    if (this.#isGoingAway || this.#requests === 0) this.destroy();
+    if (this.#open > 0 && !this.session.destroyed) this.#glance();
+    else if (this.#isGoingAway || this.#requests === 0) this.destroy();
     else this.goAway();
   }
 
@@ -63,13 +66,21 @@ export class ClientSession implements Sweepable {
     this.socket.destroy();
   }
 
+  /** Streams end with CANCEL: without a code of their own, those whose answer was handed over would count as taken. */
+  #glance(): void {
+    if (hasReset(this.socket)) {
+      this.session.destroy(new Error('the connection was reset'), constants.NGHTTP2_CANCEL);
+      this.socket.destroy();
+    } else this.deadline = nextGlance(this.#now());
+  }
+
   #now(): number {
     return this.options.clock.now();
   }
 
   readonly #onStream = (stream: ServerHttp2Stream): void => {
     this.#open++;
-    this.deadline = Infinity;
+    if (this.#open === 1) this.deadline = nextGlance(this.#now());
     stream.once('close', () => this.#onStreamClosed(stream));
     if (++this.#requests >= this.options.limits.maxRequestsPerConnection) this.goAway();
   };

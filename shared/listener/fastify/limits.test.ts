@@ -269,6 +269,24 @@ describe('limits behind Fastify', () => {
     });
   }
 
+  test('a client that resets its connection after an error of it is gone, whatever the limits of what it has open', options, async () => {
+    let requests = 0;
+    const deaf = await tcpOrigin((socket) => socket.on('data', () => requests++));
+    const engine = await start({}, deaf);
+    const raw = connectTcp(engine.port, '127.0.0.1');
+    const peer = new FramePeer(connectTls({ socket: raw, servername: 'shop.test', ca: readFileSync(authority.ca), ALPNProtocols: ['h2'] }));
+    peer.send(...opening, upload, headers(3, fields()));
+    await until(() => requests === 2);
+    peer.send(frame(frameType.data, 0, 3, 'x'));
+    await peer.until(({ type }) => type === frameType.goaway);
+    raw.resetAndDestroy();
+    const exchanges = await engine.untilFinished(2);
+    assert.deepEqual(exchanges.map(({ status, errorCode }) => [status, errorCode]), [[499, 'client_closed'], [499, 'client_closed']]);
+    await until(() => engine.listener.connectionCount === 0);
+    await engine.close();
+    await deaf.close();
+  });
+
   test('localhost is one address, which has the limits', options, async () => {
     const { lookup } = dns;
     const mocked = mock.method(dns, 'lookup', (host: string, asked: dns.LookupOptions, done: (error: null, found: object[]) => void) => (asked.all ? done(null, ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 }))) : lookup(host, asked, done as never)));

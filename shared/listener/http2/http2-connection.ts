@@ -4,14 +4,13 @@ import { Exchange, type Peer } from '../../http/exchange.js';
 import { hasReset } from '../../http/has-reset.js';
 import type { Connection } from '../connection.js';
 import type { Http1Listener } from '../http1-listener.js';
+import { nextGlance } from './glance.js';
 import { Http2Exchange } from './http2-exchange.js';
 import { RateBound } from './rate-bound.js';
 import { sessionOptions } from './session-options.js';
 
 /** How long a connection that was told to go away, and carries nothing any more, may stay (ms). */
 const lingerMs = 1_000;
-/** How often a client that does not take what is there for it is looked after (ms). */
-const glanceMs = 250;
 
 /**
  * One client connection of HTTP/2: frames, fields and flow control are node:http2's, on a socket that the listener accepted.
@@ -94,7 +93,7 @@ export class Http2Connection implements Connection {
 
   /** Something was handed to a stream that its client has yet to take. */
   onHandedOver(): void {
-    if (this.deadline === Infinity) this.deadline = this.#nextGlance();
+    if (this.deadline === Infinity) this.deadline = nextGlance(this.now());
   }
 
   /** An exchange is over. `wasTakenBack`: its client reset it before it was answered. */
@@ -118,12 +117,7 @@ export class Http2Connection implements Connection {
     if (hasReset(this.socket)) {
       this.#session.destroy(new Error('the connection was reset'), constants.NGHTTP2_CANCEL);
       this.socket.destroy();
-    } else this.deadline = this.#nextGlance();
-  }
-
-  /** One point in time for all connections, for which the sweep need look only once. */
-  #nextGlance(): number {
-    return (Math.floor(this.now() / glanceMs) + 1) * glanceMs;
+    } else this.deadline = nextGlance(this.now());
   }
 
   #countReset(): void {
