@@ -9,7 +9,7 @@ import type { Peer } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
 import { DateField } from '../http1/date-field.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
-import { keepHalfOpen, shakeHands } from '../tls/shake-hands.js';
+import { Handshakes, keepHalfOpen } from '../tls/handshakes.js';
 import type { Http2Engine } from '../config/http2.js';
 import type { Connection } from './connection.js';
 import { ConnectionLimits, type OnRefusal } from './connection-limits.js';
@@ -70,8 +70,8 @@ export class Http1Listener {
   readonly #limits: ConnectionLimits;
   /** Connections that had something to pass before their first request: what closes one of them closes these. */
   readonly #arriving = new Set<Socket>();
-  /** Clients that the PROXY protocol named, of connections whose TLS handshake is going on, by the peer's address and port. */
-  readonly #named = new Map<string, string>();
+  /** Clients that the PROXY protocol named, of connections whose TLS handshake is going on, from which their requests come. */
+  readonly #named = new Handshakes<string | undefined>();
   /** Connections in the mesh from which nothing has come yet. */
   readonly #silent = new Set<Sweepable>();
   #draining = false;
@@ -90,7 +90,7 @@ export class Http1Listener {
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
     if (mesh !== undefined) {
       const tlsOptions = { ...common, ...options.http2?.alpn, handshakeTimeout: limits.headTimeout };
-      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#clientOf(socket), (socket, peer) => this.#accept(socket, this.#named.get(peerOf(socket)), peer));
+      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#clientOf(socket), (socket, peer) => this.#accept(socket, this.#named.of(socket), peer));
     }
     if (this.#tls !== undefined) keepHalfOpen(this.#tls);
     this.#tls?.on('connection', (socket: Socket) => this.#expect(socket));
@@ -214,23 +214,18 @@ export class Http1Listener {
   }
 
   #shakeHands(socket: Socket, source: string | undefined, tls: TlsServer): void {
-    if (source !== undefined) {
-      const peer = peerOf(socket);
-      this.#named.set(peer, source);
-      socket.once('close', () => this.#named.delete(peer));
-    }
-    shakeHands(tls, socket);
+    this.#named.begin(tls, socket, source);
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
     socket.on('error', ignore);
     if (credentials.refuses(socket)) socket.destroy();
-    else this.#accept(socket, this.#named.get(peerOf(socket)), credentials.peerOf(socket));
+    else this.#accept(socket, this.#named.of(socket), credentials.peerOf(socket));
   }
 
   /** Who is at the other end of a connection that speaks TLS, or tries to. */
   #clientOf(socket: Socket): string {
-    return plainAddress(this.#named.get(peerOf(socket)) ?? socket.remoteAddress ?? '');
+    return plainAddress(this.#named.of(socket) ?? socket.remoteAddress ?? '');
   }
 
   /**
@@ -279,10 +274,6 @@ export class Http1Listener {
 const backlog = 1_024;
 /** How long a connection that was made just before a drain may take to say its first byte (ms). */
 const silentGraceMs = 1_000;
-
-function peerOf(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`;
-}
 
 /**
  * Takes away the socket of a process that is gone: binding to it would fail for ever. One that answers is left alone. Rejects if something

@@ -214,6 +214,43 @@ test('connections beyond maxConnections are closed at once, and those before the
   for (const client of [second, third]) client.close();
 });
 
+test('connections that have not shaken hands count too', async (context) => {
+  const authority = await TestAuthority.create();
+  context.after(() => authority.remove());
+  const tcp = await start(context, [(await origin(context, echo)).port], { listener: { maxConnections: 2 }, listen: { tls: await authority.issue('server', { ip: ['127.0.0.1'] }) } });
+  const silent = [await RawClient.connect(tcp.port), await RawClient.connect(tcp.port)];
+  assert.equal(await endOf(connect(tcp.port, '127.0.0.1')), 'ECONNRESET');
+  assert.equal((await tcp.untilOver(1))[0]!.errorCode, 'overloaded');
+  for (const client of silent) client.close();
+});
+
+test('handshakes on a Unix domain socket are kept apart, though its clients have no addresses', async (context) => {
+  const authority = await TestAuthority.create();
+  context.after(() => authority.remove());
+  const files = await authority.issue('server', { ip: ['127.0.0.1'] });
+  const directory = mkdtempSync(join(tmpdir(), 'tcp-'));
+  context.after(() => rmSync(directory, { recursive: true }));
+  const path = join(directory, 'listener');
+  const clock = new FakeClock();
+  await start(context, [(await origin(context, echo)).port], { clock, listener: { handshakeTimeout: '3s', idleTimeout: '1h' }, listen: { host: undefined, port: undefined, path, tls: files } });
+  const raw = connect(path);
+  await once(raw, 'connect');
+  const others = [connect(path), connect(path)];
+  for (const other of others) await once(other, 'connect');
+  others[0]!.destroy();
+  const client = connectTls({ socket: raw, host: '127.0.0.1', ca: readFileSync(authority.ca) });
+  await once(client, 'secureConnect');
+  client.write('hello');
+  assert.equal(String((await once(client, 'data'))[0]), 'hello');
+  // Only the one that has said nothing is late.
+  const closed = once(others[1]!.resume(), 'close');
+  await clock.advance(4_000);
+  await closed;
+  client.write('still here');
+  assert.equal(String((await once(client, 'data'))[0]), 'still here');
+  client.destroy();
+});
+
 test('an endpoint gets no more connections than it may have, and counts those it has', async (context) => {
   const tcp = await start(context, [(await origin(context, echo)).port], { upstream: { maxConnections: 1 } });
   const first = await RawClient.connect(tcp.port);

@@ -13,7 +13,7 @@ import { networkList, plainAddress } from '../listener/network-list.js';
 import { readProxyHeader } from '../listener/proxy-protocol.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
-import { keepHalfOpen, shakeHands } from '../tls/shake-hands.js';
+import { Handshakes, keepHalfOpen } from '../tls/handshakes.js';
 import type { Party } from './proxy-header.js';
 import { TcpConnection, type TcpContext } from './tcp-connection.js';
 
@@ -53,7 +53,7 @@ export class TcpListener implements Listener {
   /** Connections whose TLS handshake or PROXY header is still to come, and the deadlines of these. */
   readonly #arriving = new Map<Socket, Late>();
   /** What lies under TLS, and who the client is, by the peer's address and port, while the handshake goes on. */
-  readonly #handshakes = new Map<string, { readonly raw: Socket; readonly client: Party }>();
+  readonly #handshakes = new Handshakes<{ readonly raw: Socket; readonly client: Party }>();
   #isFull = false;
   #draining = false;
   readonly #drained: Promise<void>;
@@ -72,7 +72,7 @@ export class TcpListener implements Listener {
     if (credentials !== undefined) credentials.serve(this.#tls!);
     if (mesh !== undefined) {
       const tlsOptions = { highWaterMark, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs };
-      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#handshakes.get(peerOf(socket))?.client.address ?? plainAddress(socket.remoteAddress ?? ''), (socket, peer) => this.#afterHandshake(socket, peer));
+      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#handshakes.of(socket)?.client.address ?? plainAddress(socket.remoteAddress ?? ''), (socket, peer) => this.#afterHandshake(socket, peer));
     }
     if (this.#tls !== undefined) keepHalfOpen(this.#tls);
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true, highWaterMark }, (socket) => this.#afterTcp(socket));
@@ -119,6 +119,11 @@ export class TcpListener implements Listener {
   #afterTcp(socket: Socket): void {
     socket.on('error', ignore);
     const client = { address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 };
+    if (this.#size >= this.options.config.maxConnections) {
+      // Whatever it has still to pass: it is turned away, and logged, as itself.
+      this.#accept(socket, socket, client);
+      return;
+    }
     if (!this.#sendsProxyHeader(client.address)) {
       this.#afterProxyHeader(socket, client);
       return;
@@ -169,21 +174,18 @@ export class TcpListener implements Listener {
 
   #shakeHands(raw: Socket, client: Party, tls: TlsServer): void {
     this.#expect(raw);
-    const peer = peerOf(raw);
-    this.#handshakes.set(peer, { raw, client });
-    raw.once('close', () => this.#handshakes.delete(peer));
-    shakeHands(tls, raw);
+    this.#handshakes.begin(tls, raw, { raw, client });
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
     socket.on('error', ignore);
-    const handshake = this.#handshakes.get(peerOf(socket));
+    const handshake = this.#handshakes.of(socket);
     if (handshake === undefined || credentials.refuses(socket)) socket.destroy();
     else this.#accept(socket, handshake.raw, handshake.client, credentials.peerOf(socket));
   }
 
   #afterHandshake(socket: TLSSocket, peer: Peer): void {
-    const handshake = this.#handshakes.get(peerOf(socket));
+    const handshake = this.#handshakes.of(socket);
     if (handshake === undefined) socket.destroy();
     else this.#accept(socket, handshake.raw, handshake.client, peer);
   }
@@ -204,9 +206,14 @@ export class TcpListener implements Listener {
     socket.resume();
   }
 
+  /** All connections, whatever they have still to pass. */
+  get #size(): number {
+    return this.#connections.size + this.#arriving.size;
+  }
+
   #isOverFull(): boolean {
     const { config, logger } = this.options;
-    const isFull = this.#connections.size > config.maxConnections;
+    const isFull = this.#size > config.maxConnections;
     if (isFull && !this.#isFull) logger.warn({ listener: config.name, maxConnections: config.maxConnections }, 'a TCP listener is full: further connections are closed');
     this.#isFull = isFull;
     return isFull;
@@ -249,10 +256,6 @@ const silenceMs = 3_000;
 const highWaterMark = 131_072;
 /** Node's own limit is not needed: ours covers the PROXY protocol too. */
 const maxHandshakeMs = 2 ** 31 - 1;
-
-function peerOf(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`;
-}
 
 /** Socket errors are followed by `close`, where they are dealt with. */
 const ignore = (): void => {};
