@@ -133,12 +133,13 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   async refreshIdentity(): Promise<void> {
     // One that cannot answer looks by itself before long.
-    await Promise.allSettled(this.#all().map((worker) => worker.refreshIdentity()));
+    await Promise.race([Promise.allSettled(this.#all().map((worker) => worker.refreshIdentity())), this.#promptness()]);
   }
 
   async upstreams(): Promise<UpstreamDescription[]> {
-    const answers = await Promise.allSettled([...this.#workers].map(({ call }) => call.upstreams()));
-    return mergeUpstreams(answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : [])));
+    const late = this.#promptness().then(() => undefined);
+    const answers = await Promise.all([...this.#workers].map(({ call }) => Promise.race([call.upstreams().catch(() => undefined), late])));
+    return mergeUpstreams(answers.filter((answer) => answer !== undefined));
   }
 
   async collect(): Promise<string> {

@@ -5,8 +5,8 @@ import type { DrainOptions } from '../../listener/listener.js';
 import type { Assignment, FrontFunctions, WorkerFunctions } from './messages.js';
 import { closeUnanswered } from './unanswered-connections.js';
 
-/** How long a worker may take to answer (ms). A worker that is that late is not working. */
-const answerTimeoutMs = 30_000;
+/** How long a worker may take to answer (ms). One that stands still is ended before that (`watch`), and so has refused nothing. */
+const answerTimeoutMs = 60_000;
 
 /** How a worker ended. */
 export interface WorkerExit {
