@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect } from 'node:http2';
 import { describe, test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
+import { tcpOrigin } from '../../tests/support/origin.js';
 import { response } from '../../tests/support/policy.js';
 import { RawClient } from '../../tests/support/raw-client.js';
 import { systemClock } from '../clock/clock.js';
@@ -98,6 +100,22 @@ for (const [protocol, start] of [['HTTP/1.1', overHttp1], ['HTTP/2', overHttp2]]
     });
   });
 }
+
+test('a client that waits to be asked for its body is late only afterwards', { timeout: 20_000 }, async () => {
+  const origin = await tcpOrigin((socket) => socket.once('data', () => setTimeout(() => socket.write('HTTP/1.1 100 Continue\r\n\r\n'), 300)));
+  const engine = await startEngine([origin.address], { listen: { http2: 'engine' }, limits: { bodyIdleTimeout: 100 } });
+  const client = await RawClient.connect(engine.port);
+  assert.match(await client.send('POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n').untilClosed(), /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 408 /);
+  const session = connect(`http://127.0.0.1:${engine.port}`);
+  const stream = session.request({ ':path': '/', ':method': 'POST', expect: '100-continue' }, { endStream: false });
+  const told: unknown[] = [];
+  stream.on('continue', () => told.push(100)).on('response', (fields) => told.push(fields[':status'])).resume();
+  await once(stream, 'response');
+  assert.deepEqual(told, [100, 408]);
+  session.destroy();
+  await engine.close();
+  await origin.close();
+});
 
 test('a call of gRPC awaits nothing: its streams are open by design', async () => {
   const { upload, arrival, perSecond, read, until, close } = await open(overHttp2, { 'content-type': 'application/grpc' });

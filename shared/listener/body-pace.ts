@@ -22,7 +22,7 @@ export class BodyPace implements Arrival {
 
   /** A client that we made wait is not the one that is late. */
   get isPaused(): boolean {
-    return this.#pausedAt !== undefined;
+    return this.isHeldBack || this.#pausedAt !== undefined;
   }
 
   get isComplete(): boolean {

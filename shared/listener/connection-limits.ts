@@ -29,8 +29,9 @@ export class ConnectionLimits {
     return true;
   }
 
-  /** Whether this client may have one more, which is counted until it is closed. One that is too many is closed. */
+  /** Whether this client may have one more, which is counted until it is closed. One that is too many is closed. Clients of a Unix domain socket are not told apart. */
   takesFrom(client: string, socket: Socket): boolean {
+    if (client === '') return true;
     const count = (this.#perClient.get(client) ?? 0) + 1;
     if (count > this.limits.maxConnectionsPerClient) return this.#turnAway(socket, 'maxConnectionsPerClient', client);
     this.#perClient.set(client, count);

@@ -130,6 +130,14 @@ export class CurrentExchange {
     }
   }
 
+  /** The client may send its body now, and has its time from now on. */
+  #ask(): void {
+    const { connection } = this;
+    const now = connection.now();
+    this.#body?.ask(now);
+    connection.deadline = this.#nextDeadline(now);
+  }
+
   /** The client was made to wait. */
   onPaused(): void {
     const { connection } = this;
@@ -229,7 +237,7 @@ export class CurrentExchange {
   readonly #inform = (status: number, headers: Headers): void => {
     const { socket } = this.connection;
     if (this.#head?.minorVersion !== 1 || this.#hasAnswer || this.#exchange === undefined) return;
-    if (status === 100) this.#body?.ask(this.connection.now());
+    if (status === 100) this.#ask();
     // Nobody has to be told: for a client that takes nothing they would only pile up.
     if (socket.writableNeedDrain && status !== 100) return;
     removeHopByHop(headers);

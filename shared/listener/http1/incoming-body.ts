@@ -43,6 +43,7 @@ export class IncomingBody {
   /** The client is asked for it, or sends it without having been asked. */
   ask(now: number): void {
     this.#pace.ask(now);
+    this.deadline = now + this.limits.bodyIdleTimeout;
   }
 
   /** A client that we made wait is not the one that is late. */
@@ -57,8 +58,7 @@ export class IncomingBody {
 
   /** Consumes `data` from `offset`; returns the offset behind what belongs to the body. Throws `Http1Error` and `ProxyError`. */
   read(data: Buffer, offset: number, now: number): number {
-    this.deadline = now + this.limits.bodyIdleTimeout;
-    this.#pace.ask(now);
+    this.ask(now);
     const end = this.#decoder.decode(data, offset, this.#push);
     if (this.isComplete) this.#pace.complete(now);
     else if (this.#pace.isTooSlow(this.bytes, now)) throw new ProxyError('request_timeout');

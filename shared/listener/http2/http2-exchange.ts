@@ -155,11 +155,18 @@ export class Http2Exchange implements Sweepable, Arrival {
 
   /** The client owes us the rest of its request; one that we made wait does not. */
   #awaitsBody(): boolean {
-    return this.#body !== undefined && !this.#isStreaming && !this.#responseStarted && this.#pausedAt === undefined;
+    return this.#body !== undefined && !this.#isStreaming && !this.#responseStarted && this.#askedAt !== undefined && this.#pausedAt === undefined;
+  }
+
+  /** The client may send its body now, or does so without having been asked. */
+  #ask(): void {
+    if (this.#askedAt !== undefined) return;
+    this.#askedAt = this.#bodyActiveAt = this.connection.now();
+    this.#schedule();
   }
 
   #isTooSlow(now: number): boolean {
-    const elapsed = now - this.#startedAt - this.#pausedMs;
+    const elapsed = this.awaitedMs(now);
     return elapsed > rateGraceMs && this.exchange.requestBytes < (elapsed / 1_000) * this.#limits.minBodyRate;
   }
 
@@ -188,7 +195,7 @@ export class Http2Exchange implements Sweepable, Arrival {
     this.#reader.read({
       chunk: (data) => {
         this.#touch();
-        this.#askedAt ??= this.#activeAt;
+        this.#ask();
         this.exchange.requestBytes += data.length;
         if (this.exchange.requestBytes > this.#limits.maxBodyBytes) this.#failBody(new ProxyError('body_too_large'));
         else body.push(data);
@@ -245,7 +252,7 @@ export class Http2Exchange implements Sweepable, Arrival {
 
   readonly #inform = (status: number, headers: Headers): void => {
     if (this.#responseStarted || this.#isOver || this.stream.closed || this.stream.destroyed) return;
-    if (status === 100) this.#askedAt ??= this.connection.now();
+    if (status === 100) this.#ask();
     // They may be dropped, and a client that reads none of them must not fill our memory.
     if (this.connection.isBehind) return;
     this.stream.additionalHeaders(writeFields(headers, { ':status': status }, 'content-length'));
