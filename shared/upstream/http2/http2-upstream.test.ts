@@ -441,6 +441,22 @@ describe('which protocol is spoken', () => {
     server.close();
   });
 
+  test('auto: while it is found out what is spoken, no more wait than may', async () => {
+    const silent = await tcpOrigin(() => {});
+    const engine = await startEngine([silent.address], { upstream: upstream({ protocol: 'auto', tls: { ca: authority.ca, serverName: 'shop.test' }, maxConnections: 2, maxPending: 3 }) });
+    const clients = await Promise.all(Array.from({ length: 10 }, () => RawClient.connect(engine.port)));
+    for (const client of clients) client.send(get());
+    const refused = await engine.untilFinished(5);
+    assert.deepEqual(refused.map(({ errorCode }) => errorCode), Array.from({ length: 5 }, () => 'upstream_queue_full'));
+    const { pool } = engine.upstream.endpoints[0]!;
+    assert.deepEqual([pool.connections, pool.queued], [2, 3]);
+    for (const client of clients) client.close();
+    await engine.untilFinished(10);
+    await until(() => pool.queued === 0);
+    await engine.close();
+    await silent.close();
+  });
+
   test('auto: an endpoint that is exchanged is asked anew, though a connection of the one before is never closed', async () => {
     const pair = { cert: readFileSync(files.cert), key: readFileSync(files.key) };
     const before = await frameServer(pair, (peer, stream) => peer.send(answer(stream), goaway(stream)));

@@ -1,5 +1,6 @@
 import type { Address } from '../../config/units.js';
 import { isGrpc } from '../../grpc/content-type.js';
+import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
@@ -47,12 +48,17 @@ export class NegotiatingPool implements SendingPool {
   }
 
   get connections(): number {
-    // Where HTTP/1.1 is chosen, each that waits for that needs a connection of its own.
-    return this.#http1.connections + this.#http2.connections + Math.max(this.#negotiating, this.#negotiation === undefined ? 0 : 1);
+    return this.#http1.connections + this.#http2.connections + this.#expected;
   }
 
   get queued(): number {
-    return this.#http1.queued + this.#http2.queued;
+    return this.#http1.queued + this.#http2.queued + Math.max(0, this.#negotiating - this.#expected);
+  }
+
+  /** Connections that those who wait for the negotiation will need: where HTTP/1.1 is chosen, each has one of its own, as far as there may be so many. */
+  get #expected(): number {
+    if (this.#negotiating === 0 && this.#negotiation === undefined) return 0;
+    return Math.max(1, Math.min(this.#negotiating, this.limits.maxConnections - this.#http1.connections - this.#http2.connections));
   }
 
   get guard(): ConnectionGuard | undefined {
@@ -101,6 +107,7 @@ export class NegotiatingPool implements SendingPool {
   }
 
   async #sendNegotiated(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    if (this.queued >= this.limits.maxPending && this.connections >= this.limits.maxConnections) throw new ProxyError('upstream_queue_full');
     this.#negotiating++;
     try {
       await this.#negotiated(request);
