@@ -142,6 +142,19 @@ describe('workers that leave', () => {
   });
 
   const stops = process.platform === 'win32' ? 'no process can be stopped there' : false;
+  test('one that stands still holds up neither a reload nor /upstreams', { skip: stops }, async () => {
+    const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));
+    const ready = await gateway.logged('ready');
+    const { pid } = await gateway.logged('a worker has started');
+    process.kill(Number(pid), 'SIGSTOP');
+    assert.equal((await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}/upstreams`)).status, 200);
+    gateway.child.kill('SIGHUP');
+    await gateway.logged('reloaded');
+    // Which the watchdog says after half a minute.
+    assert.doesNotMatch(gateway.stderr, /does not answer/);
+    assert.equal((await gateway.stop()).code, 0);
+  });
+
   test('one whose front dies before it can answer ends without a word', { skip: stops }, async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({}));
     const ready = await gateway.logged('ready');
