@@ -16,8 +16,8 @@ const ways = ['outside', 'inside'] as const;
 type Way = (typeof ways)[number];
 
 const measured = (facts: Facts): string => ways.map((way) => `${way}: the busier instance had ${percent(facts[`${way}Share`]!)}, ${percent(facts[`${way}Failed`]!)} failed while it hung`).join('; ');
-/** Two instances in turn have half of the calls each, unless one was spared for a moment on a busy machine; one that hangs costs each of its calls one attempt. */
-const isSpread = (facts: Facts, way: Way): boolean => facts[`${way}Share`]! < 0.9 && facts[`${way}Failed`]! < 0.2;
+/** Two instances in turn have half of the calls each, unless one was spared for a moment on a busy machine; one that hangs costs each of its calls one attempt, and the other may be late once or twice there. */
+const isSpread = (facts: Facts, way: Way): boolean => facts[`${way}Share`]! < 0.9 && facts[`${way}Failed`]! < 1 / 3;
 const isPinned = (facts: Facts, way: Way): boolean => facts[`${way}Share`] === 1 && facts[`${way}Failed`]! > 0.4;
 
 /** HTTP/2 puts many calls on one connection, and a connection is what clients and balancers of the fourth layer choose once. */
@@ -72,9 +72,9 @@ export const callsOnOneConnectionAreSpread: Claim = {
   },
   expectations: [
     { placement: 'none', text: 'one instance has all calls, and when it hangs over two fifths fail', holds: (facts) => isPinned(facts, 'outside') && isPinned(facts, 'inside'), measured },
-    { placement: 'ambassador', text: 'clients’ calls are spread, and under a fifth fails; orders’ calls are all with one instance, and over two fifths fail', holds: (facts) => isSpread(facts, 'outside') && isPinned(facts, 'inside'), measured },
-    { placement: 'sidecar', text: 'orders’ calls are spread, and under a fifth fails; clients’ calls are all with one instance, and over two fifths fail', holds: (facts) => isPinned(facts, 'outside') && isSpread(facts, 'inside'), measured },
-    { placement: 'both', text: 'both are spread, and under a fifth fails', holds: (facts) => isSpread(facts, 'outside') && isSpread(facts, 'inside'), measured },
+    { placement: 'ambassador', text: 'clients’ calls are spread, and under a third fails; orders’ calls are all with one instance, and over two fifths fail', holds: (facts) => isSpread(facts, 'outside') && isPinned(facts, 'inside'), measured },
+    { placement: 'sidecar', text: 'orders’ calls are spread, and under a third fails; clients’ calls are all with one instance, and over two fifths fail', holds: (facts) => isPinned(facts, 'outside') && isSpread(facts, 'inside'), measured },
+    { placement: 'both', text: 'both are spread, and under a third fails', holds: (facts) => isSpread(facts, 'outside') && isSpread(facts, 'inside'), measured },
   ],
   columns: [
     { title: 'clients: busier instance', value: ({ outsideShare }) => percent(outsideShare!) },
