@@ -69,7 +69,6 @@ export class SocketWriter {
   /** What the stream wants to do next, when that is done. */
   #held: Held | undefined;
   #resetBy: Error | undefined;
-
   #outlivesReset: boolean;
 
   /**

@@ -191,7 +191,7 @@ export class Http1Listener {
     if (!this.#limits.takesFrom(plainAddress(source ?? socket.remoteAddress ?? ''), socket)) return;
     if (this.options.mesh !== undefined) this.#await(socket, source, this.options.mesh);
     else if (this.#tls === undefined) this.#accept(socket, source);
-    else this.#shakeHands(socket, source, this.#tls);
+    else this.#named.begin(this.#tls, socket, source);
   }
 
   /** In the mesh: what is spoken is up to the caller, and what is done about it to the mode. */
@@ -204,17 +204,13 @@ export class Http1Listener {
       this.sweep.delete(late);
       this.#silent.delete(late);
       if (isTls) {
-        this.#shakeHands(socket, source, this.#tls!);
+        this.#named.begin(this.#tls!, socket, source);
         return;
       }
       const isRefused = mesh.mode() === 'strict';
       if (isRefused) mesh.onRefusal(plainAddress(source ?? socket.remoteAddress ?? ''), plaintextRefusal);
       this.#accept(socket, source, undefined, isRefused ? new ProxyError('mtls_required') : undefined);
     });
-  }
-
-  #shakeHands(socket: Socket, source: string | undefined, tls: TlsServer): void {
-    this.#named.begin(tls, socket, source);
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {

@@ -17,6 +17,17 @@ import { FastifyListener } from './fastify-listener.js';
 const options = { timeout: 20_000 };
 const get = 'GET / HTTP/1.1\r\nHost: shop\r\n\r\n';
 
+/** Answers nothing, and counts. */
+async function silentOrigin(): Promise<{ readonly silent: Origin; readonly seen: { open: number; requests: number } }> {
+  const seen = { open: 0, requests: 0 };
+  const silent = await tcpOrigin((socket) => {
+    seen.open++;
+    socket.on('data', () => seen.requests++);
+    socket.on('close', () => seen.open--);
+  });
+  return { silent, seen };
+}
+
 describe('HTTP/2', () => {
   let authority: TestAuthority;
   let files: KeyPairFiles;
@@ -94,22 +105,16 @@ describe('HTTP/2', () => {
   ] as readonly (readonly [name: string, leave: (client: ClientHttp2Session, stream: ClientHttp2Stream) => void])[]) {
     for (const method of ['GET', 'HEAD']) {
       test(`a ${method} whose client ${name} before it is answered is over`, options, async () => {
-        let open = 0;
-        let requests = 0;
-        const silent = await tcpOrigin((socket) => {
-          open++;
-          socket.on('data', () => requests++);
-          socket.on('close', () => open--);
-        });
+        const { silent, seen } = await silentOrigin();
         const own = await startEngine([silent.address], { kind: FastifyListener, tls: { ...files, certificates: [], minVersion: 'TLSv1.2' } });
         const client = connect(`https://127.0.0.1:${own.port}`, { servername: 'shop.test', ca: readFileSync(authority.ca) });
         const stream = client.request({ ':path': '/', ':method': method });
         stream.on('error', () => {});
-        await until(() => requests === 1);
+        await until(() => seen.requests === 1);
         leave(client, stream);
         const [exchange] = await own.untilFinished(1);
         assert.deepEqual([exchange!.status, exchange!.errorCode], [499, 'client_closed']);
-        await until(() => open === 0);
+        await until(() => seen.open === 0);
         client.destroy();
         await own.close();
         await silent.close();
@@ -156,23 +161,17 @@ describe('what the stock plugin gets wrong', () => {
   });
 
   test('a client that leaves ends all that it has sent ahead', options, async () => {
-    let requests = 0;
-    let open = 0;
-    const origin = await tcpOrigin((socket) => {
-      open++;
-      socket.on('data', () => requests++);
-      socket.on('close', () => open--);
-    });
-    const engine = await startEngine([origin.address], { kind: FastifyListener });
+    const { silent, seen } = await silentOrigin();
+    const engine = await startEngine([silent.address], { kind: FastifyListener });
     const client = await RawClient.connect(engine.port);
     client.send(get.repeat(3));
-    await until(() => requests === 3);
+    await until(() => seen.requests === 3);
     client.close();
     const exchanges = await engine.untilFinished(3);
     assert.deepEqual(exchanges.map(({ status, errorCode }) => [status, errorCode]), Array.from({ length: 3 }, () => [499, 'client_closed']));
-    await until(() => open === 0);
+    await until(() => seen.open === 0);
     await engine.close();
-    await origin.close();
+    await silent.close();
   });
 
   test('a GET that gets 503 is sent once', async () => {
