@@ -118,10 +118,10 @@ describe('a proxy’s certificate', () => {
     assert.ok(asked >= 5 && asked < 60, `asked ${asked} times`);
     assert.equal(serial(), before);
     client.away = false;
-    while (serial() === before) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(async () => {
       await clock.advance(minute);
-    }
+      return serial() !== before;
+    });
     await enrolment.close();
     assert.equal(clock.pending, 0, 'no timer is left');
   });
@@ -138,10 +138,10 @@ describe('a proxy’s certificate', () => {
     await second.start();
     assert.ok(second.isHeld);
     client.away = false;
-    while (serial() === before) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(async () => {
       await clock.advance(10_000);
-    }
+      return serial() !== before;
+    });
     await second.close();
   });
 });

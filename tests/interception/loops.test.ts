@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { portIn, TestProcess } from '../support/process.js';
+import { until } from '../support/until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 
@@ -37,10 +38,11 @@ for (const [name, entry, port, config, passes] of placements) {
       // Until all workers have read the file some have no endpoint; each question has a path of its own, to be found in the log by.
       let asked = 1;
       let answer = await ask(own, 'inventory', '/1');
-      while (answer.body.includes('no_endpoint')) {
-        await new Promise((resolve) => setTimeout(resolve, 50));
+      await until(async () => {
+        if (!answer.body.includes('no_endpoint')) return true;
         answer = await ask(own, 'inventory', `/${++asked}`);
-      }
+        return false;
+      });
       assert.equal(answer.status, 508);
       assert.match(answer.body, /"code":"loop_detected"/);
       const logged = async (count: number): Promise<unknown[]> => (await process.accessLog(count)).filter(({ path }) => path === `/${asked}`).map(({ status }) => status);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { randomFrom } from '../conformance/generate-case.js';
 import { startEngine } from '../support/engine.js';
 import { tcpOrigin } from '../support/origin.js';
+import { until } from '../support/until.js';
 
 const connections = Number(process.env['SOAK_CONNECTIONS'] ?? 100_000);
 const atATime = 200;
@@ -82,7 +84,7 @@ test(`${connections} connections that are opened and broken in every way leave n
   while (pool.active > 0 || pool.pending > 0) await new Promise((resolve) => setImmediate(resolve));
   await engine.close();
   await origin.close();
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(() => isDeepStrictEqual(idleHandles(), before));
   assert.deepEqual(idleHandles(), before);
   assert.equal(pool.size, 0);
   const grown = process.memoryUsage().rss - memoryEarly;
