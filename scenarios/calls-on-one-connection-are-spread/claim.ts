@@ -5,8 +5,9 @@ import { sliceMs, type Slice } from '../load/spec.js';
 const rate = 30;
 /** Long enough for a breaker that opened as the load began, which a busy machine brings about, to be closed again for most of it. */
 const hangAtMs = 4_000;
-const healAtMs = 7_250;
-const durationMs = 8_000;
+/** Long enough that the other instance, which a busy machine makes late for a moment too, costs a small part of the calls. */
+const healAtMs = 10_250;
+const durationMs = 11_000;
 const attemptTimeoutMs = 400;
 /** A caller's own deadline, as orders has it too. */
 const timeoutMs = 1_000;
@@ -16,8 +17,8 @@ const ways = ['outside', 'inside'] as const;
 type Way = (typeof ways)[number];
 
 const measured = (facts: Facts): string => ways.map((way) => `${way}: the busier instance had ${percent(facts[`${way}Share`]!)}, ${percent(facts[`${way}Failed`]!)} failed while it hung`).join('; ');
-/** Two instances in turn have half of the calls each, unless one was spared for a moment on a busy machine; one that hangs costs each of its calls one attempt, and the other may be late once or twice there. */
-const isSpread = (facts: Facts, way: Way): boolean => facts[`${way}Share`]! < 0.9 && facts[`${way}Failed`]! < 1 / 3;
+/** Two instances in turn have half of the calls each, unless one was spared for a moment on a busy machine; one that hangs costs each of its calls one attempt. */
+const isSpread = (facts: Facts, way: Way): boolean => facts[`${way}Share`]! < 0.9 && facts[`${way}Failed`]! < 0.2;
 const isPinned = (facts: Facts, way: Way): boolean => facts[`${way}Share`] === 1 && facts[`${way}Failed`]! > 0.4;
 
 /** HTTP/2 puts many calls on one connection, and a connection is what clients and balancers of the fourth layer choose once. */
@@ -72,9 +73,9 @@ export const callsOnOneConnectionAreSpread: Claim = {
   },
   expectations: [
     { placement: 'none', text: 'one instance has all calls, and when it hangs over two fifths fail', holds: (facts) => isPinned(facts, 'outside') && isPinned(facts, 'inside'), measured },
-    { placement: 'ambassador', text: 'clients’ calls are spread, and under a third fails; orders’ calls are all with one instance, and over two fifths fail', holds: (facts) => isSpread(facts, 'outside') && isPinned(facts, 'inside'), measured },
-    { placement: 'sidecar', text: 'orders’ calls are spread, and under a third fails; clients’ calls are all with one instance, and over two fifths fail', holds: (facts) => isPinned(facts, 'outside') && isSpread(facts, 'inside'), measured },
-    { placement: 'both', text: 'both are spread, and under a third fails', holds: (facts) => isSpread(facts, 'outside') && isSpread(facts, 'inside'), measured },
+    { placement: 'ambassador', text: 'clients’ calls are spread, and under a fifth fails; orders’ calls are all with one instance, and over two fifths fail', holds: (facts) => isSpread(facts, 'outside') && isPinned(facts, 'inside'), measured },
+    { placement: 'sidecar', text: 'orders’ calls are spread, and under a fifth fails; clients’ calls are all with one instance, and over two fifths fail', holds: (facts) => isPinned(facts, 'outside') && isSpread(facts, 'inside'), measured },
+    { placement: 'both', text: 'both are spread, and under a fifth fails', holds: (facts) => isSpread(facts, 'outside') && isSpread(facts, 'inside'), measured },
   ],
   columns: [
     { title: 'clients: busier instance', value: ({ outsideShare }) => percent(outsideShare!) },
