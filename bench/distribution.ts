@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 import type { ReadersPlan, ReadersReport } from './load/stream-readers.js';
-import { cpuSeconds, freePorts, residentBytes } from './measure.js';
+import { freePort } from '../scenarios/lab/free-port.js';
+import { cpuSeconds, residentBytes } from './measure.js';
 
 /* How fast a change reaches a thousand proxies, what they cost a control plane, and how they come back when it does. */
 
@@ -90,8 +91,8 @@ class ControlPlane {
 export async function distribution(say: (line: string) => void): Promise<Distribution> {
   say(`Distribution to ${size.proxies} proxies`);
   const directory = mkdtempSync(join(tmpdir(), 'bench-distribution-'));
-  const [port] = await freePorts(1);
-  let plane = await ControlPlane.start(directory, port!);
+  const port = await freePort();
+  let plane = await ControlPlane.start(directory, port);
   let readers: ChildProcess | undefined;
   const clear = (): void => {
     readers?.kill('SIGKILL');
@@ -109,7 +110,7 @@ export async function distribution(say: (line: string) => void): Promise<Distrib
     await pause(2_000);
     const without = residentBytes(plane.pids);
 
-    const plan: ReadersPlan = { port: port!, healthy: size.proxies - size.slow - size.dead, slow: size.slow, dead: size.dead, services: size.services };
+    const plan: ReadersPlan = { port, healthy: size.proxies - size.slow - size.dead, slow: size.slow, dead: size.dead, services: size.services };
     readers = fork(path('load/stream-readers.js'), [JSON.stringify(plan)]);
     await report(readers, 'connected');
     await pause(1_000);
@@ -136,7 +137,7 @@ export async function distribution(say: (line: string) => void): Promise<Distrib
 
     await plane.kill();
     const reconnected = report(readers, 'connected');
-    plane = await ControlPlane.start(directory, port!);
+    plane = await ControlPlane.start(directory, port);
     const listensAt = now();
     const { at, attempts } = await reconnected;
     const back = at.map((time) => Math.max(0, time - listensAt));

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
+import { freePort } from '../scenarios/lab/free-port.js';
 import { httpOrigin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
 
@@ -26,9 +27,10 @@ interface ControlPlane {
   readonly api: (method: string, path: string, body?: object, token?: string) => Promise<{ status: number; body: Answer }>;
 }
 
-async function startControlPlane(config: object = {}, port = 0): Promise<ControlPlane> {
-  const process = new TestProcess('control-plane/main.js', { listen: { ...listen, port }, ...config });
-  const taken = portIn(await process.logged('ready'), 'listen');
+async function startControlPlane(config: object = {}, port?: number): Promise<ControlPlane> {
+  const taken = port ?? (await freePort());
+  const process = new TestProcess('control-plane/main.js', { listen: { ...listen, port: taken }, ...config });
+  await process.logged('ready');
   const url = `http://127.0.0.1:${taken}`;
   return {
     process,

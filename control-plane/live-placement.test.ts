@@ -23,7 +23,7 @@ test('one line moves a token check from the gateway to the sidecars and back, un
   await plane.settled();
 
   const authorized = { authorization: `Bearer ${token}` };
-  const [strangers, friends] = [new Load(gateway.port), new Load(gateway.port, { headers: authorized })];
+  const [strangers, friends] = [new Load(context, gateway.port), new Load(context, gateway.port, { headers: authorized })];
   await Promise.all([strangers.more(50), friends.more(50)]);
   /** Whether each sidecar checks by itself. */
   const checks = async (): Promise<boolean[]> => Promise.all(sidecars.map(async ({ port }) => (await fetch(`http://127.0.0.1:${port}/`)).status === 401));

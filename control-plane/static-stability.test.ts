@@ -33,7 +33,7 @@ async function started(context: TestContext, config: object) {
 describe('under constant load nothing fails', () => {
   test('when the control plane is killed for longer than a lease, and what starts meanwhile starts from its last snapshot', async (context) => {
     const { plane, mesh, gateway, addresses } = await started(context, { dataDir: join(directory, 'killed'), resources, leaseGrace: '3s' });
-    const load = new Load(gateway.port);
+    const load = new Load(context, gateway.port);
     await load.more(50);
     await plane.kill();
     const started2 = Date.now();
@@ -55,7 +55,7 @@ describe('under constant load nothing fails', () => {
   for (const [name, seed] of [['with the resources that it is configured with', resources], ['with nothing at all', []]] as const) {
     test(`when the control plane comes back empty, ${name}`, async (context) => {
       const { plane, gateway, addresses } = await started(context, { resources, leaseGrace: '3s' });
-      const load = new Load(gateway.port);
+      const load = new Load(context, gateway.port);
       await load.more(50);
       await plane.kill();
       // Its registry and, without a seed, its resources are lost: they were in memory.
@@ -79,7 +79,7 @@ describe('under constant load nothing fails', () => {
 
   test('when the control plane comes back empty while an instance drains: it is out, and stays out', async (context) => {
     const { plane, gateway, sidecars, addresses } = await started(context, { resources, leaseGrace: '30s' });
-    const load = new Load(gateway.port);
+    const load = new Load(context, gateway.port);
     await plane.kill();
     const back = await Plane.start({ resources, leaseGrace: '30s' }, plane.port);
     context.after(() => end(back.process));
@@ -95,7 +95,7 @@ describe('under constant load nothing fails', () => {
 
   test('when the control plane hangs for longer than a lease', async (context) => {
     const { plane, gateway, addresses } = await started(context, { resources, leaseGrace: '100ms' });
-    const load = new Load(gateway.port);
+    const load = new Load(context, gateway.port);
     plane.process.child.kill('SIGSTOP');
     const stoppedAt = Date.now();
     await until(() => Date.now() - stoppedAt > 4_000);
@@ -116,7 +116,7 @@ describe('under constant load nothing fails', () => {
     const gateway = await mesh.gateway({}, { url: plane.url });
     const addresses = sidecars.map(({ port }) => `127.0.0.1:${port}`).sort();
     await until(async () => (await endpoints(gateway)).length === 2);
-    const load = new Load(gateway.port);
+    const load = new Load(context, gateway.port);
     network.cut();
     await until(async () => (await plane.instances()).length === 0);
     await plane.settled();
@@ -140,7 +140,7 @@ describe('under constant load nothing fails', () => {
 
   test('when it is given a policy that the gateway cannot use, beside one that it can', async (context) => {
     const { plane, gateway } = await started(context, { resources, leaseGrace: '100ms' });
-    const load = new Load(gateway.port);
+    const load = new Load(context, gateway.port);
     await plane.apply(
       { kind: 'Policy', name: 'tokens', placement: 'ambassador', target: { services: ['orders'] }, spec: { jwt: { issuer: 'i', audience: 'a', jwks: '/nothing/here.json' } } },
       { kind: 'Service', name: 'users', endpoints: ['127.0.0.1:9'] },

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer, request, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
+import { freePort } from '../scenarios/lab/free-port.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
 
@@ -11,7 +12,7 @@ const breaker = { volumeThreshold: 1, resetTimeout: '100ms' };
 /** A service that says its name, and can be taken away and brought back. */
 class Instance {
   #server: Server | undefined;
-  #port = 0;
+  #port: number | undefined;
 
   constructor(private readonly name: string) {}
 
@@ -19,15 +20,12 @@ class Instance {
     return `127.0.0.1:${this.#port}`;
   }
 
-  start(): Promise<this> {
+  async start(): Promise<this> {
     const server = createServer((_request, response) => response.end(this.name));
     this.#server = server;
-    return new Promise((resolve) =>
-      server.listen(this.#port, '127.0.0.1', () => {
-        this.#port = (server.address() as AddressInfo).port;
-        resolve(this);
-      }),
-    );
+    this.#port ??= await freePort();
+    await once(server.listen(this.#port, '127.0.0.1'), 'listening');
+    return this;
   }
 
   stop(): Promise<void> {

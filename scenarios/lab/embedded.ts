@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { restartDelayMs, units, type Addresses, type Unit } from './declaration.js';
+import { freePort } from './free-port.js';
 import { untilReady, type Lab } from './lab.js';
 import { redisArguments } from './outside.js';
 import { writeJoinTokens } from './join-tokens.js';
@@ -142,17 +142,9 @@ function findPython(): string | undefined {
   return path === '' ? undefined : path;
 }
 
-/** Asks the system for as many free ports as there are names, all at once so that none is given twice. */
+/** A free port for each name: the preferred one where that is free. */
 async function freePorts(names: readonly string[], preferred: Readonly<Record<string, number>>): Promise<Map<string, number>> {
-  const servers = await Promise.all(names.map((name) => listenOn(preferred[name] ?? 0).catch(() => listenOn(0))));
-  const ports = new Map(names.map((name, index) => [name, (servers[index]!.address() as AddressInfo).port]));
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  const ports = new Map<string, number>();
+  for (const name of names) ports.set(name, await freePort(preferred[name]));
   return ports;
-}
-
-function listenOn(port: number): Promise<ReturnType<typeof createServer>> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(port, '127.0.0.1', () => resolve(server));
-  });
 }

@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
+import { freePort } from '../../scenarios/lab/free-port.js';
 import { readBody } from '../support/origin.js';
 import type { FaultKind } from './schedule.js';
 
@@ -10,19 +12,20 @@ const stallMs = 2_500;
 export class ChaosEndpoint {
   #fault: FaultKind | undefined;
   #server: Server | undefined;
-  #port = 0;
   readonly #sockets = new Set<Socket>();
   readonly #hanging = new Set<ServerResponse>();
   readonly #timers = new Set<NodeJS.Timeout>();
 
+  private constructor(private readonly port: number) {}
+
   static async start(): Promise<ChaosEndpoint> {
-    const endpoint = new ChaosEndpoint();
+    const endpoint = new ChaosEndpoint(await freePort());
     await endpoint.#listen();
     return endpoint;
   }
 
   get address(): string {
-    return `127.0.0.1:${this.#port}`;
+    return `127.0.0.1:${this.port}`;
   }
 
   async begin(fault: FaultKind): Promise<void> {
@@ -77,21 +80,14 @@ export class ChaosEndpoint {
     this.#timers.add(timer);
   }
 
-  /** On the port of before. An outgoing connection may have it at the moment, as its own end. */
   async #listen(): Promise<void> {
-    for (;;) {
-      const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => void this.#answer(request, response).catch(() => {}));
-      server.on('connection', (socket) => {
-        this.#sockets.add(socket);
-        socket.on('error', () => {}).once('close', () => this.#sockets.delete(socket));
-      });
-      this.#server = server;
-      const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => server.once('error', resolve).listen(this.#port, '127.0.0.1', () => resolve(undefined)));
-      if (error === undefined) break;
-      if (error.code !== 'EADDRINUSE') throw error;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    this.#port = (this.#server.address() as AddressInfo).port;
+    const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => void this.#answer(request, response).catch(() => {}));
+    server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.on('error', () => {}).once('close', () => this.#sockets.delete(socket));
+    });
+    this.#server = server;
+    await once(server.listen(this.port, '127.0.0.1'), 'listening');
   }
 }
 

@@ -5,6 +5,7 @@ import { connect, createServer, type AddressInfo, type Server } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
+import { freePort } from '../../scenarios/lab/free-port.js';
 import { createSigningRequest } from '../../shared/identity/signing-request.js';
 import { TestMesh } from '../support/mesh.js';
 import { until } from '../support/until.js';
@@ -257,10 +258,3 @@ describe('without a control plane', () => {
   });
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}

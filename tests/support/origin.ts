@@ -1,5 +1,6 @@
 import { createServer as createHttpServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net';
+import { freePort } from '../../scenarios/lab/free-port.js';
 
 export interface Origin {
   readonly port: number;
@@ -25,12 +26,8 @@ export function tcpOrigin(handler: (socket: Socket) => void, options: { readonly
   return listen(server, () => sockets.forEach((socket) => socket.destroy()));
 }
 
-/** A port on which nobody listens. */
-export async function refusedPort(): Promise<number> {
-  const origin = await tcpOrigin(() => {});
-  await origin.close();
-  return origin.port;
-}
+/** A port on which nobody listens, and nobody will. */
+export const refusedPort = (): Promise<number> => freePort();
 
 /** Reads a whole request body. */
 export async function readBody(message: IncomingMessage): Promise<string> {

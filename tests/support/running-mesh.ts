@@ -1,10 +1,9 @@
 import { Agent, request, type RequestListener } from 'node:http';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { freePort } from '../../scenarios/lab/free-port.js';
 import { httpOrigin } from './origin.js';
 import { portIn, TestProcess } from './process.js';
 import { until } from './until.js';
@@ -28,15 +27,6 @@ export interface PlaneStatus {
   }[];
 }
 
-/** A port that nobody has at the moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 export class Plane {
   private constructor(
     readonly process: TestProcess,
@@ -44,9 +34,11 @@ export class Plane {
     readonly port: number,
   ) {}
 
-  static async start(config: object = {}, port = 0): Promise<Plane> {
-    const process = new TestProcess('control-plane/main.js', { listen: { ...listen, port }, ...config });
-    const taken = portIn(await process.logged('ready'), 'listen');
+  /** On a port of before, where it comes back. */
+  static async start(config: object = {}, port?: number): Promise<Plane> {
+    const taken = port ?? (await freePort());
+    const process = new TestProcess('control-plane/main.js', { listen: { ...listen, port: taken }, ...config });
+    await process.logged('ready');
     return new Plane(process, `http://127.0.0.1:${taken}`, taken);
   }
 
@@ -149,20 +141,21 @@ export interface Outcome {
   readonly answeredAt: number;
 }
 
-/** Constant load on a port, until it is stopped: `clients` requests at a time, each its next a little after the last. */
+/** Constant load on a port, until it is stopped or the test is over: `clients` requests at a time, each its next a little after the last. */
 export class Load {
   readonly outcomes: Outcome[] = [];
   readonly #agent = new Agent({ keepAlive: true });
   readonly #clients: Promise<void>[];
   #isOver = false;
 
-  constructor(port: number, { clients = 4, headers = {}, path = '/' }: { readonly clients?: number; readonly headers?: Record<string, string>; readonly path?: string } = {}) {
+  constructor(context: TestContext, port: number, { clients = 4, headers = {}, path = '/' }: { readonly clients?: number; readonly headers?: Record<string, string>; readonly path?: string } = {}) {
     this.#clients = Array.from({ length: clients }, async () => {
       while (!this.#isOver) {
         this.outcomes.push(await this.#ask(port, path, headers));
         await new Promise((resolve) => setTimeout(resolve, 3));
       }
     });
+    context.after(() => this.stop());
   }
 
   /** Resolves once so many more have been answered. */

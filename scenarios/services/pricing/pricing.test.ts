@@ -1,25 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePorts } from '../../lab/free-port.js';
 import { generate } from '../../load/generator.js';
 import type { StatsDocument } from '../stats.js';
 import { CallFailure, PricingClient } from './client.js';
 
 const main = fileURLToPath(new URL('../main.js', import.meta.url));
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, async () => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    return server;
-  }));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
 
 describe('the pricing service', () => {
   let children: ChildProcess[];

@@ -7,20 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePorts } from '../../lab/free-port.js';
 import { redisArguments } from '../../lab/outside.js';
 import { Store } from '../../a-tcp-dependency-fails-over-unseen/store.js';
 import { RedisClient, StoreFailure } from './redis-client.js';
 import { encodeCommand, RespReader } from './resp.js';
 
 const main = fileURLToPath(new URL('../main.js', import.meta.url));
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Starts a store that keeps its values in `directory`, as a standby of another if there is a `primary`. */
 type Start = (port: number, directory: string, primary?: number) => ChildProcess;
@@ -47,7 +40,7 @@ for (const [name, start] of kinds) {
     let standby: ChildProcess;
     let stores: Store[];
     before(async () => {
-      ports = [await freePort(), await freePort()];
+      ports = await freePorts(2);
       primary = start(ports[0]!, directories[0]!);
       standby = start(ports[1]!, directories[1]!, ports[0]);
       stores = ports.map((port) => new Store(`127.0.0.1:${port}`));
