@@ -11,6 +11,8 @@ export type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued'
 
 interface Waiting {
   readonly pool: GuardedPool;
+  /** Whether a connection that is idle would do. */
+  readonly takesIdle: boolean;
   /** Sends it, and so takes its place, before it returns. */
   readonly go: () => void;
 }
@@ -96,27 +98,42 @@ export class Bulkhead {
     this.#retries--;
   }
 
-  /** Stands in front of one endpoint, whose connections count until `close`. */
-  guard(pool: GuardedPool): { readonly layer: Layer; close(): void } {
-    this.#pools.add(pool);
-    pool.guard = this.#guard;
-    const pass = this.#pass.bind(this, pool);
-    const layer: Layer = (next) =>
+  /**
+   * Stands in front of one endpoint, whose connections count until `close`: `layer` in front of requests, `streamLayer` in front of
+   * those that take a connection of their own, which may be of another pool.
+   */
+  guard(pool: GuardedPool, streams: GuardedPool = pool): { readonly layer: Layer; readonly streamLayer: Layer; close(): void } {
+    const pools = new Set([pool, streams]);
+    for (const each of pools) {
+      this.#pools.add(each);
+      each.guard = this.#guard;
+    }
+    return {
+      layer: this.#layer(pool, true),
+      streamLayer: this.#layer(streams, false),
+      close: () => {
+        for (const each of pools) this.#release(each);
+      },
+    };
+  }
+
+  #layer(pool: GuardedPool, takesIdle: boolean): Layer {
+    const pass = this.#pass.bind(this, pool, takesIdle);
+    return (next) =>
       function bulkhead(request, exchange) {
         return pass(next, request, exchange);
       };
-    return { layer, close: () => this.#release(pool) };
   }
 
-  async #pass(pool: GuardedPool, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+  async #pass(pool: GuardedPool, takesIdle: boolean, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
     if (this.#requests >= this.#maxRequests) throw this.#refuse('requests');
-    const { hasIdle } = pool;
+    const hasIdle = takesIdle && pool.hasIdle;
     const mustWait = !hasIdle && !this.#hasRoom(pool);
     if (!hasIdle && (mustWait || isFull(pool)) && this.pending >= this.config.maxPending) throw this.#refuse('pending');
     this.#requests++;
     let response: HttpResponse;
     try {
-      response = await (mustWait ? this.#wait(pool, next, request, exchange) : next(request, exchange));
+      response = await (mustWait ? this.#wait(pool, takesIdle, next, request, exchange) : next(request, exchange));
     } catch (error) {
       this.#leave();
       throw error;
@@ -152,11 +169,12 @@ export class Bulkhead {
     return false;
   }
 
-  #wait(pool: GuardedPool, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+  #wait(pool: GuardedPool, takesIdle: boolean, next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
     const send = async (): Promise<HttpResponse> => next(request, exchange);
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         pool,
+        takesIdle,
         go: () => {
           unsubscribe();
           resolve(send());
@@ -190,8 +208,8 @@ export class Bulkhead {
     if (this.#hasRefused) this.#serveRefused();
     let mayConnect = true;
     for (let index = 0; index < this.#line.length; ) {
-      const { pool, go } = this.#line[index]!;
-      if (pool.hasIdle || isFull(pool) || (mayConnect &&= this.#mayConnect())) {
+      const { pool, takesIdle, go } = this.#line[index]!;
+      if ((takesIdle && pool.hasIdle) || isFull(pool) || (mayConnect &&= this.#mayConnect())) {
         this.#line.splice(index, 1);
         go();
       } else {

@@ -64,9 +64,9 @@ export function describeUpstream(upstream: Upstream, now: number): UpstreamDescr
       zone: config.zone ?? null,
       priority: config.priority,
       labels: config.labels,
-      inFlight: endpoint.pool.active,
-      pending: endpoint.pool.pending,
-      connections: endpoint.pool.size,
+      inFlight: endpoint.active,
+      pending: endpoint.pending,
+      connections: endpoint.connections,
       latencyMs: hundredths(endpoint.latency.at(now)),
     })),
   };

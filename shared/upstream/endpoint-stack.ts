@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.js';
 import type { UpstreamConfig } from '../config/sections.js';
 import { grpcTimeLeft } from '../grpc/grpc.js';
 import { isServerFault } from '../grpc/status.js';
-import { stack, type Service } from '../http/service.js';
+import { stack, type Layer, type Service } from '../http/service.js';
 import { attemptTimeout } from '../policy/attempt-timeout/attempt-timeout.js';
 import { breaker } from '../policy/breaker/breaker.js';
 import type { Endpoint } from './endpoint.js';
@@ -30,10 +30,10 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
         onTransition(upstream, endpoint.name, state);
       },
     });
-  const guarded = (connection: Service): Service =>
+  const guarded = (connection: Service, bulkhead: Layer | undefined): Service =>
     stack(
       [
-        watch?.bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
+        bulkhead, // before the breaker: what the upstream as a whole has no room for must not use up the endpoint's probe
         gate?.layer, // sees each attempt too; what it refuses was none
         watch?.outlierDetection, // sees each attempt, and one that timed out is a failed one
         config.attemptTimeout === undefined ? undefined : attemptTimeout(config.attemptTimeout, { clock }), // times the connection alone
@@ -41,8 +41,8 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
       ],
       connection,
     );
-  endpoint.service = guarded(endpoint.connect);
-  endpoint.stream = guarded(endpoint.openStream);
+  endpoint.service = guarded(endpoint.connect, watch?.bulkhead);
+  endpoint.stream = guarded(endpoint.openStream, watch?.streamBulkhead);
   if (gate !== undefined) endpoint.gate = gate;
   if (gate === undefined && watch === undefined) return;
   endpoint.onClose = () => {

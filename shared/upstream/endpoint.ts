@@ -28,6 +28,8 @@ export class Endpoint {
   /** How TLS is spoken to it, if it is. */
   readonly credentials: TlsClient | undefined;
   readonly pool: EndpointPool;
+  /** Where connections are made that no HTTP is spoken on. */
+  readonly streams: ConnectionPool;
   readonly latency: PeakEwma;
   readonly health = new EndpointHealth(() => this.changed());
   /** Answers a request at this endpoint: its layers, then `connect`. Set by whoever knows the layers. */
@@ -44,8 +46,6 @@ export class Endpoint {
   availableSince: number;
   #isAvailable = true;
   readonly #clock: Clock;
-  /** Where connections are made that no HTTP is spoken on. */
-  readonly #streams: ConnectionPool;
 
   constructor(
     readonly address: Address,
@@ -72,8 +72,8 @@ export class Endpoint {
     this.name = this.pool.name;
     this.latency = new PeakEwma();
     this.service = this.connect;
-    this.#streams = this.pool instanceof ConnectionPool ? this.pool : new ConnectionPool(address, limits, dependencies);
-    this.openStream = this.#timed((request, exchange) => openStream(this.#streams, request, exchange));
+    this.streams = this.pool instanceof ConnectionPool ? this.pool : new ConnectionPool(address, limits, dependencies);
+    this.openStream = this.#timed((request, exchange) => openStream(this.streams, request, exchange));
     this.stream = this.openStream;
   }
 
@@ -85,9 +85,28 @@ export class Endpoint {
     this.onChange?.();
   }
 
+  /** Exchanges and streams in progress. */
+  get active(): number {
+    return this.pool.active + (this.#ofStreams?.active ?? 0);
+  }
+
+  /** Requests that wait for a connection. */
+  get pending(): number {
+    return this.pool.pending + (this.#ofStreams?.pending ?? 0);
+  }
+
+  /** Those that are open. */
+  get connections(): number {
+    return this.pool.size + (this.#ofStreams?.size ?? 0);
+  }
+
   get inFlight(): number {
-    const streams = this.#streams === this.pool ? 0 : this.#streams.active + this.#streams.pending;
-    return this.pool.active + this.pool.pending + streams;
+    return this.active + this.pending;
+  }
+
+  /** The connections of streams, where those of HTTP are made elsewhere. */
+  get #ofStreams(): ConnectionPool | undefined {
+    return this.streams === this.pool ? undefined : this.streams;
   }
 
   /** Sends by a pool that sees to the rest by itself. */

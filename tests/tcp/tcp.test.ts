@@ -299,3 +299,28 @@ test('Redis is spoken through a sidecar, a pipeline and a subscription too', { s
   assert.ok(client.text.endsWith('+OK\r\n'));
   subscriber.close();
 });
+
+for (const protocol of ['h1', 'h2', 'auto']) {
+  test(`the limits of an upstream hold for TCP whatever HTTP is spoken to it: ${protocol}`, async (context) => {
+    let connections = 0;
+    const { port } = await origin(context, (socket) => {
+      connections++;
+      socket.once('close', () => connections--).once('end', () => socket.end());
+      socket.on('data', (data) => socket.write(data.subarray(0, 3).equals(Buffer.from('GET')) ? 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok' : data));
+    });
+    const proxy = await start(context, placements.gateway, [port], { upstream: { protocol, limits: { maxConnections: 2, maxPending: 1 } }, routes: [{ upstream: 'db' }] });
+    // Leaves an idle connection, which is of no use to a stream but makes room for one.
+    if (protocol !== 'h2') assert.equal((await fetch(`http://127.0.0.1:${portIn(await proxy.process.logged('ready'), 'listen')}`)).status, 200);
+    const held = [await open(proxy.port), await open(proxy.port)];
+    const waiting = (await RawClient.connect(proxy.port)).send('a');
+    await until(async () => /^proxy_upstream_limited_pending\{upstream="db"\} 1$/m.test(await proxy.admin('/metrics')));
+    const refused = await RawClient.connect(proxy.port);
+    assert.equal(await errorOf(refused.socket), 'ECONNRESET');
+    const [db] = JSON.parse(await proxy.admin('/upstreams')) as { endpoints: { inFlight: number; connections: number }[] }[];
+    assert.deepEqual([db!.endpoints[0]!.inFlight, db!.endpoints[0]!.connections, waiting.text], [2, 2, '']);
+    await until(() => connections === 2);
+    held[0]!.close();
+    await waiting.until((text) => text === 'a');
+    for (const client of [...held, waiting]) client.close();
+  });
+}

@@ -21,6 +21,8 @@ export interface UpstreamWatchDependencies {
 /** What guards one endpoint: layers, and what ends with it. */
 export interface EndpointWatch {
   readonly bulkhead: Layer | undefined;
+  /** In front of what takes a connection of its own. */
+  readonly streamBulkhead: Layer | undefined;
   readonly outlierDetection: Layer | undefined;
   close(): void;
 }
@@ -47,11 +49,12 @@ export class UpstreamWatch {
   }
 
   watch(endpoint: Endpoint): EndpointWatch {
-    const bulkhead = this.bulkhead?.guard(endpoint.pool);
+    const bulkhead = this.bulkhead?.guard(endpoint.pool, endpoint.streams);
     const outlier = this.outliers?.watch(endpoint.name, endpoint.health);
     const check = this.#startChecks(endpoint);
     return {
       bulkhead: bulkhead?.layer,
+      streamBulkhead: bulkhead?.streamLayer,
       outlierDetection: outlier?.layer,
       close: () => {
         bulkhead?.close();
