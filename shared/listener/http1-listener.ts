@@ -1,5 +1,4 @@
-import { lstatSync, unlinkSync, type Stats } from 'node:fs';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep, type Sweepable } from '../clock/deadline-sweep.js';
@@ -11,6 +10,7 @@ import { DateField } from '../http1/date-field.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import { Handshakes, keepHalfOpen } from '../tls/handshakes.js';
 import type { Http2Engine } from '../config/http2.js';
+import { bind, type BindAddress } from './bind.js';
 import type { Connection } from './connection.js';
 import { ConnectionLimits, type OnRefusal } from './connection-limits.js';
 import type { DrainOptions } from './listener.js';
@@ -43,10 +43,7 @@ export interface ListenerOptions {
 }
 
 /** A port, of which 0 takes a free one, or the path of a Unix domain socket. */
-export interface ListenAddress {
-  readonly host?: string;
-  readonly port?: number | undefined;
-  readonly path?: string | undefined;
+export interface ListenAddress extends BindAddress {
   /** HTTP/2 beside HTTP/1.1, and who speaks it. */
   readonly http2?: Http2Engine | false;
   readonly proxyProtocol?: { readonly from: readonly string[] } | undefined;
@@ -75,10 +72,12 @@ export class Http1Listener {
   /** Connections in the mesh from which nothing has come yet. */
   readonly #silent = new Set<Sweepable>();
   #draining = false;
-  #drained: (() => void) | undefined;
+  readonly #drained: Promise<void>;
+  #setDrained: () => void = ignore;
 
   constructor(options: ListenerOptions) {
     this.options = options;
+    this.#drained = new Promise((resolve) => (this.#setDrained = resolve));
     const { limits, clock, credentials, mesh, listen, onRefusal } = options;
     this.#limits = new ConnectionLimits(limits, onRefusal);
     this.date = new DateField(clock);
@@ -107,18 +106,8 @@ export class Http1Listener {
   }
 
   /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
-  async listen(): Promise<AddressInfo> {
-    const { host, port, path } = this.options.listen;
-    if (path !== undefined) await removeStaleSocket(path);
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(path === undefined ? { host, port, backlog } : { path, backlog }, () => {
-        this.#server.off('error', reject);
-        this.#server.on('error', () => {});
-        resolve();
-      });
-    });
-    return path === undefined ? (this.#server.address() as AddressInfo) : { address: path, family: 'unix', port: 0 };
+  listen(): Promise<AddressInfo> {
+    return bind(this.#server, this.options.listen);
   }
 
   /**
@@ -134,10 +123,8 @@ export class Http1Listener {
       if (isReplaced) connection.goAway?.();
       else connection.closeIfIdle();
     }
-    return new Promise((resolve) => {
-      this.#drained = resolve;
-      this.#checkDrained();
-    });
+    this.#checkDrained();
+    return this.#drained;
   }
 
   /** Breaks off whatever is left. */
@@ -263,37 +250,12 @@ export class Http1Listener {
   }
 
   #checkDrained(): void {
-    if (this.#connections.size === 0 && this.#arriving.size === 0) this.#drained?.();
+    if (this.#draining && this.#connections.size === 0 && this.#arriving.size === 0) this.#setDrained();
   }
 }
 
-const backlog = 1_024;
 /** How long a connection that was made just before a drain may take to say its first byte (ms). */
 const silentGraceMs = 1_000;
-
-/**
- * Takes away the socket of a process that is gone: binding to it would fail for ever. One that answers is left alone. Rejects if something
- * else is there: a connection to a file is refused like one to a socket that nobody has.
- */
-export async function removeStaleSocket(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined) return;
-  if (!found.isSocket()) throw new Error(`cannot listen on ${path}: it is ${kindOf(found)}, and only a socket would be replaced`);
-  const isAnswered = await new Promise<boolean>((resolve) => {
-    const probe = connect(path, () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED'));
-  });
-  if (!isAnswered) unlinkSync(path);
-}
-
-function kindOf(found: Stats): string {
-  if (found.isFile()) return 'a file';
-  if (found.isDirectory()) return 'a directory';
-  return found.isSymbolicLink() ? 'a symbolic link' : 'no socket';
-}
 
 /** Socket errors are followed by `close`, where they are dealt with. */
 const ignore = (): void => {};

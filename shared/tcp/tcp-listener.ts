@@ -5,7 +5,7 @@ import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { TcpListenerConfig } from '../config/tcp.js';
 import type { Peer } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
-import { removeStaleSocket } from '../listener/http1-listener.js';
+import { bind } from '../listener/bind.js';
 import { awaitFirstByte } from '../listener/first-byte.js';
 import type { Listener } from '../listener/listener.js';
 import { meshTlsServer, plaintextRefusal, type MeshListening } from '../listener/mesh-door.js';
@@ -86,18 +86,8 @@ export class TcpListener implements Listener {
     return this.#connections.size;
   }
 
-  async listen(): Promise<AddressInfo> {
-    const { host, port, path } = this.options.config.listen;
-    if (path !== undefined) await removeStaleSocket(path);
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(path === undefined ? { host, port, backlog } : { path, backlog }, () => {
-        this.#server.off('error', reject);
-        this.#server.on('error', ignore);
-        resolve();
-      });
-    });
-    return path === undefined ? (this.#server.address() as AddressInfo) : { address: path, family: 'unix', port: 0 };
+  listen(): Promise<AddressInfo> {
+    return bind(this.#server, this.options.config.listen);
   }
 
   /** Stops accepting, and resolves when the last connection has ended by itself: nothing tells its two sides that they should. */
@@ -249,7 +239,6 @@ export class TcpListener implements Listener {
   }
 }
 
-const backlog = 1_024;
 /** After so long a client that waits for the server to speak first is told from one that speaks TLS (ms). */
 const silenceMs = 3_000;
 /** Two reads: with one, every write would make its source wait. */

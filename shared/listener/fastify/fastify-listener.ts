@@ -3,13 +3,14 @@ import { IncomingMessage, METHODS, ServerResponse, STATUS_CODES } from 'node:htt
 import { Http2ServerResponse, type Http2ServerRequest, type ServerHttp2Session } from 'node:http2';
 import { Server as NetServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Server as TlsServer, TLSSocket } from 'node:tls';
-import { DeadlineSweep } from '../../clock/deadline-sweep.js';
+import { DeadlineSweep, type Sweepable } from '../../clock/deadline-sweep.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { methodRefused } from '../../errors/method-refused.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Peer } from '../../http/exchange.js';
 import { ConnectionLimits } from '../connection-limits.js';
-import { removeStaleSocket, type ListenerOptions } from '../http1-listener.js';
+import { pathAddress, removeStaleSocket } from '../bind.js';
+import type { ListenerOptions } from '../http1-listener.js';
 import type { DrainOptions } from '../listener.js';
 import { plainAddress } from '../network-list.js';
 import { ClientSession } from './client-session.js';
@@ -33,8 +34,8 @@ export class FastifyListener {
   /** Fastify's side of the server. */
   #serve!: Serve;
   #mounted: Mounted | undefined;
-  /** Connections, and how many exchanges each carries; those of HTTP/2 are counted but looked after as sessions. */
-  readonly #sockets = new Map<Socket, number>();
+  /** Connections; those of HTTP/2 are looked after as sessions. */
+  readonly #sockets = new Map<Socket, Client>();
   readonly #sessions = new Set<ClientSession>();
   /** Connections as they were accepted: with TLS, those too whose handshake is still to come, which a drain does not cut off. */
   readonly #accepted = new Set<Socket>();
@@ -100,7 +101,7 @@ export class FastifyListener {
     if (listen.path !== undefined) {
       await removeStaleSocket(listen.path);
       await this.#application.listen({ path: listen.path });
-      return { address: listen.path, family: 'unix', port: 0 };
+      return pathAddress(listen.path);
     }
     await this.#application.listen({ host: listen.host ?? '127.0.0.1', port: listen.port ?? 0 });
     return this.#server.address() as AddressInfo;
@@ -113,7 +114,7 @@ export class FastifyListener {
     // Where it is replaced, what waits for its next request may wait on, which neither Fastify's end nor that of Node's own servers allows.
     if (isReplaced) await new Promise((resolve) => NetServer.prototype.close.call(this.#server, resolve));
     const closed = this.#application.close();
-    for (const [socket, exchanges] of this.#sockets) if (exchanges === 0 && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2') socket.destroy();
+    for (const [socket, { exchanges }] of this.#sockets) if (exchanges === 0 && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2') socket.destroy();
     await closed;
   }
 
@@ -155,11 +156,14 @@ export class FastifyListener {
       socket.destroy();
       return false;
     }
-    this.#sockets.set(socket, 0);
+    const client = { exchanges: 0, deadline: Infinity, onDeadline: () => socket.destroy() };
+    this.#sockets.set(socket, client);
+    this.#sweep.add(client);
     (socket as ProvenSocket)[peerKey] = 'authorized' in socket ? credentials?.peerOf(socket) : undefined;
     onConnection?.(1);
     socket.once('close', () => {
       this.#sockets.delete(socket);
+      this.#sweep.delete(client);
       onConnection?.(-1);
     });
     return true;
@@ -233,9 +237,18 @@ export class FastifyListener {
   }
 
   #count(socket: Socket, delta: 1 | -1): void {
-    const exchanges = this.#sockets.get(socket);
-    if (exchanges !== undefined) this.#sockets.set(socket, exchanges + delta);
+    const client = this.#sockets.get(socket);
+    if (client === undefined) return;
+    const { limits, clock } = this.options;
+    client.exchanges += delta;
+    // Node starts its `idleTimeout` anew with every byte, those of empty lines too, and tells nobody when a head begins.
+    client.deadline = client.exchanges > 0 ? Infinity : clock.now() + limits.idleTimeout + limits.headTimeout;
   }
+}
+
+interface Client extends Sweepable {
+  /** Those of HTTP/1.x. */
+  exchanges: number;
 }
 
 type Serve = (request: Request, response: Response) => void;

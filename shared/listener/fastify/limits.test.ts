@@ -80,6 +80,16 @@ describe('limits behind Fastify', () => {
     });
   }
 
+  test('closes a connection of HTTP/1.1 on which nothing comes but empty lines', options, async () => {
+    const engine = await start({ idleTimeout: 100, headTimeout: 100 });
+    const socket = await dial(engine, 'http/1.1');
+    socket.write(get);
+    const pace = setInterval(() => socket.write('\r\n'), 20);
+    assert.match(await allOf(socket), /^HTTP\/1\.1 200 [^]*ok$/);
+    clearInterval(pace);
+    await engine.close();
+  });
+
   test('closes a connection that does not begin its TLS handshake', options, async () => {
     const engine = await start({ headTimeout: 100 });
     const socket = connectTcp(engine.port, '127.0.0.1');
