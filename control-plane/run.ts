@@ -1,6 +1,5 @@
 import { collectDefaultMetrics, Gauge, Registry as MetricsRegistry } from 'prom-client';
 import { openApiServer } from './api/open-api-server.js';
-import { openCertificates } from './ca/open.js';
 import type { WorkloadIdentity } from './ca/workloads.js';
 import { controlPlaneProcessSchema, crossCheck } from './config.js';
 import type { Identity } from './model/resources.js';
@@ -25,7 +24,7 @@ await runProcess({
     instances.onChange(() => publisher.publish());
     new Gauge({ name: 'control_plane_instances', help: 'Registered instances.', registers: [metrics], collect() { this.set(instances.instances.length); } });
 
-    const certificates = ca && (await openCertificates(ca, { dataDir: storeConfig?.kind === 'embedded' ? storeConfig.directory : dataDir, leadership, once: onceOnly, document: document?.('authority'), clock, logger, metrics, identities: () => store.model.identities.filter(isOfWorkload), onClose: (close) => lifecycle.onClose(close) }));
+    const certificates = ca && (await (await import('./ca/open.js')).openCertificates(ca, { dataDir: storeConfig?.kind === 'embedded' ? storeConfig.directory : dataDir, leadership, once: onceOnly, document: document?.('authority'), clock, logger, metrics, identities: () => store.model.identities.filter(isOfWorkload), onClose: (close) => lifecycle.onClose(close) }));
     const { api, close } = await openApiServer({ store, registry: instances, publisher, metrics, clock, logger, listen, access, audit, version, certificates, isReady: () => lifecycle.readiness().ready });
     lifecycle.onClose(close);
     lifecycle.onClose(() => publisher.close());

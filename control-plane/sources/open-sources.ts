@@ -1,17 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import { Gauge, type Registry as MetricsRegistry } from 'prom-client';
 import type { Clock } from '../../shared/clock/clock.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { Resource } from '../model/resources.js';
-import type { EtcdStoreConfig, StoreConfig } from '../store-config.js';
+import type { StoreConfig } from '../store-config.js';
 import { EmbeddedStore, historyDefaults } from './embedded-store.js';
-import { EtcdClient } from './etcd-client.js';
-import { EtcdDocument } from './etcd-document.js';
-import { EtcdInstances } from './etcd-instances.js';
-import { EtcdLeadership } from './etcd-leadership.js';
-import { EtcdOnceOnly } from './etcd-once-only.js';
-import { EtcdStore, defaultRevisions } from './etcd-store.js';
-import { holdProcess } from './hold-process.js';
+import type { EtcdDocument } from './etcd-document.js';
 import type { InstanceSource } from './instances.js';
 import { AlwaysLeader, type Leadership } from './leadership.js';
 import { FileOnceOnly, MemoryOnceOnly, type OnceOnly } from './once-only.js';
@@ -50,8 +43,11 @@ export interface SourcesContext {
 }
 
 /** Opens the sources of either kind; what it opens closes with the process. With etcd it resolves once etcd has answered, however long that takes. */
-export function openSources(config: SourcesConfig, context: SourcesContext): Promise<Sources> {
-  return config.store?.kind === 'etcd' ? openEtcd(config.store, config, context) : openEmbedded(config.store?.directory ?? config.dataDir, config, context);
+export async function openSources(config: SourcesConfig, context: SourcesContext): Promise<Sources> {
+  if (config.store?.kind !== 'etcd') return openEmbedded(config.store?.directory ?? config.dataDir, config, context);
+  // With all that gRPC brings along, which is half of what would be loaded otherwise.
+  const { openEtcd } = await import('./open-etcd.js');
+  return openEtcd(config.store, config, context);
 }
 
 async function openEmbedded(directory: string | undefined, { resources, history, leaseGrace }: SourcesConfig, { clock, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
@@ -70,29 +66,8 @@ async function openEmbedded(directory: string | undefined, { resources, history,
   return { store, instances: registry, leadership, onceOnly, document: undefined };
 }
 
-async function openEtcd(etcd: EtcdStoreConfig, { resources, history, leaseGrace, listen }: SourcesConfig, { clock, random, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
-  const release = holdProcess();
-  const client = new EtcdClient(etcd, clock, logger);
-  lifecycle.onClose(() => client.close());
-  logger.info({ endpoints: etcd.endpoints, prefix: client.prefix }, 'waiting for etcd');
-  const id = randomUUID();
-  const common = { client, clock, random, logger };
-  const closeAtEnd = (part: { close(): Promise<void> }): void => lifecycle.onClose(() => part.close());
-  try {
-    const store = await EtcdStore.open({ ...common, revisions: history.revisions ?? defaultRevisions, timeoutMs: etcd.timeout, seed: resources }, closeAtEnd);
-    const instances = await EtcdInstances.open({ ...common, id, graceMs: leaseGrace }, closeAtEnd);
-    const url = etcd.advertise ?? (listen.port === 0 ? undefined : `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`);
-    const leadership = new EtcdLeadership({ ...common, id, url, ttlMs: etcd.sessionTtl });
-    lifecycle.onDrain(() => leadership.close());
-    closeAtEnd(leadership);
-    measure(metrics, { isAvailable: () => client.isAvailable && store.isLive, leadership });
-    return { store, instances, leadership, onceOnly: new EtcdOnceOnly(client, clock), document: (name) => new EtcdDocument(client, name) };
-  } finally {
-    release();
-  }
-}
-
-function measure(metrics: MetricsRegistry, { isAvailable, leadership }: { readonly isAvailable: () => boolean; readonly leadership: Leadership }): void {
+/** What is measured of either. */
+export function measure(metrics: MetricsRegistry, { isAvailable, leadership }: { readonly isAvailable: () => boolean; readonly leadership: Leadership }): void {
   new Gauge({ name: 'control_plane_store_available', help: '1 while the store can be asked and followed; 0: snapshots stay as they are, and changes are refused.', registers: [metrics], collect() { this.set(isAvailable() ? 1 : 0); } });
   new Gauge({ name: 'control_plane_leader', help: '1 while this control plane leads, of those that share a store.', registers: [metrics], collect() { this.set(leadership.isLeader ? 1 : 0); } });
 }

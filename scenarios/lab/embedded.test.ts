@@ -169,6 +169,15 @@ describe('the command line', () => {
   test('a claim that does not exist is named', async () => {
     const { status, stderr } = spawnSync(process.execPath, [main, 'run', 'no-such-claim'], { encoding: 'utf8' });
     assert.equal(status, 1);
-    assert.match(stderr, /There is no such claim; there is a-hop-costs-this-much/);
+    assert.match(stderr, /there is no claim "no-such-claim"; there is a-hop-costs-this-much/);
+  });
+
+  test('a reader that has read enough ends it without a word', async () => {
+    const child = spawn(process.execPath, [main, 'list'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stdout.destroy();
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const [code] = (await once(child, 'close')) as [number];
+    assert.deepEqual([code, stderr], [141, '']);
   });
 });

@@ -1,0 +1,110 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import pc from 'picocolors';
+import { claims } from './claims.js';
+import { composeFiles } from './compose/generate.js';
+import { connectCompose } from './lab/compose.js';
+import { startEmbedded } from './lab/embedded.js';
+import type { Lab } from './lab/lab.js';
+import type { ReportDocument } from './report/document.js';
+import { reportHtml } from './report/html.js';
+import { scoreboard } from './report/scoreboard.js';
+import { serveReports } from './report/serve.js';
+import { writeReport } from './report/write.js';
+import { createProgress, type Progress } from './runner/progress.js';
+import { runComparison } from './runner/run-comparison.js';
+
+/* What the commands of the lab do; `main.ts` says how they are called. */
+
+export interface RunOptions {
+  readonly json?: string;
+  readonly report: string;
+  readonly seed: number;
+  readonly keepLogs?: boolean;
+}
+
+export function list(): void {
+  for (const { name, title, statement } of claims) process.stdout.write(`${pc.bold(name)}\n  ${title}. ${statement}\n\n`);
+}
+
+/** Runs these claims, all of them where none is named. A name that none has is refused before anything starts. */
+export async function run(names: readonly string[], options: RunOptions, refuse: (message: string) => never): Promise<void> {
+  const chosen = names.length === 0 ? claims : names.map((name) => claims.find((claim) => claim.name === name) ?? refuse(`there is no claim "${name}"; there is ${claims.map((claim) => claim.name).join(', ')}`));
+  const progress = createProgress();
+  const lab = await start(progress, options.keepLogs ?? false);
+  try {
+    const document = await runComparison(chosen, lab, { seed: options.seed, progress });
+    progress.finish();
+    const { html } = writeReport(document, options.report);
+    if (options.json !== undefined) {
+      mkdirSync(dirname(options.json), { recursive: true });
+      writeFileSync(options.json, JSON.stringify(document, null, 2));
+    }
+    process.stdout.write(`\n${scoreboard(document.claims)}\n`);
+    const failed = document.claims.filter(({ verdict }) => verdict !== 'as expected');
+    for (const { name, expectations } of failed) {
+      for (const { placement, text, measured, holds } of expectations) if (!holds) process.stdout.write(pc.red(`${name}, ${placement}: expected that ${text}; measured: ${measured}\n`));
+    }
+    for (const note of document.notes) process.stdout.write(`${note}\n`);
+    process.stdout.write(`Report: ${html}\n`);
+    process.exitCode = failed.length === 0 ? 0 : 1;
+  } finally {
+    progress.finish();
+    await lab.close();
+  }
+}
+
+export function report(options: { readonly report: string }): void {
+  const folder = join(options.report, 'latest');
+  const file = join(folder, 'results.json');
+  if (!existsSync(file)) {
+    process.stderr.write(`There is no ${file}: nothing was run yet. Start with: npm start\n`);
+    process.exitCode = 1;
+    return;
+  }
+  const document = JSON.parse(readFileSync(file, 'utf8')) as ReportDocument;
+  writeFileSync(join(folder, 'report.html'), reportHtml(document));
+  process.stdout.write(`${scoreboard(document.claims)}\nReport: ${join(folder, 'report.html')}\n`);
+}
+
+export async function serve(options: { readonly report: string; readonly host: string; readonly port: number }): Promise<void> {
+  process.stdout.write(`${await serveReports(options.report, options)}\n`);
+  process.once('SIGTERM', () => process.exit(0));
+}
+
+export async function up(): Promise<void> {
+  const progress = createProgress();
+  // Where the command line looks for a control plane, and people for a gateway, if nobody else has these ports.
+  const lab = await start(progress, true, { 'control-plane/api': 7000, 'gateway/http': 8080 });
+  progress.finish();
+  for (const { id, ports } of lab.units) process.stdout.write(`${id.padEnd(22)} ${ports.map(({ name }) => `${name} ${lab.url(id, name)}`).join('  ')}\n`);
+  const controlPlane = lab.url('control-plane', 'api');
+  const named = controlPlane === 'http://127.0.0.1:7000' ? '' : `CONTROL_PLANE_URL=${controlPlane} `;
+  process.stdout.write(`\nThe shop is at ${lab.url('gateway', 'http')}.\nThe control plane is at ${controlPlane}: ${named}npm run lab -- status; or get, apply FILE, diff FILE, history, rollback\nCtrl-C stops it.\n`);
+  setInterval(() => {}, 2 ** 30);
+}
+
+export function compose(): void {
+  for (const [file, text] of composeFiles()) {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  }
+}
+
+async function start(progress: Progress, keepFiles: boolean, preferredPorts: Readonly<Record<string, number>> = {}): Promise<Lab> {
+  let interrupted = false;
+  for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]] as const) {
+    process.on(signal, () => {
+      // The lab's processes are killed on exit; a second signal finds nothing left to wait for.
+      if (!interrupted) process.stderr.write(`\n${signal}: stopping\n`);
+      interrupted = true;
+      progress.finish();
+      process.exit(128 + number);
+    });
+  }
+  const onProgress = (ready: number, all: number, unit: string): void => progress.step('starting the lab', ready, all, unit);
+  if (process.env['LAB_MODE'] === 'compose') return connectCompose(onProgress);
+  const lab = await startEmbedded({ keepFiles, onProgress, preferredPorts });
+  if (keepFiles) process.stderr.write(`logs: ${lab.directory}\n`);
+  return lab;
+}
