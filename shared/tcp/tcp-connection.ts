@@ -60,7 +60,7 @@ export class TcpConnection implements Sweepable {
     this.exchange = new Exchange(config.name, client.address, now);
     this.exchange.peer = peer;
     this.deadline = now + config.connectTimeout;
-    this.client = tunnelEndOf(socket, () => breakOff(raw));
+    this.client = tunnelEndOf(socket, () => breakOff(raw, socket));
     this.client.onClosed = () => this.#closed('client_closed');
   }
 

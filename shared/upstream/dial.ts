@@ -62,7 +62,7 @@ export function dial({ host, port, path }: Address, options: DialOptions): Promi
     const done = (): void => {
       if (isOver) return;
       settle();
-      resolve({ socket, breakOff: () => breakOff(raw) });
+      resolve({ socket, breakOff: () => breakOff(raw, socket) });
     };
     raw.on('error', failed);
     raw.once('close', closed);
