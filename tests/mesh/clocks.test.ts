@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import { startEnrolledPair } from '../support/enrolled-pair.js';
+import { until } from '../support/until.js';
 
 /** The library that tells a process another time; undefined where it is not installed. Everything in the process believes it, OpenSSL too. */
 function findLibrary(): string | undefined {
@@ -47,7 +48,8 @@ describe('clocks five minutes apart', { skip: library === undefined ? 'faketime 
       for (const timeout of ['3s', '4s', '5s']) {
         const { status } = await pair.mesh.ask('PUT', '/v1/policies/patience', { placement: 'sidecar', target: { services: ['inventory'] }, spec: { timeout } });
         assert.equal(status, 200);
-        for (const until = done + 100; done < until && failures.length === 0; ) await sleep(20);
+        const enough = done + 100;
+        await until(() => done >= enough || failures.length > 0);
       }
       isOver = true;
       await running;

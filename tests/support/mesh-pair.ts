@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import { request as httpRequest, type Agent } from 'node:http';
 import { readBody } from './origin.js';
 import { portIn, TestProcess } from './process.js';
+import { until } from './until.js';
 
 const listen = { host: '127.0.0.1', port: 0 } as const;
 
@@ -37,7 +38,7 @@ export async function startProxy(context: Pick<TestContext, 'after'>, kind: 'sid
     port: (name) => portIn(ready, name),
     metric,
     async counted(series, value) {
-      while ((await metric(series)) !== value) await new Promise((resolve) => setTimeout(resolve, 10));
+      await until(async () => (await metric(series)) === value);
     },
   };
 }
