@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
-import { freePort } from '../scenarios/lab/free-port.js';
 import { httpOrigin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
+import { Plane } from '../tests/support/running-mesh.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 const directory = mkdtempSync(join(tmpdir(), 'control-plane-test-'));
@@ -20,27 +20,20 @@ interface Answer {
   readonly proxies: readonly { readonly node: string; readonly sent: string; readonly accepted: string; readonly rejected?: { readonly reason: string } }[];
 }
 
-interface ControlPlane {
-  readonly process: TestProcess;
-  readonly url: string;
-  readonly port: number;
-  readonly api: (method: string, path: string, body?: object, token?: string) => Promise<{ status: number; body: Answer }>;
+interface ControlPlane extends Pick<Plane, 'process' | 'url' | 'port'> {
+  readonly api: (method: string, path: string, body?: object) => Promise<{ status: number; body: Answer }>;
 }
 
 async function startControlPlane(config: object = {}, port?: number): Promise<ControlPlane> {
-  const taken = port ?? (await freePort());
-  const process = new TestProcess('control-plane/main.js', { listen: { ...listen, port: taken }, ...config });
-  await process.logged('ready');
-  const url = `http://127.0.0.1:${taken}`;
+  const plane = await Plane.start(config, port);
+  const { process, url } = plane;
   return {
     process,
     url,
-    port: taken,
-    async api(method, path, body, token) {
-      const headers = { ...(body && { 'content-type': 'application/json' }), ...(token !== undefined && { authorization: `Bearer ${token}` }) };
-      const response = await fetch(url + path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
-      const text = await response.text();
-      return { status: response.status, body: JSON.parse(text === '' ? '{}' : text) as Answer };
+    port: plane.port,
+    async api(method, path, asked) {
+      const { status, body = {} } = await plane.api(method, path, asked);
+      return { status, body: body as Answer };
     },
   };
 }

@@ -7,7 +7,8 @@ import { EtcdLeadership } from './etcd-leadership.js';
 import { EtcdOnceOnly } from './etcd-once-only.js';
 import { EtcdStore, defaultRevisions } from './etcd-store.js';
 import { holdProcess } from './hold-process.js';
-import { measure, type Sources, type SourcesConfig, type SourcesContext } from './open-sources.js';
+import type { Sources, SourcesConfig, SourcesContext } from './open-sources.js';
+import { measureSources } from './source-metrics.js';
 
 /** Opens the sources that several control planes share. Resolves once etcd has answered, however long that takes. */
 export async function openEtcd(etcd: EtcdStoreConfig, { resources, history, leaseGrace, listen }: SourcesConfig, { clock, random, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
@@ -25,7 +26,7 @@ export async function openEtcd(etcd: EtcdStoreConfig, { resources, history, leas
     const leadership = new EtcdLeadership({ ...common, id, url, ttlMs: etcd.sessionTtl });
     lifecycle.onDrain(() => leadership.close());
     closeAtEnd(leadership);
-    measure(metrics, { isAvailable: () => client.isAvailable && store.isLive, leadership });
+    measureSources(metrics, { isAvailable: () => client.isAvailable && store.isLive, leadership });
     return { store, instances, leadership, onceOnly: new EtcdOnceOnly(client, clock), document: (name) => new EtcdDocument(client, name) };
   } finally {
     release();

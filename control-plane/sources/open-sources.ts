@@ -10,6 +10,7 @@ import { AlwaysLeader, type Leadership } from './leadership.js';
 import { FileOnceOnly, MemoryOnceOnly, type OnceOnly } from './once-only.js';
 import { Registry } from './registry.js';
 import { persistRegistry } from './registry-file.js';
+import { measureSources } from './source-metrics.js';
 import type { Store } from './store.js';
 
 /** Where everything comes from that a control plane knows. */
@@ -62,12 +63,6 @@ async function openEmbedded(directory: string | undefined, { resources, history,
   const onceOnly = directory === undefined ? new MemoryOnceOnly(clock) : await FileOnceOnly.open(directory, clock);
   if (onceOnly instanceof FileOnceOnly) lifecycle.onClose(() => onceOnly.close());
   const leadership = new AlwaysLeader();
-  measure(metrics, { isAvailable: () => true, leadership });
+  measureSources(metrics, { isAvailable: () => true, leadership });
   return { store, instances: registry, leadership, onceOnly, document: undefined };
-}
-
-/** What is measured of either. */
-export function measure(metrics: MetricsRegistry, { isAvailable, leadership }: { readonly isAvailable: () => boolean; readonly leadership: Leadership }): void {
-  new Gauge({ name: 'control_plane_store_available', help: '1 while the store can be asked and followed; 0: snapshots stay as they are, and changes are refused.', registers: [metrics], collect() { this.set(isAvailable() ? 1 : 0); } });
-  new Gauge({ name: 'control_plane_leader', help: '1 while this control plane leads, of those that share a store.', registers: [metrics], collect() { this.set(leadership.isLeader ? 1 : 0); } });
 }

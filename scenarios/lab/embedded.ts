@@ -24,7 +24,7 @@ export interface EmbeddedOptions {
 /** Starts the lab as child processes on free ports of loopback: no Docker, no root. */
 export async function startEmbedded({ onProgress, keepFiles = false, preferredPorts = {} }: EmbeddedOptions = {}): Promise<Lab & { readonly directory: string }> {
   const directory = mkdtempSync(join(tmpdir(), 'shop-lab-'));
-  const ports = await freePorts(units.flatMap((unit) => unit.ports.map((port) => `${unit.id}/${port.name}`)), preferredPorts);
+  const ports = await portsOf(units.flatMap((unit) => unit.ports.map((port) => `${unit.id}/${port.name}`)), preferredPorts);
   const installed = { python: findPython(), redis: findRedis() };
   writeDiscoveryFiles(directory, ports);
   const processes = new Map<string, ManagedProcess>();
@@ -143,7 +143,7 @@ function findPython(): string | undefined {
 }
 
 /** A free port for each name: the preferred one where that is free. */
-async function freePorts(names: readonly string[], preferred: Readonly<Record<string, number>>): Promise<Map<string, number>> {
+async function portsOf(names: readonly string[], preferred: Readonly<Record<string, number>>): Promise<Map<string, number>> {
   const ports = new Map<string, number>();
   for (const name of names) ports.set(name, await freePort(preferred[name]));
   return ports;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { RawClient } from '../../tests/support/raw-client.js';
-import { freePort } from '../lab/free-port.js';
+import { freePorts } from '../lab/free-port.js';
 import type { StatsDocument } from './stats.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -18,7 +18,7 @@ interface Running {
 }
 
 async function startInventory(command: string, args: readonly string[]): Promise<Running> {
-  const [port, controlPort] = [await freePort(), await freePort()];
+  const [port, controlPort] = await freePorts(2);
   const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, HOST: '127.0.0.1', PORT: String(port), CONTROL_PORT: String(controlPort), INSTANCE: 'one' } });
   const exited = once(child, 'exit').then(([code]) => code as number | null);
   const control = `http://127.0.0.1:${controlPort}`;

@@ -257,4 +257,3 @@ describe('without a control plane', () => {
     assert.deepEqual(['identity.pem', 'bundle.pem'].map((name) => readFileSync(join(directory, name), 'utf8')), before);
   });
 });
-

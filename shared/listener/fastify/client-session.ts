@@ -3,8 +3,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../../clock/clock.js';
 import type { Sweepable } from '../../clock/deadline-sweep.js';
 import type { LimitsConfig } from '../../config/sections.js';
-import { hasReset } from '../../http/has-reset.js';
-import { nextGlance } from '../http2/glance.js';
+import { glance, nextGlance } from '../http2/glance.js';
 import { RateBound } from '../http2/rate-bound.js';
 
 export interface ClientSessionOptions {
@@ -55,7 +54,7 @@ export class ClientSession implements Sweepable {
   }
 
   onDeadline(): void {
-    if (this.#open > 0 && !this.session.destroyed) this.#glance();
+    if (this.#open > 0 && !this.session.destroyed) this.deadline = glance(this.session, this.socket, this.#now());
     else if (this.#isGoingAway || this.#requests === 0) this.destroy();
     else this.goAway();
   }
@@ -64,14 +63,6 @@ export class ClientSession implements Sweepable {
   destroy(): void {
     this.session.destroy();
     this.socket.destroy();
-  }
-
-  /** Streams end with CANCEL: without a code of their own, those whose answer was handed over would count as taken. */
-  #glance(): void {
-    if (hasReset(this.socket)) {
-      this.session.destroy(new Error('the connection was reset'), constants.NGHTTP2_CANCEL);
-      this.socket.destroy();
-    } else this.deadline = nextGlance(this.#now());
   }
 
   #now(): number {

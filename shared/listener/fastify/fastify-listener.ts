@@ -122,7 +122,6 @@ export class FastifyListener {
   async close(): Promise<void> {
     const drained = this.drain();
     for (const session of this.#sessions) session.destroy();
-    for (const socket of this.#sockets.keys()) socket.destroy();
     for (const socket of this.#accepted) socket.destroy();
     await drained;
     this.#sweep.close();

@@ -1,10 +1,9 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { Exchange, type Peer } from '../../http/exchange.js';
-import { hasReset } from '../../http/has-reset.js';
 import type { Connection } from '../connection.js';
 import type { Http1Listener } from '../http1-listener.js';
-import { nextGlance } from './glance.js';
+import { glance, nextGlance } from './glance.js';
 import { Http2Exchange } from './http2-exchange.js';
 import { RateBound } from './rate-bound.js';
 import { sessionOptions } from './session-options.js';
@@ -106,18 +105,12 @@ export class Http2Connection implements Connection {
     if (wasTakenBack) this.#countReset();
   }
 
-  /**
-   * While a client takes nothing, Node's library does not read its connection either, and nobody hears of a reset (see `hasReset`). Streams
-   * end with CANCEL then: without a code of their own, those whose answer was handed over would count as taken.
-   */
+  /** While a client takes nothing, Node's library does not read its connection either, and nobody hears of a reset (see `hasReset`). */
   #glance(): void {
     let isTaken = true;
     for (const exchange of this.#exchanges) isTaken &&= exchange.isTaken;
     if (isTaken) return;
-    if (hasReset(this.socket)) {
-      this.#session.destroy(new Error('the connection was reset'), constants.NGHTTP2_CANCEL);
-      this.socket.destroy();
-    } else this.deadline = nextGlance(this.now());
+    this.deadline = glance(this.#session, this.socket, this.now());
   }
 
   #countReset(): void {
