@@ -3,6 +3,7 @@ import { test, type TestContext } from 'node:test';
 import { systemClock, type Clock } from '../../shared/clock/clock.js';
 import { createLogger } from '../../shared/telemetry/logger.js';
 import { startEtcd, withEtcd } from '../../tests/support/etcd.js';
+import { until } from '../../tests/support/until.js';
 import { storeSchema, type EtcdStoreConfig } from '../store-config.js';
 import { EtcdClient } from './etcd-client.js';
 import { EtcdLeadership } from './etcd-leadership.js';
@@ -27,42 +28,43 @@ function candidate(context: TestContext, endpoints: readonly string[], name: str
 }
 
 /** Watches for two leaders at a time until `holds`. */
-async function until(all: readonly Candidate[], holds: () => boolean): Promise<void> {
-  while (!holds()) {
+function watch(all: readonly Candidate[], holds: () => boolean): Promise<void> {
+  return until(() => {
     assert.ok(all.filter(({ leadership }) => leadership.isLeader).length <= 1, 'two leaders');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+    return holds();
+  });
 }
 
 test('one of several leads, all know its address, and when it resigns another leads at once', withEtcd, async (context) => {
   const etcd = await startEtcd(context);
   const all = ['a', 'b', 'c'].map((name) => candidate(context, etcd.endpoints, name));
   const leaders = (): Candidate[] => all.filter(({ leadership }) => leadership.isLeader);
-  await until(all, () => leaders().length === 1 && all.every(({ leadership }) => leadership.leader !== undefined));
+  await watch(all, () => leaders().length === 1 && all.every(({ leadership }) => leadership.leader !== undefined));
   const [first] = leaders();
   const names = new Set(all.map(({ leadership }) => leadership.leader));
   assert.equal(names.size, 1);
+  const [before] = names;
   const told: boolean[] = [];
   const others = all.filter((one) => one !== first);
   for (const { leadership } of others) leadership.onChange(() => told.push(leadership.isLeader));
   const resignedAt = performance.now();
   await first!.leadership.close();
-  await until(all, () => leaders().length === 1 && leaders()[0] !== first);
+  await watch(all, () => leaders().length === 1 && leaders()[0] !== first);
   assert.ok(performance.now() - resignedAt < ttlMs, 'it does not wait for the lease');
   assert.ok(told.includes(true));
-  await until(all, () => others.every(({ leadership }) => leadership.leader !== first!.leadership.leader));
+  await watch(all, () => others.every(({ leadership }) => leadership.leader !== before));
 });
 
 test('when the leader vanishes another leads within the lease, and never both', withEtcd, async (context) => {
   const etcd = await startEtcd(context);
   const a = candidate(context, etcd.endpoints, 'a');
-  await until([a], () => a.leadership.isLeader);
+  await watch([a], () => a.leadership.isLeader);
   const b = candidate(context, etcd.endpoints, 'b');
-  await until([a, b], () => b.leadership.leader === 'http://a:9400');
+  await watch([a, b], () => b.leadership.leader === 'http://a:9400');
   // It is cut off from etcd, and does not know why.
   a.client.close();
   const cutAt = performance.now();
-  await until([a, b], () => b.leadership.isLeader);
+  await watch([a, b], () => b.leadership.isLeader);
   // The lease, and what etcd takes to see that it has ended; on a busy machine it may take longer.
   assert.ok(performance.now() - cutAt < ttlMs + 8_000);
   assert.equal(a.leadership.isLeader, false);
@@ -73,25 +75,25 @@ test('a leader whose time stood still knows at once that its time is over', with
   let skipped = 0;
   const clock: Clock = { ...systemClock, now: () => systemClock.now() + skipped };
   const a = candidate(context, etcd.endpoints, 'a', clock);
-  await until([a], () => a.leadership.isLeader);
+  await watch([a], () => a.leadership.isLeader);
   // As after SIGCONT: no timer has run yet.
   skipped = ttlMs;
   assert.equal(a.leadership.isLeader, false);
-  await until([a], () => a.leadership.isLeader);
+  await watch([a], () => a.leadership.isLeader);
 });
 
 test('while etcd is away nobody leads, and when it is back somebody does', withEtcd, async (context) => {
   const etcd = await startEtcd(context);
   const all = ['a', 'b'].map((name) => candidate(context, etcd.endpoints, name));
   const leaders = (): Candidate[] => all.filter(({ leadership }) => leadership.isLeader);
-  await until(all, () => leaders().length === 1);
+  await watch(all, () => leaders().length === 1);
   const told: boolean[] = [];
   const [first] = leaders();
   first!.leadership.onChange(() => told.push(first!.leadership.isLeader));
   await etcd.kill();
-  await until(all, () => leaders().length === 0 && told.includes(false));
+  await watch(all, () => leaders().length === 0 && told.includes(false));
   etcd.run();
-  await until(all, () => leaders().length === 1);
+  await watch(all, () => leaders().length === 1);
 });
 
 test('the only control plane always leads', async () => {
