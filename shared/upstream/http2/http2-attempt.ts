@@ -12,6 +12,9 @@ import { closeStream } from '../../http2/close-stream.js';
 import { readFields, writeFields } from '../../http2/fields.js';
 import type { Http2UpstreamSession } from './http2-session.js';
 
+/** The last number that a client can give to a stream (RFC 9113 section 5.1.1). */
+const lastStreamId = 2 ** 31 - 1;
+
 /**
  * One request on a session, and its answer: a stream.
  *
@@ -55,6 +58,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
       return;
     }
     this.#stream = stream;
+    if (stream.id === lastStreamId) this.session.close();
     this.#reader = new BodyReader(stream);
     stream.on('error', () => {});
     stream.on('headers', this.#onInterim);

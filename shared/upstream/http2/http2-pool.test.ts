@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect, type ClientHttp2Session } from 'node:http2';
 import { test } from 'node:test';
 import { allowing, answer, frameOrigin, goaway, type FrameOrigin } from '../../../tests/support/frame-origin.js';
 import { frame, frameType, type FramePeer } from '../../../tests/support/http2-frames.js';
@@ -151,6 +152,29 @@ for (const [name, ends] of [['and closes', true], ['and stays', false]] as const
     });
   });
 }
+
+/** Node's own; what it is made of is not told. */
+type Numbered = Record<symbol, { setNextStreamID(id: number): void }>;
+
+test('once a connection has given the last number to a stream, requests go out on another', async (context) => {
+  const numbers: number[] = [];
+  const origin = await frameOrigin((peer, stream) => {
+    numbers.push(stream);
+    peer.send(answer(stream));
+  });
+  await play(origin, {}, async ({ pool, ask }) => {
+    const other = connect(`http://${pool.authority}`);
+    const sent = context.mock.method(Object.getPrototypeOf(other) as ClientHttp2Session, 'request');
+    other.destroy();
+    assert.equal(await ask(), 200);
+    const client = sent.mock.calls[0]!.this as Numbered;
+    const handle = Object.getOwnPropertySymbols(client).find(({ description }) => description === 'kHandle')!;
+    client[handle]!.setNextStreamID(2 ** 31 - 3);
+    assert.deepEqual(await Promise.all([ask(), ask(), ask(), ask()]), [200, 200, 200, 200]);
+    assert.deepEqual(numbers, [1, 2 ** 31 - 3, 2 ** 31 - 1, 1, 3]);
+    await until(() => pool.connections === 1);
+  });
+});
 
 test('requests beyond what one connection carries get as many connections as that takes, at once', async () => {
   const origin = await frameOrigin(() => {}, [allowing(1)]);
