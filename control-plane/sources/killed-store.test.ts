@@ -25,16 +25,18 @@ interface Acknowledged {
   readonly endpoint: string;
 }
 
-/** Lets a writer write for a random while and kills it. Resolves with the version it opened at, and what it was told. */
+/** Lets a writer be told of some writes, and kills it a moment later. Resolves with the version it opened at, and what it was told. */
 async function writeAndKill(directory: string, lane: number, random: () => number): Promise<{ opened: number; acknowledged: Acknowledged[] }> {
   const child = spawn(process.execPath, [writer, directory, String(lane)], { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   let armed = false;
+  const writes = Math.floor(random() * 7);
   child.stdout.on('data', (data: Buffer) => {
     output += data.toString();
-    if (armed || !output.includes('\n')) return;
+    // The first line says that it has opened.
+    if (armed || output.split('\n').length - 1 <= writes) return;
     armed = true;
-    setTimeout(() => child.kill('SIGKILL'), random() * 40);
+    setTimeout(() => child.kill('SIGKILL'), random() * 20);
   });
   const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
   assert.equal(signal, 'SIGKILL', `the writer ended by itself: ${String(code)}`);
