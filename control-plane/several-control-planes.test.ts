@@ -108,10 +108,9 @@ test('etcd is killed -9 and comes back: reading and proxies go on, changes are r
   const registering = async (): Promise<boolean> => (await Promise.all(Array.from({ length: 10 }, (_, index) => planes[index % 2]!.api('PUT', `/v1/registry/orders/i${index}`, { address: `127.0.0.1:${origin.port}`, labels: { index: String(index) }, ttl: '2s' })))).every(({ status }) => status === 200);
   const seen = async ({ api }: ControlPlane): Promise<number> => ((await api('GET', '/v1/registry')).body['instances'] as unknown[]).length;
   const allSeen = async (): Promise<boolean> => (await seen(a)) === 10 && (await seen(b)) === 10;
-  assert.ok(await registering());
-  await until(allSeen);
   const gateway = await startGateway(context, b);
-  await until(() => answers(gateway, 'hello'));
+  // The leases are short, and on a busy machine one may be over before all is as it should be.
+  await until(async () => (await registering()) && (await allSeen()) && (await answers(gateway, 'hello')));
 
   await etcd.kill();
   const killedAt = performance.now();

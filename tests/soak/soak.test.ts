@@ -70,7 +70,7 @@ test(`${connections} connections that are opened and broken in every way leave n
           socket.once('connect', () => pick(clients)(socket));
           socket.once('close', () => resolve());
           // Answers that keep the connection leave it to the client.
-          socket.setTimeout(300, () => socket.destroy());
+          socket.setTimeout(5_000, () => socket.destroy());
         });
         // The list is for tests that look at single exchanges.
         exchanges += engine.finished.splice(0).length;
