@@ -15,6 +15,8 @@ export class TunnelEnd {
   onActive: (() => void) | undefined;
   /** Hears that this side is gone. */
   onClosed: (() => void) | undefined;
+  /** Hears that the other side is gone, and that this one is kept for what it has yet to take: for whoever owns it to see to that it does. */
+  onLeftOver: (() => void) | undefined;
   #other: TunnelEnd | undefined;
   /** What came before the other side was known: at most one read, since the socket is then paused. */
   #early: Buffer[] = [];
@@ -67,7 +69,7 @@ export class TunnelEnd {
   /** This side is gone, and so is the tunnel. What it had said, if it had said all it had to say, is still delivered. */
   closed(): void {
     this.#isClosed = true;
-    if (this.#hasEnded) this.#other?.socket.destroySoon();
+    if (this.#hasEnded) this.#other?.finish();
     else this.#other?.breakOff();
     this.onClosed?.();
   }
@@ -80,6 +82,12 @@ export class TunnelEnd {
   close(): void {
     if (this.socket.writableLength === 0) this.socket.destroy();
     else this.breakOff();
+  }
+
+  /** The other side is gone, and has said all: this one takes what is left of that, and is gone too. */
+  finish(): void {
+    this.socket.destroySoon();
+    if (!this.socket.destroyed) this.onLeftOver?.();
   }
 
   #attach(other: TunnelEnd): void {

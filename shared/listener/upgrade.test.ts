@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { hasReset } from '../http/has-reset.js';
 import { startEngine } from '../../tests/support/engine.js';
-import { untilStill } from '../../tests/support/until.js';
+import { until, untilStill } from '../../tests/support/until.js';
 import { httpOrigin, tcpOrigin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
 
@@ -131,6 +132,68 @@ test('a tunnel on which nothing passes is closed after its idle timeout', async 
   await engine.close();
   await origin.close();
 });
+
+test('a client that takes nothing until the idle timeout sees that it was broken off, and the log says why', async () => {
+  const origin = await tcpOrigin((socket) => socket.once('data', () => socket.write(Buffer.concat([Buffer.from(switching), Buffer.alloc(32 << 20)]))));
+  const engine = await startEngine([origin.address], { limits: { tunnelIdleTimeout: 300 } });
+  const client = await RawClient.connect(engine.port);
+  client.send(upgrade);
+  await client.until((text) => text.includes('101'));
+  client.socket.pause();
+  const [exchange] = await engine.untilFinished(1);
+  assert.equal(exchange!.errorCode, 'idle_timeout');
+  await until(() => engine.upstream.endpoints[0]!.pool.size === 0);
+  client.socket.resume();
+  await client.untilClosed();
+  assert.ok(client.wasReset);
+  await engine.close();
+  await origin.close();
+});
+
+for (const takes of [false, true]) {
+  test(`what a client has left behind for an endpoint that ${takes ? 'takes it late is delivered' : 'takes nothing is given up after bodyIdleTimeout'}`, async () => {
+    let far!: Socket;
+    const origin = await tcpOrigin((socket) => {
+      far = socket;
+      socket.once('data', () => {
+        socket.write(switching);
+        socket.pause();
+      });
+    }, { allowHalfOpen: true });
+    const near: Socket[] = [];
+    const remember = (message: unknown): void => void near.push((message as { socket: Socket }).socket);
+    subscribe('net.client.socket', remember);
+    const engine = await startEngine([origin.address], { upstream: { bodyIdleTimeout: 300 } });
+    const client = await RawClient.connect(engine.port);
+    client.send(upgrade);
+    await client.until((text) => text.includes('101'));
+    unsubscribe('net.client.socket', remember);
+    const upstream = near.find(({ remotePort }) => remotePort === origin.port)!;
+    // Until the kernels' buffers are full, and little is left with the proxy.
+    const { bytesWritten } = upstream;
+    let sent = 0;
+    for (; upstream.writableLength === 0; sent += 4_096) {
+      client.send(Buffer.alloc(4_096));
+      while (upstream.bytesWritten < bytesWritten + sent + 4_096) await new Promise((resolve) => setImmediate(resolve));
+    }
+    client.socket.end();
+    await until(() => upstream.writableEnded);
+    client.socket.resetAndDestroy();
+    far.write('to whoever is there');
+    await engine.untilFinished(1);
+    const { pool } = engine.upstream.endpoints[0]!;
+    let received = 0;
+    if (takes) {
+      far.on('data', (data: Buffer) => (received += data.length)).resume();
+      await once(far, 'end');
+      assert.equal(received, sent);
+    }
+    await until(() => pool.size === 0);
+    far.destroy();
+    await engine.close();
+    await origin.close();
+  });
+}
 
 test('a request for a protocol that is not let through goes on as an ordinary one', async () => {
   for (const request of [

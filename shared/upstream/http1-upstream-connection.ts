@@ -4,6 +4,7 @@ import { authorityOf } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { emptyBody, StreamBody, type Body } from '../http/body.js';
 import type { Cancellable } from '../http/cancellation.js';
+import { breakOff } from '../http/break-off.js';
 import { fieldKind } from '../http/field-names.js';
 import { hasReset } from '../http/has-reset.js';
 import type { HttpRequest } from '../http/message.js';
@@ -48,6 +49,8 @@ export class Http1UpstreamConnection implements Cancellable {
   #decoder: BodyDecoder | undefined;
   #body: StreamBody | undefined;
   #tunnel: TunnelEnd | undefined;
+  /** Of a tunnel whose client is gone: what the endpoint had yet to take when that was last looked at (bytes). */
+  #leftOver = 0;
   #keepAlive = false;
   /** The body ends when the peer closes, and only then. */
   #endsWithConnection = false;
@@ -92,6 +95,7 @@ export class Http1UpstreamConnection implements Cancellable {
   onDeadline(): void {
     if (this.#state === 'idle') this.close();
     else if (this.#state === 'body' && !this.#socket.isPaused()) this.#break(new ProxyError('upstream_timeout'));
+    else if (this.#state === 'tunnel') this.#checkLeftOver();
   }
 
   #write(request: HttpRequest): void {
@@ -194,12 +198,24 @@ export class Http1UpstreamConnection implements Cancellable {
     if (this.#to.resetBy !== undefined) throw this.#to.resetBy;
     this.#to.endWithReset();
     const tunnel = new TunnelEnd(this.#socket);
+    tunnel.onLeftOver = () => this.#awaitTaking();
     this.#release();
     this.#state = 'tunnel';
     this.#tunnel = tunnel;
     if (rest.length > 0) tunnel.received(Buffer.from(rest));
     else this.#socket.pause();
     attempt.respond({ status, headers, body: emptyBody, tunnel }, this.#pool.clock.now());
+  }
+
+  #awaitTaking(): void {
+    this.#leftOver = this.#socket.writableLength;
+    this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
+  }
+
+  /** An endpoint that takes what the client left behind has time for it. */
+  #checkLeftOver(): void {
+    if (this.#socket.writableLength < this.#leftOver) this.#awaitTaking();
+    else breakOff(this.#socket);
   }
 
   #begin(head: ResponseHead, data: Buffer, end: number): void {

@@ -8,6 +8,7 @@ export class ClientTunnel {
   readonly #end: TunnelEnd;
   readonly #clock: Clock;
   readonly #idleTimeoutMs: number;
+  #upstream: TunnelEnd | undefined;
   #activeAt: number;
 
   constructor(socket: Socket, clock: Clock, idleTimeoutMs: number) {
@@ -26,6 +27,7 @@ export class ClientTunnel {
   join(upstream: TunnelEnd, exchange: Exchange, early: Buffer | undefined, hasEnded: boolean): void {
     if (early !== undefined) this.#end.received(early);
     if (hasEnded) this.#end.ended();
+    this.#upstream = upstream;
     this.#end.join(upstream);
     this.#activeAt = this.#clock.now();
     upstream.onActive = () => {
@@ -52,5 +54,11 @@ export class ClientTunnel {
 
   closed(): void {
     this.#end.closed();
+  }
+
+  /** Ends both sides for no fault of anybody's; one that has not taken all that it was sent sees a reset. */
+  close(): void {
+    this.#end.close();
+    this.#upstream?.close();
   }
 }

@@ -158,9 +158,11 @@ export class Http1Connection {
     this.deadline = tunnel.deadline;
   }
 
-  #checkTunnel({ deadline }: ClientTunnel): void {
-    if (deadline <= this.now()) this.socket.destroy();
-    else this.deadline = deadline;
+  #checkTunnel(tunnel: ClientTunnel): void {
+    this.deadline = tunnel.deadline;
+    if (tunnel.deadline > this.now()) return;
+    this.#current.endTunnel(new ProxyError('idle_timeout'));
+    tunnel.close();
   }
 
   #read(data: Buffer, scanned: number): void {
