@@ -228,16 +228,22 @@ describe('bulkhead', () => {
     });
   }
 
-  test('an endpoint that is closed lets go who waits', async () => {
-    const { ask, origins: [first, second], bulkhead, guards, close } = await start({ maxConnections: 1 }, { origins: 2 });
-    const served = ask();
-    await until(() => first!.held.length + second!.held.length === 1);
-    const waiting = ask();
-    await until(() => bulkhead.pending === 1);
-    guards[first!.held.length === 1 ? 0 : 1]!.close();
-    await until(() => first!.held.length + second!.held.length === 2);
-    for (const origin of [first!, second!]) origin.answer();
-    assert.deepEqual(await Promise.all([served, waiting]), ['200 ok', '200 ok']);
+  test('the connections of an endpoint that is gone count until they are closed, and who waits for it gets a turn', async () => {
+    const { ask, origins, bulkhead, engine, guards, close } = await start({ maxConnections: 2 }, { origins: 2 });
+    const held = (): number => origins[0]!.held.length + origins[1]!.held.length;
+    const asked = Array.from({ length: 8 }, ask);
+    await until(() => held() === 2 && bulkhead.pending === 6);
+    engine.upstream.endpoints[0]!.close();
+    guards[0]!.close();
+    for (let left = 8; left > 0; left--) {
+      await until(() => held() === Math.min(2, left) && bulkhead.pending === Math.max(0, left - 2));
+      assert.ok(bulkhead.connections <= 2);
+      origins.find((origin) => origin.held.length > 0)!.answer();
+    }
+    assert.deepEqual(new Set(await Promise.all(asked)), new Set(['200 ok']));
+    const [gone, other] = engine.upstream.endpoints.map(({ pool }) => pool);
+    await until(() => gone!.size === 0);
+    assert.deepEqual([bulkhead.connections, gone!.guard], [other!.size, undefined]);
     await close();
   });
 

@@ -33,6 +33,8 @@ export class Bulkhead {
   #requests = 0;
   #retries = 0;
   readonly #pools = new Set<GuardedPool>();
+  /** Those of them whose endpoints are gone: they count until nothing is left of them. */
+  readonly #leaving = new Set<GuardedPool>();
   readonly #line: Waiting[] = [];
   readonly #guard: ConnectionGuard = {
     mayConnect: () => {
@@ -99,7 +101,7 @@ export class Bulkhead {
   }
 
   /**
-   * Stands in front of one endpoint, whose connections count until `close`: `layer` in front of requests, `streamLayer` in front of
+   * Stands in front of one endpoint, whose connections count for as long as there are any, also after `close`: `layer` in front of requests, `streamLayer` in front of
    * those that take a connection of their own, which may be of another pool.
    */
   guard(pool: GuardedPool, streams: GuardedPool = pool): { readonly layer: Layer; readonly streamLayer: Layer; close(): void } {
@@ -190,14 +192,22 @@ export class Bulkhead {
   }
 
   #release(pool: GuardedPool): void {
-    this.#pools.delete(pool);
-    pool.guard = undefined;
-    pool.serveWaiting();
+    this.#leaving.add(pool);
     this.#freed();
+  }
+
+  #forgetLeft(): void {
+    for (const pool of this.#leaving) {
+      if (pool.connections > 0 || pool.queued > 0 || this.#line.some((waiting) => waiting.pool === pool)) continue;
+      this.#leaving.delete(pool);
+      this.#pools.delete(pool);
+      pool.guard = undefined;
+    }
   }
 
   /** Looks at the line once whoever tells of it is done: room that was made for a request is not for another. */
   #freed(): void {
+    if (this.#leaving.size > 0) this.#forgetLeft();
     if (this.#isWoken || (this.#line.length === 0 && !this.#hasRefused)) return;
     this.#isWoken = true;
     queueMicrotask(this.#serve);
