@@ -58,7 +58,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
       return;
     }
     this.#stream = stream;
-    if (stream.id === lastStreamId) this.session.close();
+    if (stream.id === lastStreamId) this.session.leave();
     this.#reader = new BodyReader(stream);
     stream.on('error', () => {});
     stream.on('headers', this.#onInterim);

@@ -91,7 +91,7 @@ export class Http2UpstreamSession implements Sweepable {
     });
     client.on('goaway', (_code: number, lastStreamId: number) => {
       this.#lastProcessed = lastStreamId;
-      this.#leave();
+      this.leave();
     });
     client.once('close', () => this.#end(new ProxyError('upstream_connect_failed', { cause: new Error('the connection was closed before its first frame') })));
     socket.once('end', () => socket.destroy());
@@ -189,7 +189,15 @@ export class Http2UpstreamSession implements Sweepable {
   /** Takes no more requests; ends when those in flight are over. */
   close(): void {
     if (!this.#client.destroyed) this.#client.close();
-    this.#leave();
+    this.leave();
+  }
+
+  /** The same without a word to the endpoint: Node says it before what it was told to send, and many endpoints then refuse that. */
+  leave(): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'leaving';
+    if (this.#attempts.size === 0) this.#rest();
+    else this.pool.freed();
   }
 
   destroy(): void {
@@ -296,13 +304,6 @@ export class Http2UpstreamSession implements Sweepable {
     this.#pingSentAt = undefined;
     this.#isVital = false;
     this.pool.freed();
-  }
-
-  #leave(): void {
-    if (this.#state !== 'open') return;
-    this.#state = 'leaving';
-    if (this.#attempts.size === 0) this.#rest();
-    else this.pool.freed();
   }
 
   /** It carries nothing: it waits for more or, once it has left, for the endpoint to close. */
