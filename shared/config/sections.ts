@@ -7,7 +7,7 @@ import { identitySchema } from './identity.js';
 import { upstreamPolicies } from './policies.js';
 import { adaptiveConcurrencySchema } from './resilience.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
-import { duration, network, size, tcpAddress } from './units.js';
+import { duration, isSocketPath, network, size, tcpAddress } from './units.js';
 
 const host = z.string().min(1).default('127.0.0.1');
 
@@ -48,7 +48,7 @@ export const proxyListenSchema = z
   .strictObject({
     host,
     port: z.int().min(0).max(65535).optional().describe('TCP port; 0 takes a free one, which the log names.'),
-    path: z.string().startsWith('/').max(103).optional().describe('Path of a Unix domain socket, instead of a port.'),
+    path: z.string().refine(isSocketPath, 'expected an absolute path of at most 103 bytes').optional().describe('Path of a Unix domain socket, instead of a port.'),
     tls: serverTlsSchema.optional(),
     http2: listenHttp2Schema,
     proxyProtocol: z

@@ -72,10 +72,16 @@ function addressOf<T extends Address>(parse: (value: string) => T | undefined, f
 /** An address, from `host:port` or `[v6]:port`; port 1 to 65535. */
 export const tcpAddress = addressOf(parseTcp, 'host:port with a port from 1 to 65535');
 
+/** Longest path of a Unix domain socket (bytes) that every system takes, less one for its end: sockaddr_un of BSD and macOS has 104, that of Linux 108. Node cuts what is longer without a word. */
+const maxSocketPath = 103;
+
+/** Whether a Unix domain socket can have this path. */
+export const isSocketPath = (path: string): boolean => path.startsWith('/') && path.length > 1 && !path.includes('\0') && Buffer.byteLength(path) <= maxSocketPath;
+
 /** A TCP address, or `unix:/path` for a Unix domain socket. */
 export const address = addressOf<Address>(
-  (value) => (/^unix:\/.{1,103}$/.test(value) ? { path: value.slice(5) } : parseTcp(value)),
-  'host:port with a port from 1 to 65535, or unix:/path',
+  (value) => (value.startsWith('unix:') && isSocketPath(value.slice(5)) ? { path: value.slice(5) } : parseTcp(value)),
+  'host:port with a port from 1 to 65535, or unix:/path of at most 103 bytes',
 );
 
 export function formatAddress(address: Address): string {
