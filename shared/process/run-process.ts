@@ -68,6 +68,8 @@ export async function runProcess<T extends ProcessConfig>(definition: ProcessDef
   }
   const options = command.opts<{ config?: string; check?: boolean; printSchema?: boolean }>();
   if (options.printSchema === true) {
+    // Its reader may have read enough: head.
+    process.stdout.once('error', () => process.exit(128 + 13));
     process.stdout.write(`${JSON.stringify(schema(), null, 2)}\n`);
     return;
   }
