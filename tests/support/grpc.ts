@@ -1,4 +1,5 @@
 import { Client, credentials, Metadata, Server, ServerCredentials, status, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { patienceMs } from './patience.js';
 
 const bytes = (value: Buffer): Buffer => value;
 const method = (name: string, requestStream: boolean, responseStream: boolean) => ({
@@ -44,7 +45,7 @@ export interface UnaryOutcome {
 }
 
 /** One unary call, whatever comes of it. */
-export function unary(client: Client, text: string, { metadata = new Metadata(), deadlineMs = 10_000, path = echoService.Unary.path } = {}): Promise<UnaryOutcome> {
+export function unary(client: Client, text: string, { metadata = new Metadata(), deadlineMs = patienceMs, path = echoService.Unary.path } = {}): Promise<UnaryOutcome> {
   return new Promise((resolve) => {
     let message: string | undefined;
     let initial: Metadata | undefined;

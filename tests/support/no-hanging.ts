@@ -6,7 +6,8 @@ import cluster from 'node:cluster';
 import { writeSync } from 'node:fs';
 
 const fileTimeoutMs = 570_000;
-const quietTimeoutMs = 60_000;
+/** More than what a test that is over may have left waiting (patience.ts). */
+const quietTimeoutMs = 150_000;
 
 function end(reason: string): never {
   writeSync(process.stderr.fd, `${process.argv[1]} is ended: ${reason}\n`);
