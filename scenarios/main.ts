@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { controlPlaneCommands } from '../control-plane/client/commands.js';
+import { endWithReader } from '../shared/process/end-with-reader.js';
 import type { RunOptions } from './commands.js';
 import { joinTokensCommand } from './compose/join-tokens.js';
 import { joinTokenCommand } from './join-token.js';
@@ -7,8 +8,7 @@ import { joinTokenCommand } from './join-token.js';
 /** Loaded when it is known to be needed: a question to a control plane would load all claims. */
 const commands = (): Promise<typeof import('./commands.js')> => import('./commands.js');
 
-// Whoever reads has read enough, as `head` does: the end that any other program would come to.
-process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => process.exit(code === 'EPIPE' ? 128 + 13 : 1));
+endWithReader();
 
 const isCompose = process.env['LAB_MODE'] === 'compose';
 

@@ -6,6 +6,7 @@ import { systemClock, type Clock } from '../clock/clock.js';
 import { jsonSchemaOf } from '../config/json-schema.js';
 import { ConfigError, loadConfig, type CrossCheck } from '../config/load.js';
 import { createLogger, writeToStderr, type Logger } from '../telemetry/logger.js';
+import { endWithReader } from './end-with-reader.js';
 import { Lifecycle } from './lifecycle.js';
 import { oneAtATime } from './one-at-a-time.js';
 import { packageVersion } from './version.js';
@@ -68,8 +69,7 @@ export async function runProcess<T extends ProcessConfig>(definition: ProcessDef
   }
   const options = command.opts<{ config?: string; check?: boolean; printSchema?: boolean }>();
   if (options.printSchema === true) {
-    // Its reader may have read enough: head.
-    process.stdout.once('error', () => process.exit(128 + 13));
+    endWithReader();
     process.stdout.write(`${JSON.stringify(schema(), null, 2)}\n`);
     return;
   }

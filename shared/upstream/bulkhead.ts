@@ -101,8 +101,8 @@ export class Bulkhead {
   }
 
   /**
-   * Stands in front of one endpoint, whose connections count for as long as there are any, also after `close`: `layer` in front of requests, `streamLayer` in front of
-   * those that take a connection of their own, which may be of another pool.
+   * Stands in front of one endpoint, whose connections count for as long as there are any, also after `close`: `layer` in front of
+   * requests, `streamLayer` in front of those that take a connection of their own, which may be of another pool.
    */
   guard(pool: GuardedPool, streams: GuardedPool = pool): { readonly layer: Layer; readonly streamLayer: Layer; close(): void } {
     const pools = new Set([pool, streams]);
