@@ -1,12 +1,16 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { count, percent, seconds } from '../runner/format.js';
 import type { Claim, Facts } from '../runner/claim.js';
-import type { LabSession } from '../runner/session.js';
+import { until, type LabSession } from '../runner/session.js';
+import { failedShare, slicesBetween } from '../load/slices.js';
 import { sliceMs, type Slice } from '../load/spec.js';
 
 const rate = 60;
 const hangAtMs = 1_500;
 const crashAtMs = 5_500;
 const durationMs = 12_500;
+/** Its supervisor starts the instance again after three seconds; on a busy machine requests are sent later than they are due. */
+const deadMs = 2_500;
 
 const measured = ({ shareBefore, hangFailed, deadFailed, ejectMs, readmitMs }: Facts): string =>
   `it had ${percent(shareBefore!)} of the load; ${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; cut out ${ejected(ejectMs!)}, back after ${seconds(readmitMs!)}`;
@@ -28,22 +32,23 @@ export const aDeadInstanceIsCutOut: Claim = {
   async run(session, placement) {
     const victim = session.instances('inventory', placement)[1]!;
     const watched = watch(session, victim);
-    const running = session.load({ warmupMs: 0, durationMs, timeoutMs: 3_000, classes: [{ name: 'orders', rate, targets: session.entry('orders', placement), path: '/orders/7' }] });
-    await pause(hangAtMs);
+    const running = await session.start({ warmupMs: 0, durationMs, timeoutMs: 3_000, classes: [{ name: 'orders', rate, targets: session.entry('orders', placement), path: '/orders/7' }] });
+    await until(running.begunAt + hangAtMs);
     const shareBefore = ((await session.stats(victim))?.received ?? 0) / Math.max(1, (await session.received(session.instances('inventory', placement))).received);
+    const hungAt = performance.now();
     await session.setFault(victim, { hang: true });
-    await pause(crashAtMs - hangAtMs);
-    // The process exits; its supervisor starts it again after three seconds, without the fault.
+    await until(running.begunAt + crashAtMs);
+    const crashedAt = performance.now();
+    // The process exits, and comes back without the fault.
     await session.setFault(victim, { crash: true }).catch(() => {});
-    const crashed = await running;
+    const crashed = await running.result;
     const { returnedAt, servedAt } = await watched.stop();
-    const { slices } = crashed;
-    const hang = slices.filter(({ atMs }) => atMs >= hangAtMs - sliceMs && atMs < crashAtMs);
-    const dead = slices.filter(({ atMs }) => atMs >= crashAtMs && atMs < crashAtMs + 2_500);
+    const hang = slicesBetween(running, crashed, hungAt, crashedAt);
+    const dead = slicesBetween(running, crashed, crashedAt, crashedAt + deadMs);
     return {
       facts: {
         failed: crashed.all.offered - crashed.all.succeeded, offered: crashed.all.offered,
-        shareBefore, hangFailed: failedShare(hang), deadFailed: failedShare(dead), endFailed: failedShare(slices.slice(-4)),
+        shareBefore, hangFailed: failedShare(hang), deadFailed: failedShare(dead), endFailed: failedShare(crashed.slices.slice(-4)),
         ejectMs: timeUntilGood(hang), readmitMs: returnedAt === undefined || servedAt === undefined ? -1 : servedAt - returnedAt,
       },
       loads: { outage: crashed },
@@ -76,11 +81,6 @@ function ejected(ejectMs: number): string {
 
 function cutOut({ hangFailed, deadFailed, ejectMs, readmitMs, endFailed }: Facts): boolean {
   return hangFailed! < 0.2 && deadFailed! < 0.1 && ejectMs! >= 0 && ejectMs! <= 2_000 && readmitMs! >= 0 && endFailed! < 0.05;
-}
-
-function failedShare(slices: readonly Slice[]): number {
-  const offered = slices.reduce((sum, slice) => sum + slice.offered, 0);
-  return offered === 0 ? 0 : slices.reduce((sum, slice) => sum + slice.failed, 0) / offered;
 }
 
 /** Milliseconds until a whole second in which at most a tenth failed (a breaker probes once a second); -1 for never. */
@@ -117,8 +117,4 @@ function watch(session: LabSession, unit: string): { stop: () => Promise<{ retur
       return { returnedAt, servedAt };
     },
   };
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

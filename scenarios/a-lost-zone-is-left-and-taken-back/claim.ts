@@ -1,7 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { percent, seconds } from '../runner/format.js';
 import type { Claim, Facts } from '../runner/claim.js';
-import type { LabSession } from '../runner/session.js';
-import { sliceMs, type Slice } from '../load/spec.js';
+import { until, type LabSession } from '../runner/session.js';
+import { failedShare, slicesBetween } from '../load/slices.js';
 
 const rate = 30;
 const lostAtMs = 1_500;
@@ -10,7 +11,7 @@ const durationMs = 8_000;
 const attemptTimeoutMs = 250;
 /** Nobody waits longer than this; three attempts take less. */
 const leaveAfterMs = 1_200;
-/** How exactly it is known when a load began. */
+/** Requests are sent this much later than they are due, at most, on a machine that is busy. */
 const slackMs = 200;
 const ways = ['outside', 'inside'] as const;
 type Way = (typeof ways)[number];
@@ -48,31 +49,29 @@ export const aLostZoneIsLeftAndTakenBack: Claim = {
     await session.resetStats();
     const watched = watch(session, near);
     // A load for each way, so that each has its own course of failures.
-    const running = Promise.all(classes.map((traffic) => session.load({ warmupMs: 0, durationMs, classes: [traffic] })));
-    const begunAt = await untilBegun(session, [...near, far!], running);
-    await pause(lostAtMs);
+    const [outside, inside] = [await session.start({ warmupMs: 0, durationMs, classes: [classes[0]!] }), await session.start({ warmupMs: 0, durationMs, classes: [classes[1]!] })];
+    const running = { outside, inside };
+    await until(inside.begunAt + lostAtMs);
     const [nearBefore, farBefore] = await Promise.all([session.received(near), session.received([far!])]);
     const lostAt = performance.now();
     await Promise.all(near.map((unit) => session.setFault(unit, { hang: true })));
-    await pause(backAtMs - lostAtMs);
+    await until(inside.begunAt + backAtMs);
     const backAt = performance.now();
     await Promise.all(near.map((unit) => session.heal(unit)));
-    const [outside, inside] = await running;
+    const loads = { outside: await outside.result, inside: await inside.result };
     const arrivals = await watched.stop();
     const facts = ways.flatMap((way) => {
-      const [from, to] = [lostAt - begunAt[way], backAt - begunAt[way] - leaveAfterMs - sliceMs];
-      const slices = (way === 'outside' ? outside! : inside!).slices.filter(({ atMs }) => atMs >= from && atMs < to - slackMs);
       const at = arrivals[way];
       const last = at.filter((time) => time < backAt).at(-1) ?? lostAt;
       const again = at.find((time) => time > backAt);
       return [
         [`${way}Near`, (nearBefore.byTag[way] ?? 0) / Math.max(1, (nearBefore.byTag[way] ?? 0) + (farBefore.byTag[way] ?? 0))],
-        [`${way}Failed`, failedShare(slices)],
+        [`${way}Failed`, failedShare(slicesBetween(running[way], loads[way], lostAt, backAt - leaveAfterMs - slackMs))],
         [`${way}MovedMs`, backAt - last < 500 ? -1 : Math.max(0, last - lostAt)],
         [`${way}BackMs`, again === undefined ? -1 : again - backAt],
       ] as const;
     });
-    return { facts: Object.fromEntries(facts), loads: { outside: outside!, inside: inside! } };
+    return { facts: Object.fromEntries(facts), loads };
   },
   expectations: [
     { placement: 'none', text: 'over two fifths fail for as long as the zone is lost', holds: (facts) => isStuck(facts, 'outside') && isStuck(facts, 'inside'), measured },
@@ -98,27 +97,6 @@ export const aLostZoneIsLeftAndTakenBack: Claim = {
   ],
 };
 
-function failedShare(slices: readonly Slice[]): number {
-  const offered = slices.reduce((sum, slice) => sum + slice.offered, 0);
-  return offered === 0 ? 0 : slices.reduce((sum, slice) => sum + slice.failed, 0) / offered;
-}
-
-/** Resolves with when the first request of each load arrived: on a machine that is busy one may begin long after it is asked for. */
-async function untilBegun(session: LabSession, units: readonly string[], running: Promise<unknown>): Promise<Record<Way, number>> {
-  const begunAt: Partial<Record<Way, number>> = {};
-  const load = { isOver: false };
-  const end = (): void => {
-    load.isOver = true;
-  };
-  running.then(end, end);
-  while (!load.isOver && ways.some((way) => begunAt[way] === undefined)) {
-    const { byTag } = await session.received(units);
-    for (const way of ways) if ((byTag[way] ?? 0) > 0) begunAt[way] ??= performance.now();
-    await pause(20);
-  }
-  return { outside: 0, inside: 0, ...begunAt };
-}
-
 /** Notes, to a twentieth of a second, when requests arrive at instances; health checks carry no tag and do not count. */
 function watch(session: LabSession, units: readonly string[]): { stop: () => Promise<Record<Way, readonly number[]>> } {
   const arrivals: Record<Way, number[]> = { outside: [], inside: [] };
@@ -143,8 +121,4 @@ function watch(session: LabSession, units: readonly string[]): { stop: () => Pro
       return arrivals;
     },
   };
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -1,7 +1,7 @@
 import { forge } from '../forged-tokens-stop-at-the-edge/forge.js';
 import { count, percent } from '../runner/format.js';
 import type { Claim, ClaimPolicy, Facts, Placement } from '../runner/claim.js';
-import type { LabSession } from '../runner/session.js';
+import { until, type LabSession } from '../runner/session.js';
 
 const validRate = 60;
 const forgedRate = 60;
@@ -37,7 +37,7 @@ export const aPolicyMovesWhileTrafficFlows: Claim = {
     const fields = (token: string, tag: string): Record<string, string> => ({ authorization: `Bearer ${token}`, 'x-lab-tag': tag });
     const refused = async (): Promise<[number, number]> => [await session.metric('gateway', refusals), await session.metric('sidecar', refusals)];
     const before = await refused();
-    const running = session.load({
+    const running = await session.start({
       warmupMs: 0,
       durationMs: 4_000,
       classes: [
@@ -45,11 +45,11 @@ export const aPolicyMovesWhileTrafficFlows: Claim = {
         { name: 'forged', rate: forgedRate, targets, path: '/orders/7', headers: [fields(forged, 'forged')] },
       ],
     });
-    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    await until(running.begunAt + 2_000);
     const startedAt = performance.now();
     await session.place(tokens(session), moves[placement]);
     const movedMs = performance.now() - startedAt;
-    const steady = await running;
+    const steady = await running.result;
     const after = await refused();
     const { byTag } = await session.received(session.instances('orders', 'sidecar'));
     const [first, second] = steady.classes;

@@ -1,6 +1,9 @@
 import { percent, seconds } from '../runner/format.js';
 import type { Claim, Facts } from '../runner/claim.js';
-import { sliceMs, type Slice } from '../load/spec.js';
+import { until } from '../runner/session.js';
+import type { RunningLoad } from '../load/load.js';
+import { failedShare, slicesBetween } from '../load/slices.js';
+import type { TrafficClass } from '../load/spec.js';
 
 const rate = 30;
 /** Long enough for a breaker that opened as the load began, which a busy machine brings about, to be closed again for most of it. */
@@ -11,7 +14,7 @@ const durationMs = 11_000;
 const attemptTimeoutMs = 400;
 /** A caller's own deadline, as orders has it too. */
 const timeoutMs = 1_000;
-/** A load begins this much later than it is asked for, at most, on a machine that is busy. */
+/** Calls are sent this much later than they are due, at most, on a machine that is busy. */
 const slackMs = 400;
 const ways = ['outside', 'inside'] as const;
 type Way = (typeof ways)[number];
@@ -51,20 +54,22 @@ export const callsOnOneConnectionAreSpread: Claim = {
     const targets = entry.length === 1 ? entry : [entry[victim]!, ...entry.filter((_, index) => index !== victim)];
     const outside = { name: 'outside', rate, protocol: 'grpc' as const, targets, path: 'teapot', headers: [{ 'x-lab-tag': 'outside' }] };
     await session.resetStats();
-    const running = Promise.all([outside, inside].map((traffic) => session.load({ warmupMs: 0, durationMs, timeoutMs, classes: [traffic] })));
-    await pause(hangAtMs);
+    const start = (traffic: TrafficClass): Promise<RunningLoad> => session.start({ warmupMs: 0, durationMs, timeoutMs, classes: [traffic] });
+    const running = { outside: await start(outside), inside: await start(inside) };
+    await until(running.inside.begunAt + hangAtMs);
     const received = await Promise.all(units.map((unit) => session.received([unit])));
     await session.setFault(units[victim]!, { hang: true });
-    await pause(healAtMs - hangAtMs);
+    const hungAt = performance.now();
+    await until(running.inside.begunAt + healAtMs);
+    const healedAt = performance.now();
     await session.heal(units[victim]!);
-    const [fromOutside, fromInside] = await running;
-    const loads = { outside: fromOutside!, inside: fromInside! };
+    const loads = { outside: await running.outside.result, inside: await running.inside.result };
     return {
       facts: Object.fromEntries(
         ways.flatMap((way) => {
           const calls = received.map(({ byTag }) => byTag[way] ?? 0);
           const share = calls[victim]! / Math.max(1, calls.reduce((sum, count) => sum + count, 0));
-          const slices = loads[way].slices.filter(({ atMs }) => atMs >= hangAtMs && atMs < healAtMs - timeoutMs - slackMs - sliceMs);
+          const slices = slicesBetween(running[way], loads[way], hungAt, healedAt - timeoutMs - slackMs);
           return [[`${way}Share`, Math.max(share, 1 - share)], [`${way}Failed`, failedShare(slices)]];
         }),
       ),
@@ -93,12 +98,3 @@ export const callsOnOneConnectionAreSpread: Claim = {
     { kind: 'timeline', title: 'Share of orders’ calls that failed, over time', load: 'inside' },
   ],
 };
-
-function failedShare(slices: readonly Slice[]): number {
-  const offered = slices.reduce((sum, slice) => sum + slice.offered, 0);
-  return offered === 0 ? 0 : slices.reduce((sum, slice) => sum + slice.failed, 0) / offered;
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}

@@ -13,9 +13,12 @@ const connectionsPerTarget = 128;
  * Sends requests at a constant rate whatever becomes of them (an open loop), and measures each from the time at which it
  * should have been sent. A generator that waits for answers before it goes on sends less when the system is slow, and so
  * leaves out of its figures the very requests that would have waited (coordinated omission).
+ *
+ * @param onBegin Told when measuring begins, after the warm-up, by the clock of `performance.now()`.
  */
-export async function generate(spec: LoadSpec): Promise<LoadResult> {
+export async function generate(spec: LoadSpec, onBegin?: (begunAt: number) => void): Promise<LoadResult> {
   const run = new Run(spec);
+  onBegin?.(run.begunAt);
   try {
     return await run.finished();
   } finally {
@@ -67,6 +70,10 @@ class Run {
     }
     this.#startedAt = performance.now();
     this.#tick();
+  }
+
+  get begunAt(): number {
+    return this.#startedAt + this.#spec.warmupMs;
   }
 
   finished(): Promise<LoadResult> {

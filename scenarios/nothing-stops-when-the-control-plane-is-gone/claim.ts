@@ -26,7 +26,7 @@ export const nothingStopsWhenTheControlPlaneIsGone: Claim = {
     const targets = session.entry('orders', placement);
     const [valid, forged] = await Promise.all([session.token({ sub: 'alice', scope: 'orders:read' }), forge(session).then((tokens) => tokens['wrong-key'])]);
     const fields = (token: string, tag: string): Record<string, string> => ({ authorization: `Bearer ${token}`, 'x-lab-tag': tag });
-    const running = session.load({
+    const running = await session.start({
       warmupMs: 300,
       durationMs: 6_000,
       classes: [
@@ -35,7 +35,7 @@ export const nothingStopsWhenTheControlPlaneIsGone: Claim = {
       ],
     });
     const killed = session.killControlPlane();
-    const steady = await running;
+    const steady = await running.result;
     await killed;
     await session.untilControlPlaneIsBack();
     const { byTag } = await session.received(session.instances('orders', placement));

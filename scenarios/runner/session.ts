@@ -2,7 +2,8 @@ import type { Fault } from '../services/fault.js';
 import type { StatsDocument } from '../services/stats.js';
 import { instancesOf, routes, serviceResources, services } from '../lab/declaration.js';
 import type { Lab } from '../lab/lab.js';
-import { load } from '../load/load.js';
+import { setTimeout as pause } from 'node:timers/promises';
+import { startLoad, type RunningLoad } from '../load/load.js';
 import type { LoadResult, LoadSpec } from '../load/spec.js';
 import type { ClaimPolicy, Placement } from './claim.js';
 
@@ -60,9 +61,14 @@ export class LabSession {
   }
 
   async load(spec: Omit<LoadSpec, 'seed'>): Promise<LoadResult> {
+    return (await this.start(spec)).result;
+  }
+
+  /** Starts a load that something is done beside; resolves when it has begun. */
+  start(spec: Omit<LoadSpec, 'seed'>): Promise<RunningLoad> {
     const seeded = { ...spec, seed: this.seed };
     this.sent.push(seeded);
-    return load(seeded);
+    return startLoad(seeded);
   }
 
   /** The instances of a service that a placement uses. */
@@ -199,7 +205,10 @@ export function usesSidecars(placement: Placement): boolean {
   return placement === 'sidecar' || placement === 'both';
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** Resolves at a time by the clock of `performance.now()`, at once when it is over. */
+export function until(time: number): Promise<void> {
+  return pause(Math.max(0, time - performance.now()));
+}
 
 async function json(url: string, method: string, body?: object, token?: string): Promise<unknown> {
   const response = await fetch(url, {
