@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify';
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { withoutSchemas } from '../../shared/process/without-schemas.js';
 import { faultSchema, noFault, type FaultSwitch } from './fault.js';
 import type { Stats } from './stats.js';
 
@@ -10,7 +11,7 @@ const crashed = 75;
 export function controlServer(name: string, faults: FaultSwitch, stats: Stats): FastifyInstance {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const control = Fastify({ keepAliveTimeout: 75_000 });
+  const control = Fastify({ keepAliveTimeout: 75_000, schemaController: withoutSchemas });
   control.get('/healthz', async () => ({ status: 'ok', service: name }));
   control.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()));
   control.get('/_stats', async () => stats);

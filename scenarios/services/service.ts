@@ -1,4 +1,5 @@
 import Fastify, { type FastifyInstance } from 'fastify';
+import { withoutSchemas } from '../../shared/process/without-schemas.js';
 import { goneBefore } from './caller.js';
 import { controlServer } from './control.js';
 import { FaultSwitch } from './fault.js';
@@ -16,7 +17,7 @@ export interface DemoService {
 export function demoService(name: string, routes: (app: FastifyInstance) => void): DemoService {
   const faults = new FaultSwitch();
   const stats = new Stats();
-  const app = Fastify({ keepAliveTimeout: 75_000 });
+  const app = Fastify({ keepAliveTimeout: 75_000, schemaController: withoutSchemas });
   app.addHook('onRequest', async (request, reply) => {
     const tag = request.headers['x-lab-tag'] as string | undefined;
     stats.count(tag, request.headers['x-lab-client'] as string | undefined);

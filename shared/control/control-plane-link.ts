@@ -1,4 +1,5 @@
-import { Agent, fetch as undiciFetch, type RequestInit, type Response } from 'undici';
+import type { Clock } from '../clock/clock.js';
+import { HttpClient, type Answered, type Asked } from '../http-client/http-client.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { PemStore } from '../tls/pem-store.js';
 
@@ -11,6 +12,7 @@ export interface LinkOptions {
   /** Paths of the proxy's own certificate and key, shown when there are any yet. */
   readonly client?: { readonly cert: string; readonly key: string } | undefined;
   readonly pems: PemStore;
+  readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
 }
@@ -19,15 +21,15 @@ export interface LinkOptions {
  * The way to the control plane: which one of them, and over what.
  *
  * A proxy begins with any, so that they share the load, stays with it while it answers, and goes on to the next when it does not. The
- * stream, the answers and the registration use the same one. Over https, files are looked at again when they change; the connection
- * that is open stays.
+ * stream, the answers and the registration use the same one. Over https, each connection is made with the files as they are then; those
+ * that are open stay.
  */
 export class ControlPlaneLink {
+  readonly #client: HttpClient;
   #index: number;
-  #agent: Agent | undefined;
-  #agentVersion = -1;
 
   constructor(private readonly options: LinkOptions) {
+    this.#client = new HttpClient(options.clock);
     this.#index = Math.floor(options.random() * options.urls.length);
   }
 
@@ -43,20 +45,18 @@ export class ControlPlaneLink {
   }
 
   /** Rejects when there is no connection; any answer is one. */
-  fetch(url: string, path: string, init: RequestInit): Promise<Response> {
+  async ask(url: string, path: string, asked: Omit<Asked, 'tls'>): Promise<Answered> {
     const { token } = this.options;
-    const headers = { ...(init.headers as Record<string, string> | undefined), ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-    return undiciFetch(url + path, { ...init, headers, redirect: 'error', dispatcher: this.#dispatcher() });
+    const headers = { ...asked.headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) };
+    return this.#client.ask(url + path, { ...asked, headers, tls: this.#credentials() });
   }
 
-  async close(): Promise<void> {
-    await this.#agent?.destroy();
+  close(): void {
+    this.#client.close();
   }
 
-  #dispatcher(): Agent {
+  #credentials(): NonNullable<Asked['tls']> {
     const { pems, ca, client, logger } = this.options;
-    if (this.#agent !== undefined && this.#agentVersion === pems.version) return this.#agent;
-    const own = client === undefined ? undefined : this.#ownCredentials(client);
     let authorities: Buffer | undefined;
     try {
       authorities = ca === undefined ? undefined : pems.read(ca);
@@ -64,16 +64,10 @@ export class ControlPlaneLink {
       logger.error({ err: error, ca }, 'the authorities of the control plane cannot be read');
       throw error;
     }
-    const before = this.#agent;
-    // Nothing is idle for long: what is sent goes out over connections of its own beside the stream.
-    this.#agent = new Agent({ connect: { timeout: 2_000, ...(authorities && { ca: authorities }), ...own }, bodyTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 10_000 });
-    // Its stream ends when it ends.
-    void before?.close().catch(() => {});
-    // Credentials that are not there yet are looked for each time.
-    this.#agentVersion = client !== undefined && own === undefined ? -1 : pems.version;
-    return this.#agent;
+    return { ...(authorities && { ca: authorities }), ...(client && this.#ownCredentials(client)) };
   }
 
+  /** Credentials that are not there yet are looked for each time. */
   #ownCredentials({ cert, key }: { readonly cert: string; readonly key: string }): { cert: Buffer; key: Buffer } | undefined {
     try {
       return { cert: this.options.pems.read(cert), key: this.options.pems.read(key) };

@@ -39,7 +39,7 @@ export async function followControlPlane(config: ControlPlaneConfig, options: Fo
   const token = config.tokenFile === undefined ? undefined : (await readFile(config.tokenFile, 'utf8')).trim();
   const files = identity === undefined ? undefined : identityFiles(identity);
   const pems = new PemStore(clock);
-  const link = new ControlPlaneLink({ urls: config.url, token, ca: config.ca, client: files, pems, random, logger });
+  const link = new ControlPlaneLink({ urls: config.url, token, ca: config.ca, client: files, pems, clock, random, logger });
   const { weight, labels } = config;
   const registration =
     register === undefined || service === undefined
@@ -55,7 +55,7 @@ export async function followControlPlane(config: ControlPlaneConfig, options: Fo
   lifecycle.onClose(async () => {
     await client.close();
     pems.close();
-    await link.close();
+    link.close();
   });
   await client.start();
   if (registration === undefined) return;

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../clock/clock.js';
 import type { WrittenEndpoint } from '../config/endpoints.js';
 import type { Logger } from '../telemetry/logger.js';
+import { isSuccess } from '../http-client/http-client.js';
 import type { ControlPlaneLink } from './control-plane-link.js';
 
 export interface RegistrationOptions {
@@ -112,17 +113,17 @@ export class Registration {
     this.options.logger.info('deregistered');
   }
 
-  async #request(method: string, body?: object): Promise<boolean> {
+  async #request(method: 'PUT' | 'DELETE', body?: object): Promise<boolean> {
     const { link, service, instance } = this.options;
     const { url } = link;
     try {
-      const response = await link.fetch(url, `/v1/registry/${encodeURIComponent(service)}/${encodeURIComponent(instance)}`, {
+      const answer = await link.ask(url, `/v1/registry/${encodeURIComponent(service)}/${encodeURIComponent(instance)}`, {
         method,
         signal: AbortSignal.timeout(requestTimeoutMs),
         ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
       });
-      await response.body?.cancel();
-      return response.ok;
+      answer.discard();
+      return isSuccess(answer.status);
     } catch {
       link.failed(url);
       return false;

@@ -1,6 +1,7 @@
 import { createParser } from 'eventsource-parser';
 import { delay, type Clock } from '../clock/clock.js';
 import { Cancellation } from '../http/cancellation.js';
+import { isSuccess } from '../http-client/http-client.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ControlPlaneLink } from './control-plane-link.js';
 import type { Document } from './document.js';
@@ -116,14 +117,11 @@ export class SnapshotClient {
     let timer = watchdog();
     try {
       const query = new URLSearchParams({ kind, ...(service === undefined ? {} : { service }), identity: String(hasIdentity) });
-      const response = await link.fetch(url, `/v1/proxies/${encodeURIComponent(node)}/stream?${query.toString()}`, {
+      const answer = await link.ask(url, `/v1/proxies/${encodeURIComponent(node)}/stream?${query.toString()}`, {
         signal: abort.signal,
         headers: { accept: 'text/event-stream', ...(this.#version !== undefined && { 'last-event-id': this.#version }) },
       });
-      if (!response.ok || response.body === null) {
-        await response.body?.cancel();
-        throw new Error(`the control plane answered ${response.status}`);
-      }
+      if (!isSuccess(answer.status)) throw new Error(`the control plane answered ${answer.status}`);
       this.#failures = 0;
       onConnected(true);
       logger.info({ url }, 'connected to the control plane');
@@ -132,10 +130,10 @@ export class SnapshotClient {
       const events: string[] = [];
       const parser = createParser({ onEvent: ({ event, data }) => event === 'snapshot' && events.push(data), maxBufferSize: maxEventBytes });
       const decoder = new TextDecoder();
-      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+      for await (const piece of answer.pieces) {
         timer.cancel();
         timer = watchdog();
-        parser.feed(decoder.decode(chunk, { stream: true }));
+        parser.feed(decoder.decode(piece, { stream: true }));
         // Whole snapshots: only the newest of those that arrived together matters.
         const newest = events.splice(0).at(-1);
         if (newest === undefined) continue;
@@ -183,8 +181,8 @@ export class SnapshotClient {
   async #report(url: string, answer: Answer): Promise<void> {
     const { link, node, logger } = this.#options;
     try {
-      const response = await link.fetch(url, `/v1/proxies/${encodeURIComponent(node)}/status`, { method: 'POST', body: JSON.stringify(answer), headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(5_000) });
-      await response.body?.cancel();
+      const accepted = await link.ask(url, `/v1/proxies/${encodeURIComponent(node)}/status`, { method: 'POST', body: JSON.stringify(answer), headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(5_000) });
+      accepted.discard();
     } catch (error) {
       logger.warn({ err: error }, 'an answer did not reach the control plane');
     }

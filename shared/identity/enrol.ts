@@ -26,7 +26,7 @@ export interface EnrolOptions {
  */
 export async function enrol(config: EnrolledIdentityConfig, { service, controlPlane, lifecycle, registry, ...rest }: EnrolOptions): Promise<void> {
   const abort = new AbortController();
-  const client: EnrolmentClient = new EnrolmentClient({ urls: [controlPlane.url].flat(), ca: controlPlane.ca, bundle: () => enrolment.bundle, signal: abort.signal });
+  const client: EnrolmentClient = new EnrolmentClient({ urls: [controlPlane.url].flat(), ca: controlPlane.ca, bundle: () => enrolment.bundle, signal: abort.signal, clock: rest.clock });
   const enrolment: Enrolment = new Enrolment({ config, service, client, metrics: new IdentityMetrics(registry), ...rest });
   let hasStarted = false;
   lifecycle.require('there is no certificate yet: waiting for the control plane to issue one', () => hasStarted);

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { Agent, request } from 'undici';
 import { z } from 'zod';
+import type { Clock } from '../clock/clock.js';
+import { HttpClient, isSuccess } from '../http-client/http-client.js';
 import { certificatesIn } from './held-identity.js';
 
 /** What a proxy proves itself with: see control-plane/ca/proof.ts. */
@@ -15,6 +16,7 @@ export interface EnrolmentClientOptions {
   readonly bundle: () => string | undefined;
   /** Stops what is under way. */
   readonly signal: AbortSignal;
+  readonly clock: Clock;
 }
 
 /** The control plane has understood, and said no: asking it again changes nothing. */
@@ -46,7 +48,8 @@ export interface FetchedBundle {
   readonly etag: string | undefined;
 }
 
-const timeoutMs = 5_000;
+/** For the whole of an answer (ms). */
+const timeoutMs = 10_000;
 const maxAnswerBytes = 262_144;
 
 const issuedSchema = z.object({ certificate: z.string(), lifetimeMs: z.number().positive(), trustBundle: z.string() });
@@ -60,12 +63,13 @@ const bundleSchema = z.object({
 
 /** Speaks to the certificate authority of the mesh. What it sends is public or good once: private keys stay where they are. */
 export class EnrolmentClient {
-  #agent: Agent | undefined;
-  #trusted: string | undefined;
+  readonly #client: HttpClient;
   /** The control plane that answered last: the others are asked after it. */
   #preferred = 0;
 
-  constructor(private readonly options: EnrolmentClientOptions) {}
+  constructor(private readonly options: EnrolmentClientOptions) {
+    this.#client = new HttpClient(options.clock);
+  }
 
   /** Rejects with `EnrolmentRefused`, or because nobody could be reached. */
   async certificate(csr: string, proof: EnrolmentProof): Promise<IssuedIdentity> {
@@ -86,8 +90,8 @@ export class EnrolmentClient {
     return { pem, trustDomain, sequence, refreshMs: hint * 1_000, etag: answer.etag };
   }
 
-  async close(): Promise<void> {
-    await this.#agent?.destroy();
+  close(): void {
+    this.#client.close();
   }
 
   async #ask(path: string, init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string }): Promise<{ status: number; body: string; etag: string | undefined }> {
@@ -108,26 +112,16 @@ export class EnrolmentClient {
   }
 
   async #askOne(url: string, path: string, init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string }): Promise<{ status: number; body: string; etag: string | undefined }> {
-    const answer = await request(`${url.replace(/\/$/, '')}${path}`, { ...init, dispatcher: await this.#dispatcher(), headersTimeout: timeoutMs, bodyTimeout: timeoutMs, signal: this.options.signal });
-    const body = await answer.body.text();
-    const { statusCode: status } = answer;
-    const { etag } = answer.headers;
-    if ((status >= 200 && status < 300) || status === 304) return { status, body, etag: typeof etag === 'string' ? etag : undefined };
+    const { ca, bundle, signal } = this.options;
+    // A connection that is open is used again only under the same roots.
+    const tls = ca === undefined ? {} : { ca: `${await readFile(ca, 'utf8')}\n${bundle() ?? ''}` };
+    const answer = await this.#client.ask(`${url.replace(/\/$/, '')}${path}`, { ...init, tls, signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) });
+    const body = await answer.text(maxAnswerBytes);
+    const { status } = answer;
+    if (isSuccess(status) || status === 304) return { status, body, etag: answer.headers.etag };
     if (status < 400 || status >= 500 || status === 429 || status === 408) throw new Error(`the control plane answered ${status}`);
     const problem = problemSchema.safeParse(parseJson(body));
     throw new EnrolmentRefused(problem.success ? problem.data.code : String(status), problem.success ? problem.data.detail : `it answered ${status}`);
-  }
-
-  /** Connections are made anew when the roots have changed that the control plane is verified against. */
-  async #dispatcher(): Promise<Agent> {
-    const { ca, bundle } = this.options;
-    const trusted = ca === undefined ? undefined : `${await readFile(ca, 'utf8')}\n${bundle() ?? ''}`;
-    if (this.#agent === undefined || trusted !== this.#trusted) {
-      void this.#agent?.close();
-      this.#trusted = trusted;
-      this.#agent = new Agent({ maxResponseSize: maxAnswerBytes, connections: 1, keepAliveTimeout: 1_000, connect: { timeout: 2_000, ...(trusted !== undefined && { ca: trusted }) } });
-    }
-    return this.#agent;
   }
 }
 

@@ -92,7 +92,7 @@ export class Enrolment {
 
   async close(): Promise<void> {
     this.#stop.cancel(new Error('the process is stopping'));
-    await this.options.client.close();
+    this.options.client.close();
     await this.#running;
   }
 

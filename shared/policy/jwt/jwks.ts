@@ -1,7 +1,8 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
 import { readFile } from 'node:fs/promises';
-import type { Clock } from '../../clock/clock.js';
+import { systemClock, type Clock } from '../../clock/clock.js';
 import type { JwtConfig } from '../../config/policies.js';
+import { HttpClient, isSuccess } from '../../http-client/http-client.js';
 
 /** The keys that tokens are verified with. */
 export interface KeySet {
@@ -103,17 +104,12 @@ const maxJwksBytes = 1_048_576;
 
 /** Fetches a JSON document of at most 1 MiB; redirects are refused. */
 export async function fetchJson(url: string, timeoutMs: number): Promise<unknown> {
-  const response = await fetch(url, { redirect: 'error', signal: AbortSignal.timeout(timeoutMs), headers: { accept: 'application/json' } });
-  if (!response.ok) {
-    await response.body?.cancel();
-    throw new Error(`${url} answered ${response.status}`);
+  const client = new HttpClient(systemClock, { connectTimeoutMs: timeoutMs, answerTimeoutMs: timeoutMs });
+  try {
+    const answer = await client.ask(url, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(timeoutMs) });
+    if (!isSuccess(answer.status)) throw new Error(`${url} answered ${answer.status}`);
+    return JSON.parse(await answer.text(maxJwksBytes));
+  } finally {
+    client.close();
   }
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > maxJwksBytes) throw new Error(`${url} sent more than ${maxJwksBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return JSON.parse(Buffer.concat(chunks).toString('utf8'));
 }
