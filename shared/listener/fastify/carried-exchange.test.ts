@@ -5,7 +5,7 @@ import { describe, test, type TestContext } from 'node:test';
 import { hostApplication, type HostApplication, type HostOptions } from '../../../tests/support/host-application.js';
 import { RawClient } from '../../../tests/support/raw-client.js';
 import { problemResponse } from '../../errors/problem.js';
-import { toProxyError } from '../../errors/proxy-error.js';
+import { ProxyError, toProxyError } from '../../errors/proxy-error.js';
 import { StreamBody, WholeBody, type Body } from '../../http/body.js';
 import { Headers } from '../../http/headers.js';
 import type { Service } from '../../http/service.js';
@@ -105,6 +105,22 @@ test('an upload that has its answer is ended, which loses nothing of the answer'
     }),
   );
   assert.deepEqual([...new Set(codes)], [constants.NGHTTP2_NO_ERROR]);
+});
+
+test('an answer that broke off before any of it went out does not look whole', async (context) => {
+  const breaks: Service = () => {
+    const body = new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} });
+    // In one segment: the beginning, and what is no HTTP.
+    body.push(Buffer.from('{"approved":true'));
+    body.fail(new ProxyError('upstream_protocol'));
+    return Promise.resolve({ status: 200, headers: Headers.of({ 'Content-Type': 'application/json' }), body });
+  };
+  const { client, over } = await session(context, breaks);
+  const stream = client.request({ ':path': '/api/' });
+  stream.on('error', () => {}).resume();
+  await new Promise((resolve) => stream.once('close', resolve));
+  assert.equal(stream.rstCode, constants.NGHTTP2_INTERNAL_ERROR);
+  assert.equal((await over).errorCode, 'upstream_protocol');
 });
 
 describe('a client that', () => {

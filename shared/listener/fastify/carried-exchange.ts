@@ -233,8 +233,11 @@ export class CarriedExchange implements Sweepable {
     const readable = new BodyReadable(hasBody ? body : emptyBody, (reason) => {
       const error = reason instanceof ProxyError ? reason : new ProxyError('upstream_truncated', { cause: reason });
       exchange.errorCode ??= error.code;
-      if (reply.raw.headersSent) breakOff(reply);
       return error;
+    });
+    // What came before the break goes on in the meantime. Fastify hears of it after us, and would end a stream of HTTP/2 as if it were whole.
+    readable.once('error', () => {
+      if (reply.raw.headersSent) breakOff(reply);
     });
     this.#answerBody = readable;
     if (!hasBody) body.cancel(new Error('the response has no body'));
