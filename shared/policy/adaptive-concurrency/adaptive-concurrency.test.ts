@@ -70,6 +70,19 @@ describe('adaptiveConcurrency', () => {
     assert.equal(limit.baselineMs, 10);
   });
 
+  test('an answer before the body is whole teaches nothing: its client would say how fast the service is', async () => {
+    const parsed = adaptiveConcurrencySchema.parse({});
+    const clock = new FakeClock();
+    const limit = new AdaptiveLimit(parsed, () => 0, 0);
+    const service = adaptiveConcurrency(parsed, { clock, limit })(async () => {
+      await delay(clock, 1_010);
+      return response(401);
+    });
+    for (let index = 0; index < 20; index++) void service(request(exchange(), { body: upload(0, 2_000) }), exchange());
+    await clock.advance(1_010);
+    assert.deepEqual([limit.inFlight, limit.baselineMs], [0, undefined]);
+  });
+
   test('lower priorities are shed first', async () => {
     const run = start({ priority });
     for (let index = 0; index < 8; index++) run.send('batch');

@@ -110,6 +110,17 @@ describe('AdaptiveLimit in a simulation (seeded)', () => {
     assert.ok(report.shedShare < 0.01, JSON.stringify(report));
   });
 
+  test('answers that take no time, or less, leave it a number', () => {
+    for (const latency of [0, -1e-12]) {
+      const limit = new AdaptiveLimit(adaptiveConcurrencySchema.parse({ maxLimit: 30 }), () => 0, 0);
+      for (let now = 0; now < 20_000; now += 5) {
+        while (limit.tryEnter(1)) continue;
+        while (limit.inFlight > 0) limit.leave(now - latency, now, 'answered');
+      }
+      assert.ok(limit.limit >= 3 && limit.limit <= 30, `latency ${latency}: a limit of ${limit.limit}`);
+    }
+  });
+
   test('a service that turns slower for good under load is measured anew before its time, not choked', () => {
     const report = simulate({ ...service, serviceMs: (now) => (now < 20_000 ? 10 : 40), rate: () => capacity * 2, usefulMs: 200, seconds: 50 });
     assert.ok(report.baseline! > 30 && report.baseline! < 70, JSON.stringify(report));

@@ -3,6 +3,8 @@ import type { AdaptiveConcurrencyConfig } from '../../config/resilience.js';
 /** What became of a request, as far as the limit learns from it. */
 export type Lesson = 'answered' | 'timed-out' | 'nothing';
 
+/** The shortest latency (ms): none is no time, and what would be is a rounding error. */
+const minLatencyMs = 0.001;
 const minSamples = 10;
 const maxSamples = 256;
 /** The least that one window leaves of the limit: an outlier must not shed half the load for long. */
@@ -92,7 +94,7 @@ export class AdaptiveLimit {
   /** `awaitedMs`: what of the time was not the service's. */
   leave(startedAt: number, now: number, lesson: Lesson, awaitedMs = 0): void {
     this.inFlight--;
-    const latency = now - startedAt - awaitedMs;
+    const latency = Math.max(minLatencyMs, now - startedAt - awaitedMs);
     // A request that was given up would have taken longer: less than the usual time says nothing.
     if (lesson === 'answered' || (lesson === 'timed-out' && latency > (this.#baseline ?? 0))) this.#learn(startedAt, latency);
     if (this.#remeasure === undefined ? now >= this.#windowEnd && this.#sampleCount >= minSamples : this.#isRemeasured(now)) this.#turn(now);
