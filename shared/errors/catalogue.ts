@@ -24,7 +24,7 @@ export const catalogue = {
   body_too_large: { ...client, status: 413, flag: 'DPE', detail: 'The request body is larger than this proxy accepts.' },
   target_too_long: { ...client, status: 414, flag: 'DPE', detail: 'The request target is longer than this proxy accepts.' },
   expectation_failed: { ...client, status: 417, flag: 'DPE', detail: 'The expectation in the request is not supported.' },
-  head_too_large: { ...client, status: 431, flag: 'DPE', detail: 'The request head is larger than this proxy accepts.' },
+  head_too_large: { ...client, status: 431, flag: 'DPE', detail: 'The request head is larger than this proxy or the upstream accepts.' },
   method_refused: { ...client, status: 405, flag: 'DPE', detail: 'This proxy does not forward that method.' },
   version_unsupported: { ...client, status: 505, flag: 'DPE', detail: 'Only HTTP/1.0 and HTTP/1.1 are spoken here.' },
   client_stalled: { ...client, status: 499, flag: 'DT', detail: 'The client did not take the answer in time.' },

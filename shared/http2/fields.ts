@@ -29,6 +29,17 @@ export function writeFields(headers: Headers, first: OutgoingHttpHeaders, withou
   return into;
 }
 
+/** How long a head is, as an endpoint counts what it takes (RFC 9113 section 6.5.2: SETTINGS_MAX_HEADER_LIST_SIZE). */
+export function fieldBytes(fields: OutgoingHttpHeaders): number {
+  let bytes = 0;
+  for (const name in fields) {
+    const value = fields[name] as string | string[];
+    if (typeof value === 'string') bytes += name.length + value.length + 32;
+    else for (const one of value) bytes += name.length + one.length + 32;
+  }
+  return bytes;
+}
+
 /** The regular fields of a response or of trailers: `raw` is name, value, name, value. Throws `Http1Error`. */
 export function readFields(raw: readonly string[]): Headers {
   const block = new FieldBlock();

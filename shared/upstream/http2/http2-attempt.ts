@@ -9,7 +9,7 @@ import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { BodyReader } from '../../http2/body-reader.js';
 import { BodyWriter } from '../../http2/body-writer.js';
 import { closeStream } from '../../http2/close-stream.js';
-import { readFields, writeFields } from '../../http2/fields.js';
+import { fieldBytes, readFields, writeFields } from '../../http2/fields.js';
 import type { Http2UpstreamSession } from './http2-session.js';
 
 /** The last number that a client can give to a stream (RFC 9113 section 5.1.1). */
@@ -48,6 +48,12 @@ export class Http2Attempt implements Cancellable, Sweepable {
     if (request.cancellation.isCancelled) return;
     const { body } = request;
     const fields = this.#fields();
+    const { maxFieldBytes } = this.session;
+    // What the endpoint has said that it does not take would be its failure otherwise, and anybody could bring it about.
+    if (fieldBytes(fields) > maxFieldBytes) {
+      this.#fail(new ProxyError('head_too_large', { cause: new Error(`the endpoint takes no more than ${maxFieldBytes} bytes of fields`) }));
+      return;
+    }
     const { whole } = body;
     let stream: ClientHttp2Stream;
     try {
@@ -92,11 +98,12 @@ export class Http2Attempt implements Cancellable, Sweepable {
     this.cancel(new ProxyError('upstream_timeout'));
   }
 
+  /** An authority that is empty, which HTTP/1.1 knows, must not be sent (RFC 9113 section 8.3.1). */
   #fields(): OutgoingHttpHeaders {
     const { method, target, headers, body } = this.request;
     const takesTrailers = headers.has('te') || isGrpc(headers);
     if (body.length === undefined) headers.delete('content-length');
-    const fields = writeFields(headers, { ':method': method, ':scheme': this.session.scheme, ':authority': headers.get('host') ?? this.session.authority, ':path': target }, 'host');
+    const fields = writeFields(headers, { ':method': method, ':scheme': this.session.scheme, ':authority': headers.get('host') || this.session.authority, ':path': target }, 'host');
     if (body.length !== undefined && body.length > 0) fields['content-length'] ??= String(body.length);
     if (takesTrailers) fields['te'] = 'trailers';
     return fields;

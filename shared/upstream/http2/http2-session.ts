@@ -60,6 +60,7 @@ export class Http2UpstreamSession implements Sweepable {
   #bytesRead = 0;
   #bytesWritten = 0;
   #isGivenUp = false;
+  #maxFieldBytes = Infinity;
   /** Nothing has come since the last doubt. */
   #isDoubted = false;
 
@@ -84,7 +85,8 @@ export class Http2UpstreamSession implements Sweepable {
     });
     this.#client = client;
     client.on('error', (error) => this.#end(this.#state === 'opening' ? new ProxyError('upstream_protocol', { cause: error }) : undefined));
-    client.on('remoteSettings', ({ maxConcurrentStreams }: Settings) => {
+    client.on('remoteSettings', ({ maxConcurrentStreams, maxHeaderListSize }: Settings) => {
+      this.#maxFieldBytes = maxHeaderListSize ?? Infinity;
       this.#capacity = Math.min(limits.http2.maxConcurrentStreams, maxConcurrentStreams ?? Infinity);
       if (this.#state === 'opening') this.#open();
       else this.pool.freed();
@@ -117,6 +119,11 @@ export class Http2UpstreamSession implements Sweepable {
   /** Streams at a time. */
   get capacity(): number {
     return this.#capacity;
+  }
+
+  /** The longest head that it takes, by the measure of `fieldBytes`. */
+  get maxFieldBytes(): number {
+    return this.#maxFieldBytes;
   }
 
   /** Takes requests, now or once others are over. */

@@ -84,6 +84,24 @@ describe('an upstream of HTTP/2', () => {
     assert.match(await exchangeRaw(engine.port, get('/103')), /^HTTP\/1\.1 103 [^]*HTTP\/1\.1 200 /);
   });
 
+  test('gets its own authority where a request has none, or an empty one', async () => {
+    for (const head of ['GET / HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n', 'GET / HTTP/1.0\r\n\r\n']) {
+      assert.match(await exchangeRaw(engine.port, head), new RegExp(`^HTTP/1\\.1 200 [^]*":authority":"127\\.0\\.0\\.1:${(server.address() as AddressInfo).port}"`));
+    }
+  });
+
+  test('a head that is longer than what it has said to take is not sent to it, and not its failure', async () => {
+    const small = createServer({ settings: { maxHeaderListSize: 8_192 } }, (_request, response) => response.end('hello'));
+    await once(small.listen(0, '127.0.0.1'), 'listening');
+    const careful = await startEngine([{ host: '127.0.0.1', port: (small.address() as AddressInfo).port }], { upstream: upstream() });
+    // It says so when the connection is there.
+    assert.equal(statusOf(await exchangeRaw(careful.port, get())), 200);
+    assert.match(await exchangeRaw(careful.port, get('/', `X-Long: ${'a'.repeat(8_192)}\r\n`)), /^HTTP\/1\.1 431 [^]*head_too_large$/);
+    assert.equal(statusOf(await exchangeRaw(careful.port, get('/', `X-Long: ${'a'.repeat(7_000)}\r\n`))), 200);
+    await careful.close();
+    small.close();
+  });
+
   test('gets heads that are longer than what Node sends by default', async () => {
     const long = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: upstream(), limits: { maxHeadBytes: 262_144 } });
     const text = await exchangeRaw(long.port, get('/', Array.from({ length: 90 }, (_, index) => `X-${index}: ${'a'.repeat(1_000)}\r\n`).join('')));
@@ -99,7 +117,7 @@ describe('an upstream of HTTP/2', () => {
       const one = exchange();
       let released = 0;
       let reason: unknown;
-      const session = { scheme: 'http', name: 'shop', release: () => released++ } as unknown as Http2UpstreamSession;
+      const session = { scheme: 'http', name: 'shop', authority: 'shop', maxFieldBytes: Infinity, release: () => released++ } as unknown as Http2UpstreamSession;
       const refusing = { ...client, request: () => assert.fail() } as unknown as ClientHttp2Session;
       new Http2Attempt(session, request(one), one, () => assert.fail(), (error) => (reason = error)).start(refusing);
       assert.deepEqual([(reason as ProxyError).code, released], [code, 1]);
