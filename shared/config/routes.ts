@@ -10,9 +10,16 @@ export const valueConditions = {
   query: z.record(z.string().min(1).max(128), valueMatchSchema).optional().describe('Query parameters, and what their values, decoded, must be.'),
 };
 
+/** Compared decoded, as its server will read it: written as it reads, or with escapes. What no request has by the time it is looked at would never match. */
+const pathPrefix = z
+  .string()
+  .regex(/^\/[^?#;\\\u0000-\u001f\u007f]*$/, 'expected a path that starts with /, without query, fragment, parameters or backslash')
+  .refine((path) => !/\/\/|\/\.{1,2}(?:\/|$)/.test(path), { error: 'must not contain // or dot segments: no request has them by the time it is looked at' })
+  .refine((path) => !/%(?![0-9a-f]{2})|%(?:2f|5c|00)/i.test(path), { error: 'must not contain %2F, %5C or %00, with which requests are refused, nor a % that is no escape' });
+
 /** What a request must look like to take a route. */
 export const matchSchema = z.strictObject({
-  path: z.string().startsWith('/').default('/').describe('Path prefix, on a segment boundary; the longest match wins.'),
+  path: pathPrefix.default('/').describe('Path prefix, on a segment boundary; the longest match wins. Compared decoded: no escape gets around it.'),
   host: z.string().min(1).optional().describe('Host name, or *.suffix; without it any.'),
   method: z.union([z.string().regex(token), z.array(z.string().regex(token)).min(1)]).optional(),
   ...valueConditions,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { exchange, request } from '../../tests/support/policy.js';
 import { matchSchema } from '../config/routes.js';
+import { parseTarget } from '../http1/target.js';
 import { routeName } from './route-name.js';
 import { RouteTable } from './route-table.js';
 
@@ -68,4 +69,19 @@ test('routes are named by what they match, and by no value', () => {
   assert.equal(name({}), '/');
   assert.equal(name({ host: 'shop', path: '/a', method: ['GET', 'PUT'] }), 'GET,PUT shop/a');
   assert.equal(name({ headers: { 'X-Canary': 'secret' }, cookies: { b: '1' }, query: { c: '1' } }), '/ (x-canary, cookie b, query c)');
+});
+
+describe('the path of a route', () => {
+  test('is found by every spelling of it', () => {
+    const spellings: readonly (readonly [path: string, target: string])[] = [
+      ['/v1/x:export', '/v1/x%3Aexport'], ['/v1/x:export', '/v1/x:export/all'], ['/@int', '/%40int'], ['/a+b', '/a%2Bb'], ['/a!b', '/a%21b?q'],
+      ['/a%2Cb', '/a,b'], ['/caf\u00e9', '/caf%C3%A9'], ['/caf%C3%A9', '/caf%C3%A9/x'], ['/a b', '/a%20b'], ['/%25', '/%25'], ['/x', '/x/%FF'],
+    ];
+    for (const [path, asked] of spellings) assert.equal(find([{ path }, {}], {}, parseTarget(asked, 'GET').target), 0, `${path} by ${asked}`);
+    for (const [path, asked] of [['/a', '/a%3Bb'], ['/a', '/a%253A'], ['/a:b', '/a%253Ab']] as const) assert.equal(find([{ path }, {}], {}, parseTarget(asked, 'GET').target), 1, `${path} by ${asked}`);
+  });
+
+  test('that no request can have is refused with the configuration', () => {
+    for (const path of ['x', '/x?y', '/x#y', '/x;y', '/a\\b', '/a//b', '/a/../b', '/.', '/a%2Fb', '/a%5cb', '/%00', '/%zz', '/100%', '/a\nb']) assert.equal(matchSchema.safeParse({ path }).success, false, path);
+  });
 });

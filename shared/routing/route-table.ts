@@ -1,3 +1,4 @@
+import { decodedPath } from '../http/decoded-path.js';
 import type { HttpRequest } from '../http/message.js';
 import { allHold, conditionsOf, type Condition, type Conditions } from './conditions.js';
 
@@ -40,7 +41,7 @@ export class RouteTable<T> {
       conditions: conditionsOf(match),
     };
     let node = this.#rootFor(match.host?.toLowerCase());
-    for (const segment of match.path.split('/').filter((segment) => segment !== '')) {
+    for (const segment of decodedPath(match.path).split('/').filter((segment) => segment !== '')) {
       let child = node.children.get(segment);
       if (child === undefined) node.children.set(segment, (child = new Node()));
       node = child;
@@ -51,17 +52,18 @@ export class RouteTable<T> {
   }
 
   find(request: HttpRequest): T | undefined {
+    const path = decodedPath(request.path);
     if (this.#exact.size > 0 || this.#wildcards.length > 0) {
       const host = hostOf(request.authority);
       const exact = this.#exact.get(host);
-      const found = exact === undefined ? undefined : search(exact, request);
+      const found = exact === undefined ? undefined : search(exact, path, request);
       if (found !== undefined) return found.value;
       for (const { suffix, root } of this.#wildcards) {
-        const wild = host.endsWith(suffix) && host.length > suffix.length ? search(root, request) : undefined;
+        const wild = host.endsWith(suffix) && host.length > suffix.length ? search(root, path, request) : undefined;
         if (wild !== undefined) return wild.value;
       }
     }
-    return search(this.#anyHost, request)?.value;
+    return search(this.#anyHost, path, request)?.value;
   }
 
   #rootFor(host: string | undefined): Node<T> {
@@ -92,16 +94,16 @@ export function hostOf(authority: string): string {
 }
 
 /** The deepest node along the path with an entry whose conditions hold. */
-function search<T>(node: Node<T>, request: HttpRequest): Entry<T> | undefined {
-  return descend(node, request, 1) ?? firstThatHolds(node, request);
+function search<T>(node: Node<T>, path: string, request: HttpRequest): Entry<T> | undefined {
+  return descend(node, path, request, 1) ?? firstThatHolds(node, request);
 }
 
-function descend<T>(node: Node<T>, request: HttpRequest, from: number): Entry<T> | undefined {
+function descend<T>(node: Node<T>, path: string, request: HttpRequest, from: number): Entry<T> | undefined {
   if (node.children.size === 0) return undefined;
-  const slash = request.path.indexOf('/', from);
-  const child = node.children.get(slash === -1 ? request.path.slice(from) : request.path.slice(from, slash));
+  const slash = path.indexOf('/', from);
+  const child = node.children.get(slash === -1 ? path.slice(from) : path.slice(from, slash));
   if (child === undefined) return undefined;
-  return (slash === -1 ? undefined : descend(child, request, slash + 1)) ?? firstThatHolds(child, request);
+  return (slash === -1 ? undefined : descend(child, path, request, slash + 1)) ?? firstThatHolds(child, request);
 }
 
 function firstThatHolds<T>(node: Node<T>, request: HttpRequest): Entry<T> | undefined {

@@ -1,24 +1,6 @@
 import { RE2JS } from 're2js';
 import type { PathMatch } from '../../config/authorization.js';
 
-/*
- * One path, one spelling. The listener has normalised the path (shared/http1/target.ts): no dot segments, no double slashes, no
- * parameters, no escaped slash. What is left are escapes of characters that need none for some and do for others (`%21`, `%7E`), and
- * that every server decodes. So what is compared is the decoded text.
- */
-
-/** A path as its server will read it. */
-export function decodedPath(path: string): string {
-  if (!path.includes('%')) return path;
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    // No UTF-8: what is not, becomes a replacement character, and the rest can still be matched.
-    const bytes = path.replace(/%([0-9A-F]{2})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)));
-    return Buffer.from(bytes, 'latin1').toString('utf8');
-  }
-}
-
 /** Whether a decoded path is one of these. */
 export function pathMatcher(matches: readonly PathMatch[]): (path: string) => boolean {
   const texts = matches.filter((match) => typeof match === 'string');

@@ -1,8 +1,8 @@
 import type { AuthorizationConfig, AuthorizationRule } from '../../config/authorization.js';
+import { decodedPath } from '../../http/decoded-path.js';
 import type { Exchange, Refusal } from '../../http/exchange.js';
 import type { HttpRequest } from '../../http/message.js';
 import { conditionsOf, type Condition } from './conditions.js';
-import { decodedPath } from './path-matcher.js';
 
 export type Decision = 'allowed' | 'denied' | 'would_deny';
 
