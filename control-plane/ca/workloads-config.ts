@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration } from '../../shared/config/units.js';
+import { duration, openUrl } from '../../shared/config/units.js';
 
 const part = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'expected lower-case letters, digits and hyphens');
 
@@ -8,7 +8,7 @@ export const workloadIssuerSchema = z
   .strictObject({
     issuer: z.string().min(1).describe('The `iss` claim.'),
     audience: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe('`aud` must contain one of these. Make it one that is used for nothing else.'),
-    jwksUri: z.url({ protocol: /^https?$/ }).optional().describe('Where the issuer publishes its keys (RFC 7517).'),
+    jwksUri: openUrl.optional().describe('Where the issuer publishes its keys (RFC 7517).'),
     jwks: z.union([z.string().min(1), z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })) })]).optional().describe('The key set itself, or the path of a file that holds it.'),
     algorithms: z.array(z.enum(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'])).min(1).default(['RS256', 'ES256', 'EdDSA']),
     template: z

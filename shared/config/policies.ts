@@ -3,7 +3,7 @@ import { grpcConditions } from '../grpc/conditions.js';
 import { authorizationSchema } from './authorization.js';
 import { healthPolicies } from './health.js';
 import { adaptiveConcurrencySchema, hedgeSchema, retryBudgetSchema } from './resilience.js';
-import { duration, size } from './units.js';
+import { duration, openUrl, size } from './units.js';
 
 /*
  * What each policy may be told. The schemas are here, apart from the policies, because both proxies
@@ -17,7 +17,7 @@ export const jwtSchema = z
   .strictObject({
     issuer: z.string().min(1).describe('The `iss` claim that a token must carry.'),
     audience: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe('`aud` must contain one of these.'),
-    jwksUri: z.url({ protocol: /^https?$/ }).optional().describe('Where the issuer publishes its keys (RFC 7517).'),
+    jwksUri: openUrl.optional().describe('Where the issuer publishes its keys (RFC 7517).'),
     jwks: z
       .union([z.string().min(1), z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })) })])
       .optional()
@@ -26,7 +26,7 @@ export const jwtSchema = z
     requiredScopes: z.array(z.string().min(1)).default([]).describe('All must be in `scope` or `scp`.'),
     clockTolerance: duration.default(5_000).describe('Tolerated difference of clocks for `exp` and `nbf`.'),
     cooldown: duration.default(30_000).describe('Least time between two fetches for an unknown `kid`.'),
-    cacheMaxAge: duration.default(600_000).describe('Age at which a key set is fetched anew; old keys serve while that fails.'),
+    cacheMaxAge: duration.default(600_000).describe('Age at which a key set that was used is fetched anew, whether anybody asks or not; old keys serve while that fails.'),
     fetchTimeout: duration.default(5_000).describe('How long one fetch of the key set may take.'),
   })
   .refine((jwt) => (jwt.jwksUri === undefined) !== (jwt.jwks === undefined), {

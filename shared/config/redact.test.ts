@@ -34,3 +34,16 @@ test('names of cookies and of fields, and what limits count by, are shown', () =
   const document = { sticky: { cookie: 'side' }, hash: { header: 'x-api-key' }, rateLimit: { key: 'ip' }, tls: { key: 'us.key', cert: 'us.crt' } };
   assert.deepEqual(redact(document), document);
 });
+
+test('nor what cookies and query parameters for secrets are compared with, in either form', () => {
+  const conditions = (value: unknown): object => ({ match: { cookies: { session: value, access_token: value, beta: '1' }, query: { api_key: value, token: value, page: { exact: '2' } } } });
+  for (const value of ['abc', { exact: 'abc' }, { prefix: 'abc' }]) assert.deepEqual(redact(conditions(value)), conditions(typeof value === 'string' ? '[redacted]' : Object.fromEntries(Object.keys(value).map((key) => [key, '[redacted]']))));
+});
+
+test('secrets are cut out of addresses', () => {
+  const cases = [
+    ['redis://user:pass@host:1/0', 'redis://[redacted]@host:1/0'], ['https://u:p@ss@w@host/x', 'https://[redacted]@host/x'], ['https://host/x@y', 'https://host/x@y'],
+    ['/health?token=abc&full=1', '/health?token=[redacted]&full=1'], ['https://host/jwks?v=1&api_key=abc#x', 'https://host/jwks?v=1&api_key=[redacted]#x'], ['/a?b=c', '/a?b=c'],
+  ] as const;
+  for (const [text, shown] of cases) assert.equal(redact(text), shown);
+});

@@ -7,7 +7,7 @@ import { identitySchema } from './identity.js';
 import { upstreamPolicies } from './policies.js';
 import { adaptiveConcurrencySchema } from './resilience.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
-import { duration, isSocketPath, network, size, tcpAddress } from './units.js';
+import { duration, isSocketPath, network, openUrl, size, tcpAddress } from './units.js';
 
 const host = z.string().min(1).default('127.0.0.1');
 
@@ -82,12 +82,10 @@ export type UpstreamConfig = z.output<typeof upstreamSchema>;
 const upstreamName = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, 'expected a lower-case DNS name');
 export const upstreamsSchema = z.record(upstreamName, upstreamSchema);
 
-const controlPlaneUrl = z.url({ protocol: /^https?$/ });
-
 /** The stream of snapshots that overrides the policies, routes and upstreams of the file. */
 export const controlPlaneSchema = z.strictObject({
   url: z
-    .union([controlPlaneUrl, z.array(controlPlaneUrl).min(1).max(16)])
+    .union([openUrl, z.array(openUrl).min(1).max(16)])
     .transform((urls): readonly string[] => (typeof urls === 'string' ? [urls] : urls))
     .describe('Base address of the control plane, or of several that are interchangeable: the proxy stays with one while it answers.'),
   ca: z.string().min(1).optional().describe('Path of a PEM file: the authorities that the control plane’s certificate is from; default: the system’s. Read again when it changes.'),

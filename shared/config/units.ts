@@ -105,3 +105,10 @@ function isNetwork(value: string): boolean {
   const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address!)]!;
   return rest.length === 0 && bits > 0 && (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits));
 }
+
+/** An address that anybody may see: it is shown with the configuration, and logged. */
+export const openUrl = z.url({ protocol: /^https?$/ }).refine((text) => !URL.canParse(text) || !hasCredentials(new URL(text)), { error: 'must not contain a user or a password: it is shown and logged' });
+
+function hasCredentials({ username, password }: URL): boolean {
+  return username !== '' || password !== '';
+}

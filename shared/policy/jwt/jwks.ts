@@ -1,6 +1,6 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
 import { readFile } from 'node:fs/promises';
-import { systemClock, type Clock } from '../../clock/clock.js';
+import { systemClock, type Clock, type Timer } from '../../clock/clock.js';
 import type { JwtConfig } from '../../config/policies.js';
 import { HttpClient, isSuccess } from '../../http-client/http-client.js';
 
@@ -10,6 +10,8 @@ export interface KeySet {
   readonly getKey: JWTVerifyGetKey;
   /** Changes whenever the keys do: what was verified under another version must be verified again. */
   readonly version: number;
+  /** Stops whatever keeps it up to date. */
+  close(): void;
 }
 
 export class KeysUnavailable extends Error {
@@ -21,7 +23,7 @@ export type KeySetEvent = { readonly kind: 'fetched' } | { readonly kind: 'stale
 /** A key set that is given: the set itself, or the path of a file with it, read once. */
 export async function localKeySet(jwks: string | object): Promise<KeySet> {
   const set = typeof jwks === 'string' ? (JSON.parse(await readFile(jwks, 'utf8')) as JSONWebKeySet) : (jwks as JSONWebKeySet);
-  return { getKey: createLocalJWKSet(set), version: 0 };
+  return { getKey: createLocalJWKSet(set), version: 0, close: () => {} };
 }
 
 export interface RemoteKeySetDependencies {
@@ -33,8 +35,8 @@ export interface RemoteKeySetDependencies {
 /**
  * The keys that an issuer publishes.
  *
- * Fetched on first use, again when they are older than `cacheMaxAge`, and again for a `kid` that they do not
- * have, which is what a rotated key looks like. However many tokens ask, one fetch runs at a time, and after
+ * Fetched on first use, from then on whenever they are as old as `cacheMaxAge`, whoever asks or nobody: a key that is withdrawn must not
+ * live on where only tokens come that were seen before. And again for a `kid` that they do not have, which is what a rotated key looks like. However many tokens ask, one fetch runs at a time, and after
  * one, successful or not, none for an unknown `kid` for `cooldown`: made-up kids cannot be turned into load on the
  * issuer. While it cannot be reached the last keys go on serving.
  */
@@ -45,6 +47,8 @@ export class RemoteKeySet implements KeySet {
   #fetchedAt = -Infinity;
   #triedAt = -Infinity;
   #fetching: Promise<void> | undefined;
+  #next: Timer | undefined;
+  #isClosed = false;
 
   constructor(
     private readonly config: JwtConfig & { jwksUri: string },
@@ -70,6 +74,11 @@ export class RemoteKeySet implements KeySet {
     }
   };
 
+  close(): void {
+    this.#isClosed = true;
+    this.#next?.cancel();
+  }
+
   /** Joins the fetch that runs, or starts one if `mayStart`. Never rejects: keys that are there stay. */
   #refresh(mayStart: boolean): Promise<void> {
     if (this.#fetching === undefined && mayStart) {
@@ -91,10 +100,18 @@ export class RemoteKeySet implements KeySet {
       this.#text = text;
       this.#keys = keys;
       this.#fetchedAt = clock.now();
+      this.#fetchIn(this.config.cacheMaxAge);
       onEvent?.({ kind: 'fetched' });
     } catch (error) {
+      // Without keys whoever needs some asks.
+      if (this.#keys !== undefined) this.#fetchIn(Math.max(unreachableRetryMs, this.config.cacheMaxAge / 10));
       onEvent?.({ kind: this.#keys === undefined ? 'unavailable' : 'stale', error });
     }
+  }
+
+  #fetchIn(ms: number): void {
+    this.#next?.cancel();
+    if (!this.#isClosed) this.#next = this.dependencies.clock.after(ms, () => void this.#refresh(true));
   }
 }
 

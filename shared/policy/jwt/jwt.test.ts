@@ -78,6 +78,9 @@ describe('jwt', () => {
   const now = Math.floor(new FakeClock().wallNow() / 1_000);
   const refused: readonly (readonly [name: string, claims: Record<string, unknown>, code: string])[] = [
     ['an expired token', { exp: now - 10 }, 'token_expired'],
+    ['a subject that is a list', { sub: ['alice', 'bob'] }, 'token_invalid'],
+    ['a subject that is a number', { sub: 7 }, 'token_invalid'],
+    ['an empty subject', { sub: '' }, 'token_invalid'],
     ['a token that is not valid yet', { nbf: now + 60 }, 'token_invalid'],
     ['a token for another audience', { aud: 'another' }, 'token_invalid'],
     ['a token without an audience', { aud: undefined }, 'token_invalid'],
@@ -154,9 +157,11 @@ describe('jwt', () => {
     const policy = await start({ cacheMaxAge: 60_000 });
     const [first, last] = [`Bearer ${await policy.token({ exp: undefined, nbf: undefined })}`, `Bearer ${await policy.token({ exp: Math.floor(policy.clock.wallNow() / 1_000) + 600 })}`];
     await policy.call(first);
-    policy.setKeys(async () => ({ keys: [next.jwk] }));
+    let publish!: (keys: unknown) => void;
+    policy.setKeys(() => new Promise((resolve) => (publish = resolve)));
     await policy.clock.advance(60_000);
     const verifying = policy.call(last);
+    publish({ keys: [next.jwk] });
     // The keys come while the token is being verified, and another caller is the first to notice. Verifying takes turns of the event loop.
     for (let turn = 0; turn < 50; turn++) await Promise.resolve();
     assert.equal(policy.fetches(), 2);
@@ -170,10 +175,28 @@ describe('jwt', () => {
     const policy = await start({ cacheMaxAge: 60_000 });
     assert.equal(await policy.call(`Bearer ${await policy.token()}`), 'passed');
     policy.setKeys(() => Promise.reject(new Error('away')));
-    await policy.clock.advance(61_000);
+    await policy.clock.advance(60_500);
     assert.equal(await policy.call(`Bearer ${await policy.token({ exp: now + 300, jti: 'another' })}`), 'passed');
     await settle();
     assert.deepEqual(policy.events, ['fetched', 'stale']);
+  });
+
+  test('a key that is withdrawn is no use any more once keys are as old as they may be, though only tokens come that were seen before', async () => {
+    const policy = await start({ cacheMaxAge: 60_000 });
+    const seen = `Bearer ${await policy.token({ exp: now + 86_400 })}`;
+    assert.equal(await policy.call(seen), 'passed');
+    policy.setKeys(async () => ({ keys: [next.jwk] }));
+    await policy.clock.advance(59_000);
+    assert.equal(await policy.call(seen), 'passed');
+    await policy.clock.advance(1_000);
+    assert.equal(await policy.call(seen), 'token_invalid');
+    // While the issuer is away it is asked more often, and not for ever once nobody wants to know.
+    policy.setKeys(() => Promise.reject(new Error('away')));
+    const before = policy.fetches();
+    await policy.clock.advance(60_000 + 2 * 6_000);
+    assert.equal(policy.fetches() - before, 3);
+    policy.close();
+    assert.equal(policy.clock.pending, 0);
   });
 
   test('says that it cannot verify when it never had keys, and recovers', async () => {

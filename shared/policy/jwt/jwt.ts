@@ -46,6 +46,8 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
         currentDate: new Date(clock.wallNow()),
         requiredClaims: ['exp', 'sub'],
       });
+      // RFC 7519 section 4.1.2. Anything else would be told upstream, and counted, as the subject that it looks like in a field.
+      if (typeof payload.sub !== 'string' || payload.sub === '') throw new Error('a subject that is no text');
       const caller = callerOf(payload);
       const said = { caller, fields: fieldsFor(caller) };
       verified.set(digest, said, payload.exp! * 1_000 + config.clockTolerance);
@@ -82,7 +84,13 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
       tellUpstream(request.headers, fields);
       return next(request, exchange);
     };
-  return { layer, close: () => known.verified.clear() };
+  return {
+    layer,
+    close() {
+      keys.close();
+      known.verified.clear();
+    },
+  };
 }
 
 /** A token that was verified, and what it means. */
