@@ -8,9 +8,12 @@ import { startEngine, type TestEngine } from '../../tests/support/engine.js';
 import { allowing, answer, frameOrigin, type FrameOrigin } from '../../tests/support/frame-origin.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
 import { RawClient } from '../../tests/support/raw-client.js';
+import { FakeClock } from '../clock/fake-clock.js';
 import { balanceSchema } from '../config/balance.js';
 import { bulkheadSchema } from '../config/health.js';
 import { upstreamSchema, type UpstreamConfig } from '../config/sections.js';
+import type { Layer } from '../http/service.js';
+import { attemptTimeout } from '../policy/attempt-timeout/attempt-timeout.js';
 import { Bulkhead, type BulkheadLimit } from './bulkhead.js';
 import type { EndpointPool } from './endpoint-pool.js';
 
@@ -56,11 +59,11 @@ interface Run {
   readonly close: () => Promise<void>;
 }
 
-async function start(config: object, { origins: count = 1, maxConnections = 1_024 } = {}): Promise<Run> {
+async function start(config: object, { origins: count = 1, maxConnections = 1_024, layer }: { readonly origins?: number; readonly maxConnections?: number; readonly layer?: Layer } = {}): Promise<Run> {
   const origins = await Promise.all(Array.from({ length: count }, () => HoldingOrigin.start()));
   const refusals: BulkheadLimit[] = [];
   const bulkhead = new Bulkhead('test', bulkheadSchema.parse(config), (limit) => refusals.push(limit));
-  const engine = await startEngine(origins.map(({ origin }) => origin.address), { upstream: { balance: balanceSchema.parse({ algorithm: 'round-robin' }), maxConnections } });
+  const engine = await startEngine(origins.map(({ origin }) => origin.address), { upstream: { balance: balanceSchema.parse({ algorithm: 'round-robin' }), maxConnections }, ...(layer && { layer }) });
   const guards = engine.upstream.endpoints.map((endpoint) => {
     const guard = bulkhead.guard(endpoint.pool);
     endpoint.service = guard.layer(endpoint.connect);
@@ -175,6 +178,17 @@ describe('bulkhead', () => {
       assert.deepEqual(await Promise.all(all), Array(3).fill('200 ok'));
       await close();
     }
+  });
+
+  test('an attempt that is given up in line was refused', async () => {
+    const clock = new FakeClock();
+    const { ask, origins: [origin], bulkhead, close } = await start({ maxConnections: 1 }, { layer: attemptTimeout(1_000, { clock }) });
+    const [first, second] = [ask(), ask()];
+    await until(() => bulkhead.pending === 1);
+    await origin!.untilHeld(1);
+    await clock.advance(1_000);
+    assert.deepEqual((await Promise.all([first, second])).sort(), ['503 upstream_queue_full', '504 upstream_timeout']);
+    await close();
   });
 
   test('a client that leaves gives its place back, whether it waited or was being answered', async () => {

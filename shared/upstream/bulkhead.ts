@@ -4,6 +4,7 @@ import type { Body, BodySink } from '../http/body.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Layer, Service } from '../http/service.js';
+import { endOfWait } from './end-of-wait.js';
 import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
 
 /** What a bulkhead needs of the connections to an endpoint. */
@@ -186,7 +187,7 @@ export class Bulkhead {
       const unsubscribe = request.cancellation.onCancel((reason) => {
         const index = this.#line.indexOf(waiting);
         if (index !== -1) this.#line.splice(index, 1);
-        reject(reason);
+        reject(endOfWait(reason));
       });
     });
   }

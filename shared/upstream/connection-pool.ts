@@ -11,6 +11,7 @@ import { ReadBuffer, wordsOf } from '../http1/read-buffer.js';
 import type { TlsClient } from '../tls/client-credentials.js';
 import { TlsSession } from '../tls/tls-session.js';
 import { dial } from './dial.js';
+import { endOfWait } from './end-of-wait.js';
 import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 
@@ -128,7 +129,7 @@ export class ConnectionPool implements EndpointPool {
       const unsubscribe = cancellation.onCancel((reason) => {
         const index = this.#waiting.indexOf(waiting);
         if (index !== -1) this.#waiting.splice(index, 1);
-        reject(reason);
+        reject(index === -1 ? reason : endOfWait(reason));
       });
     });
   }

@@ -9,15 +9,15 @@ import { delay, systemClock } from '../clock/clock.js';
 import type { UpstreamConfig } from '../config/sections.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Layer } from '../http/service.js';
+import { attemptTimeout } from '../policy/attempt-timeout/attempt-timeout.js';
 import { deadline } from '../policy/deadline/deadline.js';
 
 const timeoutMs = 300;
 
 /** What the endpoint's watchers see of a request whose time is up: its code, and whether the endpoint is to blame. */
-async function failure(origin: Origin, requestText: string, { upstream = {}, spentMs = 0, isOccupied = false }: { readonly upstream?: Partial<UpstreamConfig>; readonly spentMs?: number; readonly isOccupied?: boolean } = {}): Promise<readonly [code: string, blamesUpstream: boolean]> {
+async function failure(origin: Origin, requestText: string, { upstream = {}, spentMs = 0, isOccupied = false, limited: limit = deadline(timeoutMs, { clock: systemClock }) }: { readonly upstream?: Partial<UpstreamConfig>; readonly spentMs?: number; readonly isOccupied?: boolean; readonly limited?: Layer } = {}): Promise<readonly [code: string, blamesUpstream: boolean]> {
   let tell: ((error: ProxyError) => void) | undefined;
   const told = new Promise<ProxyError>((resolve) => (tell = resolve));
-  const limit = deadline(timeoutMs, { clock: systemClock });
   const layer: Layer = (next) => {
     const late: typeof next = async (request, exchange) => {
       await delay(systemClock, spentMs);
@@ -36,7 +36,7 @@ async function failure(origin: Origin, requestText: string, { upstream = {}, spe
   const others = isOccupied ? await RawClient.connect(engine.port) : undefined;
   others?.send('GET /unlimited HTTP/1.1\r\nHost: shop\r\n\r\n');
   while (isOccupied && engine.upstream.endpoints[0]!.pool.active === 0) await new Promise((resolve) => setImmediate(resolve));
-  assert.match(await exchangeRaw(engine.port, requestText), /^HTTP\/1\.1 504 /);
+  assert.match(await exchangeRaw(engine.port, requestText), /^HTTP\/1\.1 50[34] /);
   const { code, blamesUpstream } = await told;
   others?.close();
   await engine.close();
@@ -91,6 +91,12 @@ for (const protocol of ['h1', 'h2'] as const) {
 
     test('is not to blame when the request was still in line', async () => {
       assert.deepEqual(await failure(origin, get, { upstream: { ...upstream, ...one }, isOccupied: true }), ['deadline_exceeded', false]);
+    });
+
+    test('is to blame for an attempt that had all of attemptTimeout, and not for one that was still in line, which may be tried elsewhere', async () => {
+      const limited = attemptTimeout(timeoutMs, { clock: systemClock });
+      assert.deepEqual(await failure(origin, get, { upstream, limited }), ['upstream_timeout', true]);
+      assert.deepEqual(await failure(origin, get, { upstream: { ...upstream, ...one }, isOccupied: true, limited }), ['upstream_queue_full', false]);
     });
 
     test('is not to blame while it has not been sent the body', async () => {

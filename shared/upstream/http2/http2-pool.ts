@@ -7,6 +7,7 @@ import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import type { PoolDependencies, PoolLimits } from '../connection-pool.js';
+import { endOfWait } from '../end-of-wait.js';
 import type { ConnectionGuard, SendingPool } from '../endpoint-pool.js';
 import { Dialer } from './dial.js';
 import { Http2UpstreamSession } from './http2-session.js';
@@ -181,8 +182,10 @@ export class Http2Pool implements SendingPool {
       const cancellable = {
         cancel: (reason: Error) => {
           const index = this.#waiting.indexOf(waiting);
+          // Those in front wait for a connection that the endpoint is slow to open.
+          const isInLine = index >= this.#expected;
           if (index !== -1) this.#waiting.splice(index, 1);
-          reject(reason);
+          reject(isInLine ? endOfWait(reason) : reason);
           // Whoever comes next may have its place on a connection that is being opened.
           this.guard?.freed();
         },
