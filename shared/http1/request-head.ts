@@ -68,8 +68,13 @@ function refuseVersion(line: string): never {
 function checkHost(headers: Headers, minorVersion: number, target: Target): string {
   if (headers.repeatsKind(fieldKind.host)) throw new Http1Error('syntax', 'more than one Host');
   if (!headers.hasKind(fieldKind.host) && minorVersion === 1) throw new Http1Error('syntax', 'no Host');
-  const host = parseAuthority(headers.getKind(fieldKind.host) ?? '');
-  if (target.authority === undefined) return host;
+  const sent = headers.getKind(fieldKind.host) ?? '';
+  const host = parseAuthority(sent);
+  if (target.authority === undefined) {
+    // The upstream must see what routes saw: `Shop.`, another virtual host to some, was `shop` to them.
+    if (host !== sent) headers.set('Host', host);
+    return host;
+  }
   // RFC 9112 section 3.2.2: the absolute form wins, and Host is rewritten to agree with it.
   headers.set('Host', target.authority);
   return target.authority;

@@ -46,7 +46,7 @@ export function readRequestFields(raw: readonly string[], limits: RequestFieldsL
   for (; index < raw.length && raw[index]!.startsWith(':'); index += 2) takePseudo(pseudo, raw[index]!, raw[index + 1]!);
   if (raw.length - index > 2 * limits.maxHeaders) throw new Http1Error('too_many_headers', `more than ${limits.maxHeaders} fields`);
   // RFC 9113 section 8.3.1: Host is made of :authority, and comes first as in most requests.
-  if (pseudo.authority !== undefined) block.add('host', pseudo.authority.toLowerCase());
+  if (pseudo.authority !== undefined) block.add('host', parseAuthority(pseudo.authority));
   for (; index < raw.length; index += 2) {
     const name = raw[index]!;
     const value = raw[index + 1]!;
@@ -55,7 +55,7 @@ export function readRequestFields(raw: readonly string[], limits: RequestFieldsL
       case 'host':
         if (host !== undefined) throw new Http1Error('syntax', 'more than one Host');
         host = value;
-        if (pseudo.authority === undefined) block.add('host', value.toLowerCase());
+        if (pseudo.authority === undefined) block.add('host', parseAuthority(value));
         break;
       case 'cookie':
         cookies.push(value);
@@ -107,7 +107,7 @@ function requestLine({ method: name, path, scheme, authority }: PseudoFields, ho
   const asked = authority ?? host;
   if (asked === undefined || asked === '') throw new Http1Error('syntax', 'neither :authority nor Host');
   const parsed = parseAuthority(asked);
-  if (authority !== undefined && host !== undefined && host.toLowerCase() !== parsed) throw new Http1Error('syntax', 'a Host that differs from :authority');
+  if (authority !== undefined && host !== undefined && parseAuthority(host) !== parsed) throw new Http1Error('syntax', 'a Host that differs from :authority');
   return { method, target: parseTarget(path, method), authority: parsed };
 }
 

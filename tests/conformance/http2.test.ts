@@ -39,6 +39,7 @@ const cases: readonly FrameCase[] = [
   { name: 'an empty :authority', send: withFields({ ':authority': '' }), outcome: refused },
   { name: 'Host in place of :authority', send: withFields({ ':authority': undefined, host: 'Inventory' }), outcome: [200], origin: ['GET / inventory'] },
   { name: 'a Host that agrees with :authority', send: withFields({ host: 'SHOP' }), outcome: [200], origin: ['GET / shop'] },
+  { name: 'a dot at the end of :authority', send: withFields({ ':authority': 'Shop.', host: 'shop.' }), outcome: [200], origin: ['GET / shop'] },
   { name: 'a Host that differs from :authority', send: withFields({ host: 'evil' }), outcome: refused },
   { name: 'two Hosts', send: pairs(...requestFields({ ':authority': undefined }), ['host', 'a'], ['host', 'b']), outcome: refused },
   { name: 'user information in :authority', send: withFields({ ':authority': 'me@shop' }), outcome: refused },

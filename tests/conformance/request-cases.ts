@@ -251,6 +251,7 @@ const forwarding: RequestCase[] = [
   { name: 'takes an absolute target with a query alone', send: `GET http://inventory?x HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['GET /?x '] },
   { name: 'takes IPv6 in an absolute target', send: `GET HTTP://[::1]:8443/a HTTP/1.1\r\n${host}${close}\r\n`, statuses: [200], origin: ['GET /a '], fields: ['host: [::1]:8443'] },
   { name: 'takes an IPv6 Host', send: `GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n${close}\r\n`, statuses: [200], fields: ['host: [2001:db8::1]:80'] },
+  { name: 'writes Host as it was read', send: `GET / HTTP/1.1\r\nHost: Shop.Example.:80\r\n${close}\r\n`, statuses: [200], fields: ['host: shop.example:80'] },
   { name: 'serves HTTP/1.0 without Host and closes', send: 'GET /old HTTP/1.0\r\n\r\n', statuses: [200], origin: ['GET /old '], answer: /^HTTP\/1\.1 200 OK\r\n(?:[^\r]+\r\n)*Connection: close\r\n/ },
   { name: 'keeps HTTP/1.0 connections that ask for it', send: `GET /1 HTTP/1.0\r\n${host}Connection: keep-alive\r\n\r\nGET /2 HTTP/1.0\r\n${host}\r\n`, statuses: [200, 200], origin: ['GET /1 ', 'GET /2 '], answer: /Connection: keep-alive/ },
   { name: 'closes when the client says so', send: get('/1', close) + smuggled, statuses: [200], origin: ['GET /1 '] },
