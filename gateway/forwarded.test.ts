@@ -7,9 +7,12 @@ import { exchange, request, response } from '../tests/support/policy.js';
 
 const trusted = networkList(['10.0.0.0/8', '2001:db8::/32']);
 
-async function run(peer: string, fields: Readonly<Record<string, string>>, standardField = false, authority = 'shop'): Promise<{ client: string; headers: Headers }> {
+type Fields = Readonly<Record<string, string | readonly string[]>>;
+
+async function run(peer: string, fields: Fields, standardField = false, authority = 'shop'): Promise<{ client: string; headers: Headers }> {
   const over = exchange(peer);
-  const sent = request(over, { fields, authority });
+  const sent = request(over, { authority });
+  for (const [name, values] of Object.entries(fields)) for (const value of [values].flat()) sent.headers.append(name, value);
   await forwarded({ trusted, standardField })(() => Promise.resolve(response(200)))(sent, over);
   return { client: over.clientAddress, headers: sent.headers };
 }
@@ -24,13 +27,17 @@ test('a stranger’s claims are removed, and it is named itself', async () => {
   assert.deepEqual(headers.toObject(), { 'x-kept': '1', x_kept: '2', 'x-forwarded-for': '192.0.2.9', 'x-forwarded-proto': 'http', 'x-forwarded-host': 'shop' });
 });
 
-const believed: readonly (readonly [name: string, fields: Readonly<Record<string, string>>, client: string, chain: string, proto: string, host: string])[] = [
+const believed: readonly (readonly [name: string, fields: Fields, client: string, chain: string, proto: string, host: string])[] = [
   ['X-Forwarded-*', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'Public' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'public'],
   ['X-Forwarded-* but for what is no scheme and no host', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Proto': 'gopher', 'X-Forwarded-Host': 'a";for=6.6.6.6' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
   ['the rightmost address that is not trusted', { 'X-Forwarded-For': '6.6.6.6, 198.51.100.1, 10.2.2.2' }, '198.51.100.1', '6.6.6.6, 198.51.100.1, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
   ['the first address when all are trusted', { 'X-Forwarded-For': '10.9.9.9, 10.2.2.2' }, '10.9.9.9', '10.9.9.9, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
   ['Forwarded', { Forwarded: 'for=198.51.100.1;proto=https;host=public.test' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'public.test'],
   ['Forwarded with IPv6, ports and quotes', { Forwarded: 'For="[2001:DB8:1::7]:4711", for="198.51.100.1:80" ; Host="a,b" ; proto=HTTPS' }, '198.51.100.1', '2001:DB8:1::7, 198.51.100.1, 10.1.1.1', 'https', 'shop'],
+  ['Forwarded whose first line leaves a quote open', { Forwarded: ['for=10.8.0.1, for="', 'for="198.51.100.1:4711"'] }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
+  ['Forwarded that leaves a quote open', { Forwarded: 'for=10.8.0.1, for=", for="198.51.100.1:4711";proto=https' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'shop'],
+  ['Forwarded up to what is no element', { Forwarded: 'for=10.8.0.1, for' }, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
+  ['Forwarded up to who does not say for whom it speaks', { Forwarded: 'for=198.51.100.1, proto=https;by=10.2.2.2' }, '10.1.1.1', '10.1.1.1', 'https', 'shop'],
   ['X-Forwarded-For before Forwarded', { 'X-Forwarded-For': '198.51.100.1', Forwarded: 'for=6.6.6.6' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
   ['nothing, and the peer is the client', {}, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
 ];

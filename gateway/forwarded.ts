@@ -1,4 +1,5 @@
 import { isIPv6 } from 'node:net';
+import { elementsFromLast, type ForwardedElement } from './forwarded-field.js';
 import { fieldKind } from '../shared/http/field-names.js';
 import { PreparedFields, type Headers } from '../shared/http/headers.js';
 import { interned } from '../shared/http/interned.js';
@@ -92,9 +93,17 @@ function believed(headers: Headers): Believed {
       host: hostOf(list(headers.getCombined('x-forwarded-host')).at(-1)),
     };
   }
-  const elements = forwardedElements(headers.getCombined('forwarded')!);
-  const chain = elements.map((element) => addressOf(element.get('for') ?? '')).filter((address) => address !== '');
-  return { chain, proto: schemeOf(elements.at(-1)?.get('proto')), host: hostOf(elements.at(-1)?.get('host')) };
+  let last: ForwardedElement | undefined;
+  const chain: string[] = [];
+  for (const element of elementsFromLast(headers.getAll('forwarded'))) {
+    last ??= element;
+    const address = addressOf(element.get('for') ?? '');
+    // Who does not say whom it speaks for does not vouch for what that one said.
+    if (address === '') break;
+    chain.push(address);
+  }
+  chain.reverse();
+  return { chain, proto: schemeOf(last?.get('proto')), host: hostOf(last?.get('host')) };
 }
 
 /** What is not a scheme or a host is not passed on as one: a trusted proxy may repeat what its client said. */
@@ -113,19 +122,6 @@ function list(value: string | undefined): string[] {
     .split(',')
     .map((part) => part.trim())
     .filter((part) => part !== '');
-}
-
-/**
- * The elements of `Forwarded` (RFC 7239 section 4), each as its parameters: names in lower case, values without their quotes. Takes one way
- * through the text, whatever it is: what is neither a parameter nor a comma is passed over.
- */
-function forwardedElements(value: string): Map<string, string>[] {
-  const elements = [new Map<string, string>()];
-  for (const [all, name, said] of value.matchAll(/,|([\w!#$%&'*+.^`|~-]+)(?:=("(?:[^"\\]|\\.)*"|[^\s;,"]+))?/g)) {
-    if (all === ',') elements.push(new Map());
-    else if (said !== undefined) elements.at(-1)!.set(name!.toLowerCase(), said.startsWith('"') ? said.slice(1, -1).replace(/\\(.)/g, '$1') : said);
-  }
-  return elements;
 }
 
 /** The address of a node identifier, without brackets and port (RFC 7239 section 6). */
