@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { forwarded } from './forwarded.js';
 import type { Headers } from '../shared/http/headers.js';
-import { networkList } from '../shared/listener/network-list.js';
+import { canonicalAddress, networkList } from '../shared/listener/network-list.js';
 import { exchange, request, response } from '../tests/support/policy.js';
 
 const trusted = networkList(['10.0.0.0/8', '2001:db8::/32']);
@@ -33,7 +33,7 @@ const believed: readonly (readonly [name: string, fields: Fields, client: string
   ['the rightmost address that is not trusted', { 'X-Forwarded-For': '6.6.6.6, 198.51.100.1, 10.2.2.2' }, '198.51.100.1', '6.6.6.6, 198.51.100.1, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
   ['the first address when all are trusted', { 'X-Forwarded-For': '10.9.9.9, 10.2.2.2' }, '10.9.9.9', '10.9.9.9, 10.2.2.2, 10.1.1.1', 'http', 'shop'],
   ['Forwarded', { Forwarded: 'for=198.51.100.1;proto=https;host=public.test' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'public.test'],
-  ['Forwarded with IPv6, ports and quotes', { Forwarded: 'For="[2001:DB8:1::7]:4711", for="198.51.100.1:80" ; Host="a,b" ; proto=HTTPS' }, '198.51.100.1', '2001:DB8:1::7, 198.51.100.1, 10.1.1.1', 'https', 'shop'],
+  ['Forwarded with IPv6, ports and quotes', { Forwarded: 'For="[2001:DB8:1::7]:4711", for="198.51.100.1:80" ; Host="a,b" ; proto=HTTPS' }, '198.51.100.1', '2001:db8:1::7, 198.51.100.1, 10.1.1.1', 'https', 'shop'],
   ['Forwarded whose first line leaves a quote open', { Forwarded: ['for=10.8.0.1, for="', 'for="198.51.100.1:4711"'] }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
   ['Forwarded that leaves a quote open', { Forwarded: 'for=10.8.0.1, for=", for="198.51.100.1:4711";proto=https' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'shop'],
   ['Forwarded up to what is no element', { Forwarded: 'for=10.8.0.1, for' }, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
@@ -51,6 +51,27 @@ for (const [name, fields, client, chain, proto, host] of believed) {
     if (fields['X-Forwarded-For'] !== undefined) assert.equal(headers.has('forwarded'), false, 'it would say something else');
   });
 }
+
+const addresses: readonly (readonly [written: string, client: string])[] = [
+  ['203.0.113.9:40001', '203.0.113.9'], ['[2001:DC8::0001]', '2001:dc8::1'], ['[2001:dc8::1]:443', '2001:dc8::1'], ['2001:DC8:0:0::1', '2001:dc8::1'],
+  ['::ffff:cb00:7109', '203.0.113.9'], ['::FFFF:203.0.113.9', '203.0.113.9'], ['0:0:0:0:0:ffff:203.0.113.9', '203.0.113.9'], ['[::ffff:203.0.113.9]:80', '203.0.113.9'],
+  ['198.051.100.007', '10.1.1.1'], ['aa bb"', '10.1.1.1'], ['unknown', '10.1.1.1'], ['_hidden', '10.1.1.1'], ['203.0.113.9/24', '10.1.1.1'], ['fe80::1%eth0', '10.1.1.1'],
+  ['203.0.113.9, junk', '10.1.1.1'], ['203.0.113.9, junk, 10.2.2.2', '10.2.2.2'], ['junk, 203.0.113.9', '203.0.113.9'], ['203.0.113.9, 10.2.2.2:80, ,', '203.0.113.9'],
+];
+for (const [written, client] of addresses) {
+  test(`of a trusted peer only addresses are taken for addresses: ${written}`, async () => {
+    const { client: found, headers } = await run('10.1.1.1', { 'X-Forwarded-For': written });
+    assert.equal(found, client);
+    const sent = headers.get('x-forwarded-for')!.split(', ');
+    assert.deepEqual(sent.map((address) => canonicalAddress(address)), sent, 'nothing else is sent on');
+  });
+}
+
+test('no chain is longer than a hundred addresses', async () => {
+  const { client, headers } = await run('10.1.1.1', { 'X-Forwarded-For': `${'::1,'.repeat(3_000)}203.0.113.9` });
+  assert.equal(client, '203.0.113.9');
+  assert.equal(headers.get('x-forwarded-for')!.split(', ').length, 101);
+});
 
 test('a host that the client did not name is not named', async () => {
   for (const peer of ['192.0.2.9', '10.1.1.1']) {

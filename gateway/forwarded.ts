@@ -1,9 +1,10 @@
 import { isIPv6 } from 'node:net';
-import { elementsFromLast, type ForwardedElement } from './forwarded-field.js';
+import { elementsFromLast } from './forwarded-field.js';
 import { fieldKind } from '../shared/http/field-names.js';
 import { PreparedFields, type Headers } from '../shared/http/headers.js';
 import { interned } from '../shared/http/interned.js';
 import type { Layer } from '../shared/http/service.js';
+import { canonicalAddress } from '../shared/listener/network-list.js';
 
 export interface ForwardedOptions {
   readonly trusted: (address: string) => boolean;
@@ -15,7 +16,7 @@ export interface ForwardedOptions {
  * Says who the client is, so that everything behind the gateway can rely on it: `X-Forwarded-For`, `-Proto` and
  * `-Host`, and `Forwarded` (RFC 7239) if wanted, are set here, and what a client sent under these names, or as its
  * identity, is removed. A trusted proxy in front is believed, in either form, and the client is then the rightmost
- * address that is not itself trusted.
+ * address that is not itself trusted. Only what is an address is taken for one, and sent on, without its port and in one spelling.
  */
 export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
   const strangers = new StrangersFields();
@@ -88,22 +89,28 @@ interface Believed {
 function believed(headers: Headers): Believed {
   if (headers.has('x-forwarded-for') || !headers.has('forwarded')) {
     return {
-      chain: list(headers.getCombined('x-forwarded-for')),
+      chain: chainOf(list(headers.getCombined('x-forwarded-for')).reverse()),
       proto: schemeOf(list(headers.getCombined('x-forwarded-proto')).at(-1)),
       host: hostOf(list(headers.getCombined('x-forwarded-host')).at(-1)),
     };
   }
-  let last: ForwardedElement | undefined;
+  const elements = [...elementsFromLast(headers.getAll('forwarded'))];
+  const [last] = elements;
+  return { chain: chainOf(elements.map((element) => element.get('for') ?? '')), proto: schemeOf(last?.get('proto')), host: hostOf(last?.get('host')) };
+}
+
+/** More hops than any request has; a client could write thousands. */
+const maxChain = 100;
+
+/** The addresses up to what is none: who does not say whom it speaks for does not vouch for what that one said. */
+function chainOf(nodesFromLast: readonly string[]): string[] {
   const chain: string[] = [];
-  for (const element of elementsFromLast(headers.getAll('forwarded'))) {
-    last ??= element;
-    const address = addressOf(element.get('for') ?? '');
-    // Who does not say whom it speaks for does not vouch for what that one said.
-    if (address === '') break;
+  for (const node of nodesFromLast) {
+    const address = addressOf(node);
+    if (address === undefined || chain.length === maxChain) break;
     chain.push(address);
   }
-  chain.reverse();
-  return { chain, proto: schemeOf(last?.get('proto')), host: hostOf(last?.get('host')) };
+  return chain.reverse();
 }
 
 /** What is not a scheme or a host is not passed on as one: a trusted proxy may repeat what its client said. */
@@ -124,9 +131,10 @@ function list(value: string | undefined): string[] {
     .filter((part) => part !== '');
 }
 
-/** The address of a node identifier, without brackets and port (RFC 7239 section 6). */
-function addressOf(node: string): string {
-  return /^\[([0-9A-Fa-f:.]+)\](?::\w+)?$/.exec(node)?.[1] ?? /^([\w.-]+)(?::\w+)?$/.exec(node)?.[1] ?? '';
+/** The address of a node, without brackets and port (RFC 7239 section 6); balancers write them in `X-Forwarded-For` too. */
+function addressOf(node: string): string | undefined {
+  const [, bracketed, beforePort] = /^\[([\dA-Fa-f:.]+)\](?::[\w.-]+)?$|^([\d.]+):[\w.-]+$/.exec(node) ?? [];
+  return canonicalAddress(bracketed ?? beforePort ?? node);
 }
 
 function node(address: string): string {

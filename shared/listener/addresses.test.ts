@@ -132,15 +132,19 @@ const v2 = (command: number, family: number, addresses: Buffer): Buffer =>
   Buffer.concat([Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1'), Buffer.from([command, family, addresses.length >> 8, addresses.length & 255]), addresses]);
 const ipv4 = Buffer.from([203, 0, 113, 7, 10, 0, 0, 1, 0x30, 0x39, 0, 80]);
 const ipv6 = Buffer.concat([Buffer.from('20010db8000000000000000000000007', 'hex'), Buffer.alloc(16), Buffer.from([0x30, 0x39, 0, 80])]);
+const mapped = Buffer.concat([Buffer.from('00000000000000000000ffffcb007107', 'hex'), ipv6.subarray(16)]);
 
 describe('the PROXY protocol', () => {
   const good: readonly (readonly [name: string, header: Buffer | string, source: string | undefined])[] = [
     ['version 1, IPv4', 'PROXY TCP4 203.0.113.7 10.0.0.1 12345 80\r\n', '203.0.113.7'],
     ['version 1, IPv6', 'PROXY TCP6 2001:db8::7 ::1 12345 80\r\n', '2001:db8::7'],
+    ['version 1, IPv6 in another spelling', 'PROXY TCP6 2001:DB8:0::0007 ::1 12345 80\r\n', '2001:db8::7'],
+    ['version 1, IPv4 mapped into IPv6', 'PROXY TCP6 ::FFFF:cb00:7107 ::1 12345 80\r\n', '203.0.113.7'],
     ['version 1, unknown', 'PROXY UNKNOWN\r\n', undefined],
     ['version 1, unknown with addresses', 'PROXY UNKNOWN ffff:f::f ffff::1 65535 65535\r\n', undefined],
     ['version 2, IPv4', v2(0x21, 0x11, ipv4), '203.0.113.7'],
     ['version 2, IPv6', v2(0x21, 0x21, ipv6), '2001:db8::7'],
+    ['version 2, IPv4 mapped into IPv6', v2(0x21, 0x21, mapped), '203.0.113.7'],
     ['version 2 with extensions', v2(0x21, 0x11, Buffer.concat([ipv4, Buffer.from([4, 0, 1, 0])])), '203.0.113.7'],
     ['version 2, local', v2(0x20, 0, Buffer.alloc(0)), undefined],
     ['version 2, a Unix socket', v2(0x21, 0x31, Buffer.alloc(216)), undefined],

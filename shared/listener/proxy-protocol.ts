@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6, type Socket } from 'node:net';
+import { canonicalAddress } from './network-list.js';
 
 /*
  * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt): what a balancer that
@@ -38,7 +39,7 @@ function parseV1(data: Buffer): ProxyHeader | undefined {
   const isAddress = family === 'TCP4' ? isIPv4 : isIPv6;
   const arePorts = Math.max(Number(sourcePort), Number(destinationPort)) <= 65_535;
   if (source === undefined || !isAddress(source) || !isAddress(destination!) || !arePorts) throw new Error('a malformed PROXY protocol header');
-  return { length: end + 2, source, sourcePort: Number(sourcePort) };
+  return { length: end + 2, source: canonicalAddress(source), sourcePort: Number(sourcePort) };
 }
 
 function parseV2(data: Buffer): ProxyHeader | undefined {
@@ -57,7 +58,7 @@ function parseV2(data: Buffer): ProxyHeader | undefined {
 
 function formatIPv6(bytes: Buffer): string {
   const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16));
-  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
+  return canonicalAddress(groups.join(':'))!;
 }
 
 /**

@@ -40,6 +40,7 @@ describe('rateLimit', () => {
   const sameQuota: readonly (readonly [name: string, key: string, one: () => [Exchange, Record<string, string>], other: () => [Exchange, Record<string, string>], shared: boolean])[] = [
     ['addresses do not share', 'ip', () => [caller('192.0.2.1'), {}], () => [caller('192.0.2.2'), {}], false],
     ['an IPv4 address is the same on an IPv6 socket', 'ip', () => [caller('192.0.2.1'), {}], () => [caller('::ffff:192.0.2.1'), {}], true],
+    ['and in whatever spelling it is mapped', 'ip', () => [caller('192.0.2.1'), {}], () => [caller('::ffff:c000:201'), {}], true],
     ['addresses of one IPv6 /64 share', 'ip', () => [caller('2001:db8::1'), {}], () => [caller('2001:db8:0:0:ffff::2'), {}], true],
     ['addresses of two IPv6 /64 do not', 'ip', () => [caller('2001:db8:0:1::1'), {}], () => [caller('2001:db8:0:2::1'), {}], false],
     ['a subject shares across addresses', 'sub', () => [caller('192.0.2.1', 'alice'), {}], () => [caller('192.0.2.2', 'alice'), {}], true],

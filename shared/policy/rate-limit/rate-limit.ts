@@ -7,6 +7,7 @@ import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
+import { plainAddress } from '../../listener/network-list.js';
 import { withoutSchemas } from '../../process/without-schemas.js';
 
 /** A counter outside this process, which a quota can be counted with. */
@@ -105,8 +106,8 @@ function bounded(value: string): string {
 }
 
 /** One client of IPv6 has a whole /64 to itself (RFC 6177), so that is what counts as one address. */
-function addressKey(address: string): string {
-  if (address.startsWith('::ffff:')) return address.slice(7);
+function addressKey(client: string): string {
+  const address = plainAddress(client);
   if (!isIPv6(address)) return address;
   const [head = '', tail] = address.split('::', 2);
   const left = head === '' ? [] : head.split(':');
