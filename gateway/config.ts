@@ -26,8 +26,12 @@ export const edgeSchema = z.strictObject({
   trustedProxies: z
     .array(network)
     .default([])
-    .describe('Addresses or CIDRs whose X-Forwarded-* and Forwarded fields are believed; from all others they are removed.'),
-  forwardedField: z.boolean().default(false).describe('Whether upstreams also get the `Forwarded` field of RFC 7239.'),
+    .describe('Addresses or CIDRs that are believed when they say who their client is and what it asked for; from all others the fields that say so are removed.'),
+  clientAddressFrom: z
+    .enum(['x-forwarded-for', 'forwarded'])
+    .default('x-forwarded-for')
+    .describe('The form in which trustedProxies say it: X-Forwarded-For, with -Proto, -Host and -Port; or the Forwarded field of RFC 7239. It must be the one that they write: the other is not believed, since a client could have sent it.'),
+  forwardedField: z.boolean().default(false).describe('Whether upstreams also get the Forwarded field of RFC 7239, with the same addresses as X-Forwarded-For.'),
   via: viaName('gateway'),
 });
 

@@ -15,7 +15,7 @@ type EdgeConfig = Omit<z.output<typeof edgeSchema>, 'limits'> & { readonly limit
 export function edgeServices(config: EdgeConfig, dataPlane: DataPlane, route: Service): { service: Service; refuse: Service } {
   const layers = {
     ...dataPlane.layers('edge'),
-    forwarded: forwarded({ trusted: networkList(config.trustedProxies), standardField: config.forwardedField }),
+    forwarded: forwarded({ trusted: networkList(config.trustedProxies), clientAddressFrom: config.clientAddressFrom, standardField: config.forwardedField }),
     // An application behind it may be a proxy, and send a request on through us with all its fields.
     via: viaOnce(config.via, { instance: dataPlane.instance, maxEarlier: 3 }),
     tracing: tracing({ trustRequestId: false }),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { forwarded } from './forwarded.js';
+import { forwarded, type ForwardedOptions } from './forwarded.js';
 import type { Headers } from '../shared/http/headers.js';
 import { canonicalAddress, networkList } from '../shared/listener/network-list.js';
 import { exchange, request, response } from '../tests/support/policy.js';
@@ -9,11 +9,11 @@ const trusted = networkList(['10.0.0.0/8', '2001:db8::/32']);
 
 type Fields = Readonly<Record<string, string | readonly string[]>>;
 
-async function run(peer: string, fields: Fields, standardField = false, authority = 'shop'): Promise<{ client: string; headers: Headers }> {
+async function run(peer: string, fields: Fields, { standardField = false, authority = 'shop', clientAddressFrom = 'x-forwarded-for' }: Partial<ForwardedOptions> & { readonly authority?: string } = {}): Promise<{ client: string; headers: Headers }> {
   const over = exchange(peer);
   const sent = request(over, { authority });
   for (const [name, values] of Object.entries(fields)) for (const value of [values].flat()) sent.headers.append(name, value);
-  await forwarded({ trusted, standardField })(() => Promise.resolve(response(200)))(sent, over);
+  await forwarded({ trusted, clientAddressFrom, standardField })(() => Promise.resolve(response(200)))(sent, over);
   return { client: over.clientAddress, headers: sent.headers };
 }
 
@@ -38,17 +38,22 @@ const believed: readonly (readonly [name: string, fields: Fields, client: string
   ['Forwarded that leaves a quote open', { Forwarded: 'for=10.8.0.1, for=", for="198.51.100.1:4711";proto=https' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'https', 'shop'],
   ['Forwarded up to what is no element', { Forwarded: 'for=10.8.0.1, for' }, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
   ['Forwarded up to who does not say for whom it speaks', { Forwarded: 'for=198.51.100.1, proto=https;by=10.2.2.2' }, '10.1.1.1', '10.1.1.1', 'https', 'shop'],
-  ['X-Forwarded-For before Forwarded', { 'X-Forwarded-For': '198.51.100.1', Forwarded: 'for=6.6.6.6' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
+  ['X-Forwarded-For and not Forwarded', { 'X-Forwarded-For': '198.51.100.1', Forwarded: 'for=6.6.6.6;proto=https;host=evil' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
+  ['X-Forwarded-For and not Forwarded, where only that came', { Forwarded: 'for=6.6.6.6;proto=https;host=evil' }, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
+  ['Forwarded and not X-Forwarded-*', { 'X-Forwarded-For': '6.6.6.6', 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'evil', Forwarded: 'for=198.51.100.1' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
+  ['Forwarded and not X-Forwarded-For that is empty', { 'X-Forwarded-For': ['', ','], Forwarded: 'for=198.51.100.1' }, '198.51.100.1', '198.51.100.1, 10.1.1.1', 'http', 'shop'],
+  ['Forwarded and not X-Forwarded-For, where only that came', { 'X-Forwarded-For': '6.6.6.6' }, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
   ['nothing, and the peer is the client', {}, '10.1.1.1', '10.1.1.1', 'http', 'shop'],
 ];
 for (const [name, fields, client, chain, proto, host] of believed) {
   test(`a trusted peer is believed: ${name}`, async () => {
-    const result = await run('10.1.1.1', { ...fields, 'X-Auth-Subject': 'admin', X_Auth_Subject: 'admin', X_Forwarded_For: '6.6.6.6' });
+    const clientAddressFrom = name.startsWith('Forwarded') ? 'forwarded' : 'x-forwarded-for';
+    const result = await run('10.1.1.1', { ...fields, 'X-Auth-Subject': 'admin', X_Auth_Subject: 'admin', X_Forwarded_For: '6.6.6.6' }, { clientAddressFrom });
     assert.equal(result.client, client);
     const { headers } = result;
     assert.deepEqual([headers.get('x-forwarded-for'), headers.get('x-forwarded-proto'), headers.get('x-forwarded-host')], [chain, proto, host]);
     for (const gone of ['x-auth-subject', 'x_auth_subject', 'x_forwarded_for']) assert.equal(headers.has(gone), false, gone);
-    if (fields['X-Forwarded-For'] !== undefined) assert.equal(headers.has('forwarded'), false, 'it would say something else');
+    assert.equal(headers.has('forwarded'), false, 'it would say something else');
   });
 }
 
@@ -75,7 +80,7 @@ test('no chain is longer than a hundred addresses', async () => {
 
 test('a host that the client did not name is not named', async () => {
   for (const peer of ['192.0.2.9', '10.1.1.1']) {
-    const { headers } = await run(peer, { 'X-Forwarded-Host': 'a";for=6.6.6.6' }, true, '');
+    const { headers } = await run(peer, { 'X-Forwarded-Host': 'a";for=6.6.6.6' }, { standardField: true, authority: '' });
     assert.deepEqual([headers.has('x-forwarded-host'), headers.get('forwarded')], [false, `for=${peer};proto=http`]);
   }
 });
@@ -83,11 +88,25 @@ test('a host that the client did not name is not named', async () => {
 test('reading Forwarded takes time that grows with its length and nothing else', async () => {
   const values = [',', 'a', 'a="', '"', 'a=', 'a="\\'].map((part) => part.repeat(300_000 / part.length));
   const startedAt = performance.now();
-  for (const value of values) await run('10.1.1.1', { Forwarded: value });
+  for (const value of values) await run('10.1.1.1', { Forwarded: value }, { clientAddressFrom: 'forwarded' });
   assert.ok(performance.now() - startedAt < 20_000);
 });
 
-test('says it in Forwarded too where that is wanted', async () => {
-  assert.equal((await run('192.0.2.9', {}, true)).headers.get('forwarded'), 'for=192.0.2.9;proto=http;host="shop"');
-  assert.deepEqual((await run('2001:db8::1', { Forwarded: 'for=198.51.100.1' }, true)).headers.getAll('forwarded'), ['for=198.51.100.1', 'for="[2001:db8::1]";proto=http;host="shop"']);
+test('X-Forwarded-Port is believed together with X-Forwarded-For', async () => {
+  for (const [clientAddressFrom, port] of [['x-forwarded-for', '8443'], ['forwarded', undefined]] as const) {
+    const { headers } = await run('10.1.1.1', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Port': '8443' }, { clientAddressFrom });
+    assert.equal(headers.get('x-forwarded-port'), port);
+  }
 });
+
+const converted: readonly (readonly [peer: string, clientAddressFrom: ForwardedOptions['clientAddressFrom'], fields: Fields, said: string])[] = [
+  ['192.0.2.9', 'x-forwarded-for', { 'X-Forwarded-For': '6.6.6.6', Forwarded: 'for=6.6.6.6' }, 'for=192.0.2.9;proto=http;host="shop"'],
+  ['10.1.1.1', 'x-forwarded-for', { 'X-Forwarded-For': '198.51.100.1:80, 2001:dc8::1', 'X-Forwarded-Proto': 'https', Forwarded: 'for=6.6.6.6' }, 'for=198.51.100.1, for="[2001:dc8::1]", for=10.1.1.1;proto=https;host="shop"'],
+  ['10.1.1.1', 'x-forwarded-for', { Forwarded: 'for=6.6.6.6' }, 'for=10.1.1.1;proto=http;host="shop"'],
+  ['2001:db8::1', 'forwarded', { Forwarded: ['for=6.6.6.6, for=junk', 'for=198.51.100.1;proto=https'] }, 'for=198.51.100.1, for="[2001:db8::1]";proto=https;host="shop"'],
+];
+for (const [peer, clientAddressFrom, fields, said] of converted) {
+  test(`says it in Forwarded too where that is wanted: ${said}`, async () => {
+    assert.deepEqual((await run(peer, fields, { standardField: true, clientAddressFrom })).headers.getAll('forwarded'), [said]);
+  });
+}

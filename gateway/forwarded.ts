@@ -8,6 +8,8 @@ import { canonicalAddress } from '../shared/listener/network-list.js';
 
 export interface ForwardedOptions {
   readonly trusted: (address: string) => boolean;
+  /** The form in which trusted proxies say who their client is. The other one a client may have sent through them. */
+  readonly clientAddressFrom: 'x-forwarded-for' | 'forwarded';
   /** Whether to say it in RFC 7239's `Forwarded` too. */
   readonly standardField: boolean;
 }
@@ -15,22 +17,25 @@ export interface ForwardedOptions {
 /**
  * Says who the client is, so that everything behind the gateway can rely on it: `X-Forwarded-For`, `-Proto` and
  * `-Host`, and `Forwarded` (RFC 7239) if wanted, are set here, and what a client sent under these names, or as its
- * identity, is removed. A trusted proxy in front is believed, in either form, and the client is then the rightmost
- * address that is not itself trusted. Only what is an address is taken for one, and sent on, without its port and in one spelling.
+ * identity, is removed. A trusted proxy in front is believed, in the one form that it writes, and the client is then the
+ * rightmost address that is not itself trusted. Only what is an address is taken for one, and sent on, without its port and in one spelling.
  */
-export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
+export function forwarded({ trusted, clientAddressFrom, standardField }: ForwardedOptions): Layer {
+  const believed = clientAddressFrom === 'forwarded' ? byForwarded : byXForwarded;
   const strangers = new StrangersFields();
   return (next) =>
     function forwarded(request, exchange) {
       const { headers, authority, scheme } = request;
       const peer = exchange.clientAddress;
       let [proto, host]: readonly [string, string] = [scheme, authority];
+      let before = '';
       if (trusted(peer)) {
         headers.deleteKind(fieldKind.identity);
         headers.deleteUnderscored(fieldKind.forwarding);
         const said = believed(headers);
         // The form that is not believed would tell the upstream something else.
-        if (headers.has('x-forwarded-for')) headers.delete('forwarded');
+        headers.delete('forwarded');
+        if (clientAddressFrom === 'forwarded') headers.delete('x-forwarded-port');
         exchange.clientAddress = said.chain.findLast((address) => !trusted(address)) ?? said.chain[0] ?? peer;
         proto = said.proto ?? scheme;
         host = said.host ?? authority;
@@ -38,12 +43,13 @@ export function forwarded({ trusted, standardField }: ForwardedOptions): Layer {
         headers.set('X-Forwarded-Proto', proto);
         if (host !== '') headers.set('X-Forwarded-Host', host);
         else headers.delete('x-forwarded-host');
+        if (standardField) before = said.chain.map((address) => `for=${node(address)}, `).join('');
       } else {
         exchange.isCallerTrusted = false;
         headers.deleteKind(fieldKind.forwarding | fieldKind.identity | fieldKind.mesh);
         headers.appendAll(strangers.of(scheme, peer, authority));
       }
-      if (standardField) headers.append('Forwarded', `for=${node(peer)};proto=${proto}${host === '' ? '' : `;host="${host}"`}`);
+      if (standardField) headers.append('Forwarded', `${before}for=${node(peer)};proto=${proto}${host === '' ? '' : `;host="${host}"`}`);
       return next(request, exchange);
     };
 }
@@ -85,15 +91,17 @@ interface Believed {
   readonly host: string | undefined;
 }
 
-/** What a trusted proxy says, in the form that it uses: `X-Forwarded-*` if there is any, otherwise `Forwarded`. */
-function believed(headers: Headers): Believed {
-  if (headers.has('x-forwarded-for') || !headers.has('forwarded')) {
-    return {
-      chain: chainOf(list(headers.getCombined('x-forwarded-for')).reverse()),
-      proto: schemeOf(list(headers.getCombined('x-forwarded-proto')).at(-1)),
-      host: hostOf(list(headers.getCombined('x-forwarded-host')).at(-1)),
-    };
-  }
+/** What a trusted proxy says that writes `X-Forwarded-*`. */
+function byXForwarded(headers: Headers): Believed {
+  return {
+    chain: chainOf(list(headers.getCombined('x-forwarded-for')).reverse()),
+    proto: schemeOf(list(headers.getCombined('x-forwarded-proto')).at(-1)),
+    host: hostOf(list(headers.getCombined('x-forwarded-host')).at(-1)),
+  };
+}
+
+/** What a trusted proxy says that writes `Forwarded`. */
+function byForwarded(headers: Headers): Believed {
   const elements = [...elementsFromLast(headers.getAll('forwarded'))];
   const [last] = elements;
   return { chain: chainOf(elements.map((element) => element.get('for') ?? '')), proto: schemeOf(last?.get('proto')), host: hostOf(last?.get('host')) };

@@ -110,6 +110,26 @@ describe('the gateway', () => {
     assert.match(headers['traceparent']!, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
   });
 
+  for (const [clientAddressFrom, said, claimed] of [
+    ['x-forwarded-for', 'X-Forwarded-For: 203.0.113.9:4711', 'Forwarded: for=10.8.0.1'],
+    ['forwarded', 'Forwarded: for="203.0.113.9:4711"', 'X-Forwarded-For: 10.8.0.1\r\nForwarded: for=10.8.0.1, for="'],
+  ] as const) {
+    test(`asks who the client is of what a balancer writes, and not of what its client does: ${clientAddressFrom}`, async () => {
+      const authorization = { default: 'allow', rules: [{ name: 'banned', action: 'deny', from: { addresses: ['203.0.113.0/24'] } }] };
+      const behind = await start({
+        trustedProxies: ['127.0.0.1'], clientAddressFrom, forwardedField: true,
+        routes: [{ upstream: 'origin' }, { match: { path: '/guarded' }, upstream: 'origin', authorization }],
+        upstreams: { origin: { endpoints: [`127.0.0.1:${origin.port}`] } },
+      });
+      const get = (path: string): Promise<string> => exchangeRaw(behind.port, `GET ${path} HTTP/1.1\r\nHost: shop\r\n${claimed}\r\n${said}\r\nConnection: close\r\n\r\n`);
+      assert.match(await get('/guarded'), /^HTTP\/1\.1 403 /);
+      const seen = await get('/');
+      assert.match(seen, /"x-forwarded-for":"203\.0\.113\.9, 127\.0\.0\.1"/);
+      assert.match(seen, /"forwarded":"for=203\.0\.113\.9, for=127\.0\.0\.1;proto=http;host=\\"shop\\""/);
+      assert.equal((await behind.process.stop()).code, 0);
+    });
+  }
+
   test('continues the trace of the caller', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
     const { headers } = (await (await fetch(gateway.url, { headers: { traceparent } })).json()) as { headers: Record<string, string> };
