@@ -92,6 +92,12 @@ test('reading Forwarded takes time that grows with its length and nothing else',
   assert.ok(performance.now() - startedAt < 20_000);
 });
 
+test('a trusted peer is believed in nothing but that, and in what it says of the request to the next proxy', async () => {
+  const claims = ['X-Real-IP', 'X-Client-IP', 'X-Cluster-Client-IP', 'True-Client-IP', 'X-Original-URL', 'X-Rewrite-URL', 'X-Forwarded-Prefix', 'X-Forwarded-Server', 'X-Forwarded-Anything', 'X_Real_IP', 'X-Original_URL'];
+  const { headers } = await run('10.1.1.1', { 'X-Kept': '1', 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Port': 'a', 'X-Request-Priority': 'high', ...Object.fromEntries(claims.map((name) => [name, 'evil'])) });
+  assert.deepEqual(headers.toObject(), { 'x-kept': '1', 'x-request-priority': 'high', 'x-forwarded-for': '198.51.100.1, 10.1.1.1', 'x-forwarded-proto': 'http', 'x-forwarded-host': 'shop' });
+});
+
 test('X-Forwarded-Port is believed together with X-Forwarded-For', async () => {
   for (const [clientAddressFrom, port] of [['x-forwarded-for', '8443'], ['forwarded', undefined]] as const) {
     const { headers } = await run('10.1.1.1', { 'X-Forwarded-For': '198.51.100.1', 'X-Forwarded-Port': '8443' }, { clientAddressFrom });

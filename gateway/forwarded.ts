@@ -17,8 +17,8 @@ export interface ForwardedOptions {
 /**
  * Says who the client is, so that everything behind the gateway can rely on it: `X-Forwarded-For`, `-Proto` and
  * `-Host`, and `Forwarded` (RFC 7239) if wanted, are set here, and what a client sent under these names, or as its
- * identity, is removed. A trusted proxy in front is believed, in the one form that it writes, and the client is then the
- * rightmost address that is not itself trusted. Only what is an address is taken for one, and sent on, without its port and in one spelling.
+ * identity, is removed. A trusted proxy in front is believed, in the one form that it writes, and in nothing else; the client is
+ * then the rightmost address that is not itself trusted. Only what is an address is taken for one, and sent on, without its port and in one spelling.
  */
 export function forwarded({ trusted, clientAddressFrom, standardField }: ForwardedOptions): Layer {
   const believed = clientAddressFrom === 'forwarded' ? byForwarded : byXForwarded;
@@ -30,19 +30,16 @@ export function forwarded({ trusted, clientAddressFrom, standardField }: Forward
       let [proto, host]: readonly [string, string] = [scheme, authority];
       let before = '';
       if (trusted(peer)) {
-        headers.deleteKind(fieldKind.identity);
-        headers.deleteUnderscored(fieldKind.forwarding);
         const said = believed(headers);
-        // The form that is not believed would tell the upstream something else.
-        headers.delete('forwarded');
-        if (clientAddressFrom === 'forwarded') headers.delete('x-forwarded-port');
+        // Whatever else says such things came from who knows where, and would tell the upstream something else.
+        headers.deleteKind(fieldKind.forwarding | fieldKind.identity);
         exchange.clientAddress = said.chain.findLast((address) => !trusted(address)) ?? said.chain[0] ?? peer;
         proto = said.proto ?? scheme;
         host = said.host ?? authority;
-        headers.set('X-Forwarded-For', [...said.chain, peer].join(', '));
-        headers.set('X-Forwarded-Proto', proto);
-        if (host !== '') headers.set('X-Forwarded-Host', host);
-        else headers.delete('x-forwarded-host');
+        headers.append('X-Forwarded-For', [...said.chain, peer].join(', '));
+        headers.append('X-Forwarded-Proto', proto);
+        if (host !== '') headers.append('X-Forwarded-Host', host);
+        if (said.port !== undefined) headers.append('X-Forwarded-Port', said.port);
         if (standardField) before = said.chain.map((address) => `for=${node(address)}, `).join('');
       } else {
         exchange.isCallerTrusted = false;
@@ -89,6 +86,7 @@ interface Believed {
   readonly chain: readonly string[];
   readonly proto: string | undefined;
   readonly host: string | undefined;
+  readonly port: string | undefined;
 }
 
 /** What a trusted proxy says that writes `X-Forwarded-*`. */
@@ -97,6 +95,7 @@ function byXForwarded(headers: Headers): Believed {
     chain: chainOf(list(headers.getCombined('x-forwarded-for')).reverse()),
     proto: schemeOf(list(headers.getCombined('x-forwarded-proto')).at(-1)),
     host: hostOf(list(headers.getCombined('x-forwarded-host')).at(-1)),
+    port: portOf(list(headers.getCombined('x-forwarded-port')).at(-1)),
   };
 }
 
@@ -104,7 +103,7 @@ function byXForwarded(headers: Headers): Believed {
 function byForwarded(headers: Headers): Believed {
   const elements = [...elementsFromLast(headers.getAll('forwarded'))];
   const [last] = elements;
-  return { chain: chainOf(elements.map((element) => element.get('for') ?? '')), proto: schemeOf(last?.get('proto')), host: hostOf(last?.get('host')) };
+  return { chain: chainOf(elements.map((element) => element.get('for') ?? '')), proto: schemeOf(last?.get('proto')), host: hostOf(last?.get('host')), port: undefined };
 }
 
 /** More hops than any request has; a client could write thousands. */
@@ -121,7 +120,7 @@ function chainOf(nodesFromLast: readonly string[]): string[] {
   return chain.reverse();
 }
 
-/** What is not a scheme or a host is not passed on as one: a trusted proxy may repeat what its client said. */
+/** What is not a scheme, a host or a port is not passed on as one: a trusted proxy may repeat what its client said. */
 function schemeOf(said: string | undefined): string | undefined {
   const scheme = said?.toLowerCase();
   return scheme === 'http' || scheme === 'https' ? scheme : undefined;
@@ -130,6 +129,10 @@ function schemeOf(said: string | undefined): string | undefined {
 function hostOf(said: string | undefined): string | undefined {
   const host = said?.toLowerCase();
   return host !== undefined && /^[\w.:[\]-]{1,255}$/.test(host) ? host : undefined;
+}
+
+function portOf(said: string | undefined): string | undefined {
+  return said !== undefined && /^\d{1,5}$/.test(said) ? said : undefined;
 }
 
 function list(value: string | undefined): string[] {
