@@ -110,6 +110,24 @@ describe('the gateway', () => {
     assert.match(headers['traceparent']!, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
   });
 
+  test('lets nobody around a changed field, or one that a rule asks for, by another spelling of it', async () => {
+    const authorization = { default: 'allow', rules: [{ name: 'internal', action: 'deny', headers: { 'X-Internal': { present: true } } }] };
+    const guarded = await start({
+      routes: [{ match: { path: '/changed' }, upstream: 'origin', headers: { request: { set: { 'X-Tenant': 'public' }, remove: ['X-Internal'] } } }, { match: { path: '/asked' }, upstream: 'origin', authorization }],
+      upstreams: { origin: { endpoints: [`127.0.0.1:${origin.port}`] } },
+    });
+    const get = (path: string, fields: string): Promise<string> => exchangeRaw(guarded.port, `GET ${path} HTTP/1.1\r\nHost: shop\r\nX_Other: 1\r\n${fields}Connection: close\r\n\r\n`);
+    const changed = await get('/changed', 'X_Tenant: admin\r\nX_Internal: 1\r\n');
+    assert.match(changed, /"x-tenant":"public"/);
+    assert.match(changed, /"x_other":"1"/);
+    assert.doesNotMatch(changed, /x_tenant|x_internal/);
+    assert.match(await get('/asked', 'X-Internal: 1\r\n'), /^HTTP\/1\.1 403 /);
+    const asked = await get('/asked', 'X_Internal: 1\r\n');
+    assert.match(asked, /^HTTP\/1\.1 200 [^]*"x_other":"1"/);
+    assert.doesNotMatch(asked, /x_internal/);
+    assert.equal((await guarded.process.stop()).code, 0);
+  });
+
   for (const [clientAddressFrom, said, claimed] of [
     ['x-forwarded-for', 'X-Forwarded-For: 203.0.113.9:4711', 'Forwarded: for=10.8.0.1'],
     ['forwarded', 'Forwarded: for="203.0.113.9:4711"', 'X-Forwarded-For: 10.8.0.1\r\nForwarded: for=10.8.0.1, for="'],

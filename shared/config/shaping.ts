@@ -120,8 +120,8 @@ function isFraming(name: string): boolean {
 
 const changesSchema = z
   .strictObject({
-    remove: z.array(fieldNameForm).max(64).default([]).describe('Fields that are removed.'),
-    set: z.record(fieldNameForm, fieldValue).default({}).describe('Fields that get this value, in place of any other.'),
+    remove: z.array(fieldNameForm).max(64).default([]).describe('Fields that are removed; of a request also what is written with _ in place of -, as X_Tenant for X-Tenant.'),
+    set: z.record(fieldNameForm, fieldValue).default({}).describe('Fields that get this value, in place of any other; of a request also in place of what is written with _ in place of -, or the other way round.'),
     add: z.record(fieldNameForm, fieldValue).default({}).describe('Fields that are added to those that are there.'),
   })
   .refine(({ remove, set, add }) => new Set([...remove, ...Object.keys(set), ...Object.keys(add)].map((name) => name.toLowerCase())).size === remove.length + Object.keys(set).length + Object.keys(add).length, {

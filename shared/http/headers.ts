@@ -141,7 +141,12 @@ export class Headers {
 
   /** Removes every field of one of `kinds` whose name is written with a `_`. */
   deleteUnderscored(kinds: number): void {
-    if (this.hasKind(fieldKind.underscored)) this.#keep((name) => !name.includes('_') || (kindsOf(name) & kinds) === 0);
+    this.deleteUnderscoredIf((name) => (kindsOf(name) & kinds) !== 0);
+  }
+
+  /** Removes every field whose name is written with a `_`, and is unwanted. `isUnwanted` gets it in lower case. */
+  deleteUnderscoredIf(isUnwanted: (name: string) => boolean): void {
+    if (this.hasKind(fieldKind.underscored)) this.#keep((name) => !name.includes('_') || !isUnwanted(name));
   }
 
   clone(): Headers {

@@ -67,6 +67,16 @@ const matches = {
   deny: async (conditions: object, asked: Asked): Promise<boolean> => (await start({ default: 'allow', rules: [{ name: 'rule', action: 'deny', ...conditions }] }).refusedBy(asked)) === 'rule',
 };
 
+test('a field that a rule asks for goes no further in another spelling, even in a dry run', async () => {
+  for (const dryRun of [false, true]) {
+    const config = authorizationSchema.parse({ default: 'allow', dryRun, rules: [{ name: 'internal', action: 'deny', headers: { 'X-Internal': { present: true } } }] });
+    const over = exchange();
+    const sent = request(over, { fields: { X_Internal: '1', 'x-other': '1', X_Other: '2' } });
+    await authorization(config, { tally: () => ({ count: 0 }) })(() => Promise.resolve(response(200)))(sent, over);
+    assert.deepEqual(sent.headers.toObject(), { 'x-other': '1', x_other: '2' });
+  }
+});
+
 describe('what is decided', () => {
   const allow = (name: string, ...methods: string[]): object => ({ name, action: 'allow', methods });
   const deny = (name: string, ...methods: string[]): object => ({ name, action: 'deny', methods });
@@ -156,6 +166,10 @@ describe('conditions', () => {
     ['a field', { headers: { 'X-Tenant': { prefix: 'eu-' } } }, { fields: [['x-tenant', 'eu-1']] }, true],
     ['a field that is not there', { headers: { 'X-Tenant': { present: false } } }, {}, true],
     ['a field twice, of which one is right', { headers: { 'x-tenant': 'a' } }, { fields: [['X-Tenant', 'b'], ['X-Tenant', 'a']] }, false, true],
+    ['a field in another spelling', { headers: { 'X-Tenant': 'a' } }, { fields: [['X_Tenant', 'a']] }, false],
+    ['a field in another spelling, beside the right one', { headers: { 'X-Tenant': 'a' } }, { fields: [['X_Tenant', 'b'], ['X-Tenant', 'a']] }, true],
+    ['a field that is written with _ by the rule', { headers: { X_Tenant: 'a' } }, { fields: [['X_Tenant', 'a'], ['X-Tenant', 'b']] }, true],
+    ['a field that is there in another spelling only', { headers: { 'X-Tenant': { present: false } } }, { fields: [['X_Tenant', 'a']] }, true],
     ['a field twice, right both times', { headers: { 'x-tenant': { prefix: 'a' } } }, { fields: [['X-Tenant', 'a1'], ['X-Tenant', 'a2']] }, true],
     ['a claim in a list', { claims: { role: 'admin' } }, admin, true],
     ['one of several values', { claims: { role: ['owner', 'user'] } }, admin, true],

@@ -1,5 +1,6 @@
 import type { AuthorizationConfig } from '../../config/authorization.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { aliasRemoval } from '../../http/field-aliases.js';
 import type { Layer } from '../../http/service.js';
 import { ruleSet, type Decision, type Tally } from './rule-set.js';
 
@@ -13,11 +14,16 @@ export interface AuthorizationDependencies {
  *
  * The caller is not told why: the exchange is, and with it the access log. In a dry run the exchange is told what would have been
  * refused, and nothing is. Stands behind what establishes who the caller is.
+ *
+ * Of a field that a rule asks for there is one spelling: what an application may read as it though it is written otherwise
+ * (`X_Internal` for `X-Internal`) is removed before the rules are asked, so that they see what the application will.
  */
 export function authorization(config: AuthorizationConfig, { tally }: AuthorizationDependencies): Layer {
   const decide = ruleSet(config, tally);
+  const removeAliases = aliasRemoval(config.rules.flatMap(({ headers = {} }) => Object.keys(headers)));
   return (next) =>
     function authorization(request, exchange) {
+      removeAliases?.(request.headers);
       const { decision, tally, refusal } = decide(request, exchange);
       tally.count++;
       if (refusal !== undefined) {

@@ -23,6 +23,29 @@ test('removes, sets and adds fields, of the request and of its answer', async ()
   assert.deepEqual([...headers], [['cache-control', 'no-store'], ['set-cookie', 'a=1'], ['set-cookie', 'b=2']]);
 });
 
+const spellings: readonly (readonly [name: string, changes: object, sent: Readonly<Record<string, string>>, left: Readonly<Record<string, string>>])[] = [
+  ['of what is set', { set: { 'X-Tenant-Id': 'public' } }, { X_Tenant_Id: 'a', 'X-Tenant_id': 'b', 'x_tenant-ID': 'c', X_Other: '1' }, { x_other: '1', 'x-tenant-id': 'public' }],
+  ['of what is removed', { remove: ['X-Internal'] }, { X_Internal: '1', 'X-Internal': '1', X_Other: '1' }, { x_other: '1' }],
+  ['with - of what is set with _', { set: { X_Tenant: 'public' } }, { 'X-Tenant': 'a', X_Tenant: 'b' }, { x_tenant: 'public' }],
+  ['but not - of what is removed with _', { remove: ['X_Internal-Id'] }, { 'X-Internal-Id': '1', 'X_Internal-Id': '2', 'X-Internal_Id': '3' }, { 'x-internal-id': '1' }],
+  ['and not what is set in both', { set: { 'X-Tenant': 'a', X_Tenant: 'b' } }, { X_Tenant: 'c' }, { x_tenant: 'b', 'x-tenant': 'a' }],
+  ['and nothing of what is added', { add: { 'X-Trail': 'edge' } }, { X_Trail: 'client' }, { x_trail: 'client', 'x-trail': 'edge' }],
+];
+for (const [name, changes, fields, left] of spellings) {
+  test(`a request loses other spellings ${name}`, async () => {
+    const over = exchange();
+    const sent = request(over, { fields });
+    await headerChanges(headersSchema.parse({ request: changes }))(() => Promise.resolve(response(200)))(sent, over);
+    assert.deepEqual(sent.headers.toObject(), left);
+  });
+}
+
+test('an answer keeps other spellings', async () => {
+  const over = exchange();
+  const service = headerChanges(headersSchema.parse({ response: { remove: ['X-Debug'] } }))(() => Promise.resolve(response(200, { X_Debug: '1', 'X-Debug': '1' })));
+  assert.deepEqual((await service(request(over), over)).headers.toObject(), { x_debug: '1' });
+});
+
 test('passes an error on as it is', async () => {
   const over = exchange();
   await assert.rejects(headerChanges(config)(() => Promise.reject(new ProxyError('no_endpoint')))(request(over), over), { code: 'no_endpoint' });

@@ -1,13 +1,16 @@
 import type { HeaderChangesConfig, HeadersConfig } from '../../config/shaping.js';
+import { aliasRemoval, withHyphens } from '../../http/field-aliases.js';
 import type { Headers } from '../../http/headers.js';
 import type { HttpResponse } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 
 /**
  * Removes, sets and adds header fields, in this order; of requests on their way to the upstream and of its answers. Errors
- * that this proxy answers with are left as they are. What frames or routes a message was refused with the configuration.
+ * that this proxy answers with are left as they are. Of a request, what an application may read as a field that is removed or set goes
+ * first: nobody gets around a change by writing `X_Tenant` for `X-Tenant`. What frames or routes a message was refused with the configuration.
  */
 export function headerChanges({ request: requestChanges, response: responseChanges }: HeadersConfig): Layer {
+  const removeAliases = requestChanges && aliasRemoval(changedNames(requestChanges));
   const changeRequest = requestChanges && changer(requestChanges);
   const changeResponse = responseChanges && changer(responseChanges);
   const changed = (response: HttpResponse): HttpResponse => {
@@ -16,10 +19,16 @@ export function headerChanges({ request: requestChanges, response: responseChang
   };
   return (next) =>
     function headerChanges(request, exchange) {
+      removeAliases?.(request.headers);
       changeRequest?.(request.headers);
       const answer = next(request, exchange);
       return changeResponse === undefined ? answer : answer.then(changed);
     };
+}
+
+/** Whoever removes `X_Tenant` means that spelling, and leaves `X-Tenant`; whoever sets it means that no other is read. */
+function changedNames({ remove, set }: HeaderChangesConfig): string[] {
+  return [...remove, ...remove.map(withHyphens), ...Object.keys(set)];
 }
 
 function changer({ remove, set, add }: HeaderChangesConfig): (headers: Headers) => void {
