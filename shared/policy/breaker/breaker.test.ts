@@ -2,10 +2,18 @@ import assert from 'node:assert/strict';
 import { after, describe, mock, test } from 'node:test';
 import { FakeClock } from '../../clock/fake-clock.js';
 import { breakerSchema } from '../../config/policies.js';
+import { hedgeSchema } from '../../config/resilience.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { StreamBody } from '../../http/body.js';
+import { Cancellation } from '../../http/cancellation.js';
+import type { Exchange } from '../../http/exchange.js';
+import { Headers } from '../../http/headers.js';
 import { exchange, request, response } from '../../../tests/support/policy.js';
+import { hedge, HedgeDelay } from '../hedge/hedge.js';
 import { breaker, type Breaker, type BreakerState } from './breaker.js';
+
+const gone = new ProxyError('client_closed');
 
 /** Rejections that nobody takes are reported before it. */
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -97,35 +105,62 @@ describe('breaker', () => {
     guard.close();
   });
 
-  for (const [name, outcome] of [['fails', 503], ['proves nothing, since the client left', 'client_closed']] as const) {
-    test(`opens again when the probe ${name}`, async () => {
-      const { guard, call, calls } = start();
+  test('opens again when the probe fails', async () => {
+    const { guard, call, calls } = start();
+    await calls(4, 503);
+    mock.timers.tick(1_000);
+    assert.equal(await call(503), 503);
+    assert.equal(guard.state(), 'open');
+    guard.close();
+  });
+
+  for (const nothing of ['client_closed', 'deadline_exceeded', 'upstream_queue_full'] as const) {
+    test(`a probe that proves nothing (${nothing}) gives its place to the next request`, async () => {
+      const { guard, call, calls, states } = start();
       await calls(4, 503);
       mock.timers.tick(1_000);
-      assert.equal(await call(outcome), outcome);
-      assert.equal(guard.state(), 'open');
+      assert.deepEqual(await calls(5, nothing), Array(5).fill(nothing));
+      assert.equal(guard.state(), 'half-open');
+      const probe = call(200);
+      assert.equal(await call(200), 'breaker_open', 'one at a time');
+      await probe;
+      assert.deepEqual(states, ['open', 'half-open', 'closed']);
       guard.close();
     });
   }
 
   /** Requests whose outcome the test decides, one by one. */
-  function held(config: object = {}) {
+  function held(changes: object = {}) {
     const settlers: ((outcome: number | ErrorCode) => void)[] = [];
+    const discarded: Error[] = [];
+    let brokenOff = 0;
     const clock = new FakeClock();
-    const guard = breaker(breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...config }), { clock, name: 'held' });
+    const config = breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...changes });
+    const guard = breaker(config, { clock, name: 'held' });
     const service = guard.layer(
-      () => new Promise((resolve, reject) => settlers.push((outcome) => (typeof outcome === 'number' ? resolve(response(outcome)) : reject(new ProxyError(outcome))))),
+      ({ cancellation }) => new Promise((resolve, reject) => {
+        const answer = response(200, {}, 'late');
+        settlers.push((outcome) => (typeof outcome === 'number' ? resolve({ ...answer, status: outcome, body: Object.assign(answer.body, { cancel: (reason: Error) => discarded.push(reason) }) }) : reject(new ProxyError(outcome))));
+        cancellation.onCancel((reason) => {
+          brokenOff++;
+          reject(reason);
+        });
+      }),
     );
-    const send = (): Promise<unknown> => {
-      const over = exchange();
-      return service(request(over), over).then(({ status }) => status, (error: unknown) => (error as ProxyError).code);
+    const send = (changes: Parameters<typeof request>[1] = {}, over = exchange()): Promise<unknown> => {
+      return service(request(over, changes), over).then(({ status }) => status, (error: unknown) => (error instanceof ProxyError ? error.code : error));
     };
-    return { guard, send, settlers, clock };
+    const failing = async (): Promise<void> => {
+      const all = Array.from({ length: config.volumeThreshold }, () => send());
+      settlers.splice(0).forEach((settle) => settle(503));
+      await Promise.all(all);
+    };
+    return { guard, send, settlers, clock, service, failing, discarded, brokenOff: () => brokenOff };
   }
 
   test('counts outcomes: what is still under way, or was broken off by its client, makes no failure look rarer', async () => {
     const { guard, send, settlers } = held();
-    const all = Array.from({ length: 40 }, send);
+    const all = Array.from({ length: 40 }, () => send());
     for (let index = 0; index < 30; index++) settlers[index]!('client_closed');
     for (let index = 30; index < 34; index++) settlers[index]!(503);
     await Promise.all(all.slice(0, 34));
@@ -134,12 +169,10 @@ describe('breaker', () => {
   });
 
   test('of many requests at once, one is the probe', async () => {
-    const { guard, send, settlers } = held();
-    const failing = Array.from({ length: 4 }, send);
-    settlers.splice(0).forEach((settle) => settle(503));
-    await Promise.all(failing);
+    const { guard, send, settlers, failing } = held();
+    await failing();
     mock.timers.tick(1_000);
-    const all = Array.from({ length: 50 }, send);
+    const all = Array.from({ length: 50 }, () => send());
     assert.equal(settlers.length, 1);
     settlers[0]!(200);
     const outcomes = await Promise.all(all);
@@ -151,7 +184,7 @@ describe('breaker', () => {
   for (const late of [200, 503, 'upstream_reset'] as const) {
     test(`a request from before it opened that ends with ${late} while the probe is under way decides nothing`, async () => {
       const { guard, send, settlers } = held();
-      const all = Array.from({ length: 5 }, send);
+      const all = Array.from({ length: 5 }, () => send());
       settlers.slice(1).forEach((settle) => settle(503));
       await Promise.all(all.slice(1));
       mock.timers.tick(1_000);
@@ -168,16 +201,16 @@ describe('breaker', () => {
   }
 
   /** Half-open, with a probe under way that nobody answers. */
-  async function probed() {
+  async function probed(changes: Parameters<typeof request>[1] = {}) {
     const run = held();
-    const failing = Array.from({ length: 4 }, run.send);
-    run.settlers.splice(0).forEach((settle) => settle(503));
-    await Promise.all(failing);
+    await run.failing();
     mock.timers.tick(1_000);
-    return { ...run, hanging: run.send() };
+    const cancellation = new Cancellation();
+    const over = exchange();
+    return { ...run, cancellation, over, hanging: run.send({ ...changes, cancellation }, over) };
   }
 
-  for (const [outcome, state] of [[200, 'closed'], [503, 'open'], ['client_closed', 'open']] as const) {
+  for (const [outcome, state] of [[200, 'closed'], [503, 'open']] as const) {
     test(`a probe that hangs for another reset time keeps nobody out: one more is sent, whose ${outcome} makes the breaker ${state}`, async () => {
       const { guard, send, settlers, clock, hanging } = await probed();
       await clock.advance(999);
@@ -212,6 +245,145 @@ describe('breaker', () => {
     guard.close();
   });
 
+  test('one more that proves nothing gives its place back, too, and the first may still decide', async () => {
+    const { guard, send, settlers, clock, hanging } = await probed();
+    await clock.advance(1_000);
+    for (let index = 1; index < 4; index++) {
+      const further = send();
+      assert.equal(await send(), 'breaker_open', 'one at a time');
+      settlers[index]!('client_closed');
+      assert.equal(await further, 'client_closed');
+      assert.equal(guard.accepts(), true);
+    }
+    settlers[0]!(200);
+    await hanging;
+    assert.equal(guard.state(), 'closed');
+    assert.equal(clock.pending, 0);
+    guard.close();
+  });
+
+  test('one that proves nothing while one more is under way gives no place back: it had none', async () => {
+    const { guard, send, settlers, clock, hanging } = await probed();
+    await clock.advance(1_000);
+    const further = send();
+    settlers[0]!('client_closed');
+    await hanging;
+    assert.equal(guard.accepts(), false);
+    settlers[1]!(200);
+    await further;
+    assert.equal(guard.state(), 'closed');
+    guard.close();
+  });
+
+  test('a request that nobody waits for any more is no probe', async () => {
+    const { guard, send, settlers, clock } = await probed();
+    await clock.advance(1_000);
+    const cancellation = new Cancellation();
+    cancellation.cancel(gone);
+    assert.equal(await send({ cancellation }), 'client_closed');
+    assert.equal(settlers.length, 1);
+    assert.equal(guard.accepts(), true);
+    guard.close();
+  });
+
+  test('a probe that is still to come in part is broken off with its request, and gives its place back', async () => {
+    const { guard, cancellation, clock, hanging, brokenOff } = await probed({ method: 'PUT', body: new StreamBody(7, { pause: () => {}, resume: () => {}, cancel: () => {} }) });
+    cancellation.cancel(gone);
+    assert.equal(await hanging, 'client_closed');
+    assert.deepEqual([brokenOff(), guard.state(), guard.accepts(), clock.pending], [1, 'half-open', true, 0]);
+    guard.close();
+  });
+
+  describe('a probe that its request gives up', () => {
+    for (const [outcome, state] of [[200, 'closed'], [503, 'open'], ['upstream_timeout', 'open'], ['upstream_queue_full', 'half-open']] as const) {
+      test(`goes on without it: its ${outcome} makes the breaker ${state}`, async () => {
+        const { guard, send, settlers, clock, cancellation, over, hanging, discarded, brokenOff } = await probed();
+        over.inform = () => assert.fail('the connection is not its any more');
+        over.respondedAt = 7;
+        cancellation.cancel(gone);
+        assert.equal(await hanging, 'client_closed', 'who gave it up waits for nothing');
+        (over.inform as Exchange['inform'])?.(103, Headers.empty());
+        await clock.advance(500);
+        assert.equal(await send(), 'breaker_open', 'it is still under way');
+        over.respondedAt = 500;
+        settlers[0]!(outcome);
+        await clock.advance(0);
+        assert.equal(over.respondedAt, 7, 'the exchange is not its any more');
+        assert.deepEqual([guard.state(), guard.accepts()], [state, state !== 'open']);
+        assert.deepEqual(discarded, typeof outcome === 'number' ? [gone] : []);
+        assert.deepEqual([brokenOff(), clock.pending], [0, 0]);
+        guard.close();
+      });
+    }
+
+    test('is what hedging makes of one at an endpoint that is slower than the hedge', async () => {
+      const { guard, settlers, clock, service, failing } = held({ volumeThreshold: 1 });
+      await failing();
+      mock.timers.tick(1_000);
+      const config = hedgeSchema.parse({ delay: 50 });
+      const hedged = hedge(config, new HedgeDelay(config), { clock, budget: { deposit: () => {}, withdraw: () => true }, deposits: false, isFailure: () => false, hasAnother: () => true })((attempt, over) => {
+        over.tried.push(String(over.tried.length));
+        return over.tried.length === 1 ? service(attempt, over) : Promise.resolve(response(200));
+      });
+      const over = exchange();
+      const answer = hedged(request(over), over);
+      await clock.advance(50);
+      assert.equal((await answer).status, 200);
+      assert.equal(guard.state(), 'half-open');
+      settlers[0]!(200);
+      await clock.advance(0);
+      assert.equal(guard.state(), 'closed');
+      guard.close();
+    });
+
+    test('is broken off when its time is over, and the next request is the probe', async () => {
+      const { guard, send, settlers, clock, cancellation, brokenOff } = await probed();
+      cancellation.cancel(gone);
+      await clock.advance(999);
+      assert.equal(brokenOff(), 0);
+      await clock.advance(1);
+      assert.deepEqual([brokenOff(), guard.state()], [1, 'half-open']);
+      const next = send();
+      assert.equal(await send(), 'breaker_open', 'one at a time');
+      settlers[1]!(200);
+      await next;
+      assert.equal(guard.state(), 'closed');
+      assert.equal(clock.pending, 0);
+      guard.close();
+    });
+
+    test('is broken off at once when it had its time before', async () => {
+      const { guard, clock, cancellation, hanging, brokenOff } = await probed();
+      await clock.advance(1_000);
+      cancellation.cancel(gone);
+      assert.equal(await hanging, 'client_closed');
+      assert.equal(brokenOff(), 1);
+      guard.close();
+    });
+
+    test('is broken off when another one has decided', async () => {
+      const { guard, send, settlers, clock, cancellation, hanging, brokenOff } = await probed();
+      await clock.advance(1_000);
+      const further = new Cancellation();
+      const second = send({ cancellation: further });
+      further.cancel(gone);
+      assert.equal(await second, 'client_closed');
+      settlers[0]!(200);
+      await hanging;
+      assert.deepEqual([guard.state(), brokenOff(), clock.pending], ['closed', 1, 0]);
+      cancellation.cancel(gone);
+      guard.close();
+    });
+
+    test('is broken off when the breaker is closed for good', async () => {
+      const { guard, clock, cancellation, brokenOff } = await probed();
+      cancellation.cancel(gone);
+      guard.close();
+      await clock.advance(0);
+      assert.deepEqual([brokenOff(), clock.pending], [1, 0]);
+    });
+  });
+
   test('closing it while a probe is under way leaves no timer', async () => {
     const { guard, clock, settlers, hanging } = await probed();
     guard.close();
@@ -224,7 +396,7 @@ describe('breaker', () => {
   for (const outcome of [200, 503, 'upstream_reset', 'client_closed'] as const) {
     test(`closing it while requests are under way: one that ends with ${outcome} passes as it came`, async () => {
       const { guard, send, settlers, clock } = held();
-      const all = Array.from({ length: 5 }, send);
+      const all = Array.from({ length: 5 }, () => send());
       guard.close();
       settlers.forEach((settle) => settle(outcome));
       assert.deepEqual(await Promise.all(all), Array.from({ length: 5 }, () => outcome));

@@ -2,6 +2,7 @@ import CircuitBreaker from 'opossum';
 import type { Clock, Timer } from '../../clock/clock.js';
 import type { BreakerConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { Cancellation } from '../../http/cancellation.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Layer, Service } from '../../http/service.js';
@@ -33,17 +34,23 @@ export interface BreakerDependencies {
  * upstream, and answers of 500 and above. At `errorThreshold` percent, of at least `volumeThreshold` outcomes, it
  * opens and refuses with `breaker_open`. After `resetTimeout` it is half-open: one request goes through as a
  * probe, whose outcome closes or reopens it. A probe that has had no outcome for another `resetTimeout` does not keep the
- * endpoint out: one more is let through, and the first outcome decides. A client that left proves nothing and is not counted.
+ * endpoint out: one more is let through, and the first outcome decides. A client that left proves nothing and is not counted, and
+ * a probe that proved nothing gives its place to the next request.
+ *
+ * A probe that its request gives up (its client left, a hedge was answered first) goes on without it for as long as that time lasts, if it
+ * was whole: its outcome is wanted all the same. Were it broken off, callers that wait less than an endpoint takes would take every probe of it and
+ * end none, and an endpoint that hangs would be tried by every request.
  *
  * Two things opossum would do otherwise. It decides on failures per request begun, so that what is still under way, or was broken
  * off by its client, would count as a success: here the share is that of the outcomes. And it takes any outcome for the probe's
- * while it is half-open: here the outcome of a request that began before the last change of state is nobody's any more.
+ * while it is half-open: here the outcome of a request that began before the last change of state is nobody's any more. So
+ * opossum never hears of a probe, only of what came of it.
  */
 export function breaker(config: BreakerConfig, { clock, name, onTransition, isFailure = isServerError }: BreakerDependencies): Breaker {
   const circuit = new CircuitBreaker((outcome: Promise<unknown>) => outcome, {
     name,
     timeout: false,
-    // Never by itself: the decision is below. A probe that fails opens it all the same.
+    // Never by itself: the decision is below.
     errorThresholdPercentage: 100,
     rollingCountTimeout: config.window,
     rollingCountBuckets: 10,
@@ -54,21 +61,20 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
   let isClosed = false;
   /** Changes of state so far. */
   let changes = 0;
-  /** Runs while a probe is under way; when it is over, another one is due. */
-  let patience: Timer | undefined;
+  /** The last one sent, until it is over or the state changes. */
+  let current: Probe | undefined;
+  /** It is half-open, and no probe is under way that still has time. */
   let isProbeDue = false;
-  const watchProbe = (): void => {
-    isProbeDue = false;
-    patience = clock.after(config.resetTimeout, () => (isProbeDue = true));
-  };
   const forgetProbe = (): void => {
-    patience?.cancel();
+    current?.letGo();
+    current = undefined;
     isProbeDue = false;
   };
   for (const change of ['open', 'halfOpen', 'close'] as const) {
     circuit.on(change as 'open', () => {
       changes++;
       forgetProbe();
+      isProbeDue = change === 'halfOpen';
     });
   }
   circuit.on('failure', () => {
@@ -82,31 +88,43 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
   }
   const retryAfter = String(Math.max(1, Math.ceil(config.resetTimeout / 1_000)));
   const refusal = (): ProxyError => new ProxyError('breaker_open', { fields: { 'Retry-After': retryAfter } });
-  const accepts = (): boolean => circuit.closed || circuit.pendingClose || isProbeDue;
-  const fire = (outcome: Promise<void>): Promise<void> => circuit.fire(outcome).then(nothing, nothing);
+  const accepts = (): boolean => circuit.closed || isProbeDue;
   /** Of a circuit that was shut down nobody would take the rejection, and that ends a process. */
-  const fireFailure = (): Promise<void> => (isClosed ? Promise.resolve() : fire(Promise.reject(failure)));
+  const fireFailure = (): Promise<void> => (isClosed ? Promise.resolve() : circuit.fire(Promise.reject(failure)).then(nothing, nothing));
 
-  /** The one request that finds out. opossum hears of it at once, and lets no other through; of a further one it would not hear. */
-  async function probe(next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+  /** The one request that finds out. */
+  function probe(next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    const { cancellation, body } = request;
+    // Nobody waits for it any more.
+    if (cancellation.reason !== undefined) return Promise.reject(cancellation.reason);
     const since = changes;
-    const isFurther = isProbeDue;
-    watchProbe();
-    const outcome = new Outcome();
-    const told = isFurther ? outcome.promise.then(() => circuit.close(), () => circuit.open()) : fire(outcome.promise);
-    let isProof = false;
-    try {
-      const response = await next(request, exchange);
-      isProof = !isFailure(response);
-      return response;
-    } finally {
-      if (since === changes) {
-        // One that proved nothing must not close the breaker: it fails, and another will be sent.
-        if (isProof) outcome.succeed();
-        else outcome.fail(failure);
-        await told;
-      }
-    }
+    const probe = new Probe(exchange, body.whole !== undefined);
+    isProbeDue = false;
+    probe.patience = clock.after(config.resetTimeout, () => {
+      isProbeDue = true;
+      probe.letGo();
+    });
+    current = probe;
+    const settle = (isProof: boolean | undefined): void => {
+      probe.end();
+      if (since !== changes || isClosed) return;
+      if (isProof === true) circuit.close();
+      else if (isProof === false) circuit.open();
+      else if (current === probe) isProbeDue = true;
+    };
+    cancellation.subscribe(probe);
+    return probe.run(() =>
+      next({ ...request, cancellation: probe }, exchange).then(
+        (response) => {
+          settle(!isFailure(response));
+          return response;
+        },
+        (error: unknown) => {
+          settle(error instanceof ProxyError && error.blamesUpstream ? false : undefined);
+          throw error;
+        },
+      ),
+    );
   }
 
   return {
@@ -143,14 +161,64 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
 
 const isServerError = ({ status }: HttpResponse): boolean => status >= 500;
 
-/** What opossum hears of a probe. One that never settles is counted as nothing, and held by nobody. */
-class Outcome {
-  succeed!: () => void;
-  fail!: (reason: Error) => void;
-  readonly promise = new Promise<void>((resolve, reject) => {
-    this.succeed = resolve;
-    this.fail = reject;
-  });
+/** The attempt that a probe is. It is cancelled with its request, or goes on without it while there is time to find out. */
+class Probe extends Cancellation {
+  patience: Timer | undefined;
+  #mayGoOn: boolean;
+  #isOver = false;
+  #givenUpFor: Error | undefined;
+  #giveUp: ((reason: Error) => void) | undefined;
+  #respondedAt: number | undefined;
+
+  constructor(
+    private readonly exchange: Exchange,
+    isWhole: boolean,
+  ) {
+    super();
+    this.#mayGoOn = isWhole;
+  }
+
+  /** Rejects at once when the request is given up; an answer that comes after that is nobody's. */
+  run(attempt: () => Promise<HttpResponse>): Promise<HttpResponse> {
+    return new Promise((resolve, reject) => {
+      this.#giveUp = reject;
+      attempt().then((response) => {
+        if (this.#givenUpFor === undefined) {
+          resolve(response);
+          return;
+        }
+        response.tunnel?.destroy();
+        response.body.cancel(this.#givenUpFor);
+      }, reject);
+    });
+  }
+
+  override cancel(reason: Error): void {
+    if (!this.#mayGoOn) {
+      super.cancel(reason);
+      return;
+    }
+    this.#givenUpFor = reason;
+    // Its client's connection may carry another exchange by the time that this is answered.
+    this.exchange.inform = undefined;
+    this.#respondedAt = this.exchange.respondedAt;
+    this.#giveUp?.(reason);
+  }
+
+  /** Its outcome is waited for no longer than its request is. */
+  letGo(): void {
+    this.patience?.cancel();
+    this.#mayGoOn = false;
+    if (this.#givenUpFor !== undefined && !this.#isOver) super.cancel(this.#givenUpFor);
+  }
+
+  /** There is an outcome. */
+  end(): void {
+    this.patience?.cancel();
+    this.#mayGoOn = false;
+    this.#isOver = true;
+    if (this.#givenUpFor !== undefined) this.exchange.respondedAt = this.#respondedAt;
+  }
 }
 
 /** opossum knows failures as rejections only; the real outcome goes past it. */
