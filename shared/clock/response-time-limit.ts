@@ -59,6 +59,12 @@ export class ResponseLimit implements Expirable {
     readonly allowance: Allowance | undefined,
   ) {}
 
+  /** Brings the exchange's deadline up to date: for how long its client was awaited is known better by now. */
+  correctDeadline(now: number): void {
+    const { exchange, allowance } = this;
+    if (allowance !== undefined) exchange.deadlineAt = allowance.until(this.expiresAt, exchange.callerGivesUpAt ?? Infinity, now);
+  }
+
   onExpire(): void {
     const { exchange, allowance } = this;
     if (exchange.status !== 0) return;

@@ -54,7 +54,7 @@ export class Exchange {
   isCallerTrusted = true;
   /** Level at which it is shed, when its route says so; otherwise the caller may. */
   priority: string | undefined;
-  /** Clock reading (ms) at which nobody waits for the response to start any more. */
+  /** Clock reading (ms) at which nobody waits for the response to start any more; with a body that was awaited, as `responseLimit` last corrected it. */
   deadlineAt: number | undefined;
   /** Clock reading (ms) at which the caller, believed, has said that it stops waiting. */
   callerGivesUpAt: number | undefined;

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { delay } from '../../clock/clock.js';
 import { FakeClock } from '../../clock/fake-clock.js';
 import { retrySchema } from '../../config/policies.js';
 import { retryBudgetSchema } from '../../config/resilience.js';
@@ -8,7 +9,9 @@ import { ProxyError } from '../../errors/proxy-error.js';
 import { StreamBody, type Body } from '../../http/body.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
-import { exchange, request, response } from '../../../tests/support/policy.js';
+import { exchange, request, response, upload } from '../../../tests/support/policy.js';
+import { stack } from '../../http/service.js';
+import { deadline } from '../deadline/deadline.js';
 import { seeded } from '../../../tests/support/seeded.js';
 import { RetryBudget } from './retry-budget.js';
 import { retry, type RetryEvent } from './retry.js';
@@ -31,7 +34,7 @@ function play(steps: readonly Step[], config: object = {}, random = 0.5) {
     if (typeof step === 'string') return Promise.reject(new ProxyError(step));
     return Promise.resolve(typeof step === 'number' ? response(step) : response(step.status, { 'Retry-After': step.retryAfter }));
   });
-  return { clock, events, sentAt, received, service };
+  return { clock, budget, events, sentAt, received, service };
 }
 
 const outcomes: readonly (readonly [name: string, steps: readonly Step[], config: object, changes: Parameters<typeof request>[1], attempts: number, outcome: number | ErrorCode])[] = [
@@ -121,6 +124,29 @@ describe('retry', () => {
       assert.equal((await result).status, attempts === 1 ? 503 : 200);
       assert.equal(run.sentAt.length, attempts);
       assert.equal(run.events.length, attempts - 1, 'nothing was taken out of the budget for nothing');
+    });
+  }
+
+  for (const [name, uploadMs, fields, attempts] of [
+    ['has all of its time after an upload, however long that took', 1_500, {}, 2],
+    ['has it after one that took longer than the time', 15_000, {}, 2],
+    ['has no more than its caller gives, upload and all', 1_500, { 'X-Envoy-Expected-Rq-Timeout-Ms': '2200' }, 1],
+  ] as const) {
+    test(`${name}: a Retry-After within it is waited for`, async () => {
+      const run = play([], {});
+      const over = exchange();
+      const layers = stack([deadline(2_000, run), retry(retrySchema.parse({}), { ...run, random: () => 0 })], async () => {
+        run.sentAt.push(run.clock.now());
+        if (run.sentAt.length > 1) return response(200);
+        await delay(run.clock, uploadMs);
+        return response(503, { 'Retry-After': '1' });
+      });
+      const result = layers(request(over, { method: 'PUT', fields, body: upload(0, uploadMs) }), over);
+      await run.clock.advance(60_000);
+      over.status = (await result).status;
+      over.finish(run.clock.now());
+      assert.deepEqual([over.status, run.sentAt], attempts === 2 ? [200, [0, uploadMs + 1_000]] : [503, [0]]);
+      assert.equal(run.clock.pending, 0);
     });
   }
 

@@ -69,8 +69,10 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
     // A long Retry-After is the client's to honour, not ours to sit out.
     if (wanted > config.maxRetryAfter) return undefined;
     const waitMs = wanted + random() * Math.min(max, base * 2 ** (attempt - 1));
+    const now = clock.now();
+    exchange.responseLimit?.correctDeadline(now);
     // Better the answer that there is than none: waiting for the deadline would end in an error of our own.
-    if (exchange.deadlineAt !== undefined && clock.now() + waitMs >= exchange.deadlineAt) return undefined;
+    if (exchange.deadlineAt !== undefined && now + waitMs >= exchange.deadlineAt) return undefined;
     if (places !== undefined && !places.enterRetry()) {
       exchange.isRetryRefused = true;
       return undefined;
