@@ -20,10 +20,10 @@ export class ResilienceMetrics {
     gauge('proxy_concurrency_limit', 'Requests at a time that the service was found to be able to take.', 'limit');
     gauge('proxy_concurrency_in_flight', 'Requests at a time that count against the limit.', 'inFlight');
     this.#shed = new Counter({ name: 'proxy_shed_total', help: 'Requests refused because of the adaptive limit.', labelNames: ['scope', 'priority'], registers });
-    this.#hedges = new Counter({ name: 'proxy_hedges_total', help: 'Requests that were hedged, by whether the hedge won, and hedges that the budget refused.', labelNames: ['upstream', 'outcome'], registers });
+    this.#hedges = new Counter({ name: 'proxy_hedges_total', help: 'Requests that were hedged, by whether the hedge won, and hedges that the budget refused or that were turned away here.', labelNames: ['upstream', 'outcome'], registers });
   }
 
-  hedge(upstream: string, outcome: 'won' | 'lost' | 'budget_exhausted'): void {
+  hedge(upstream: string, outcome: 'won' | 'lost' | 'budget_exhausted' | 'turned_away'): void {
     this.#hedges.inc({ upstream, outcome });
   }
 

@@ -321,7 +321,7 @@ describe('breaker', () => {
       await failing();
       mock.timers.tick(1_000);
       const config = hedgeSchema.parse({ delay: 50 });
-      const hedged = hedge(config, new HedgeDelay(config), { clock, budget: { deposit: () => {}, withdraw: () => true }, deposits: false, isFailure: () => false, hasAnother: () => true })((attempt, over) => {
+      const hedged = hedge(config, new HedgeDelay(config), { clock, budget: { deposit: () => {}, withdraw: () => true, giveBack: () => {} }, deposits: false, isFailure: () => false, hasAnother: () => true })((attempt, over) => {
         over.tried.push(String(over.tried.length));
         return over.tried.length === 1 ? service(attempt, over) : Promise.resolve(response(200));
       });

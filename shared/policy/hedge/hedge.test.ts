@@ -27,10 +27,11 @@ function play(steps: readonly Step[], config: object = { delay: 50 }, { withdraw
   const events: HedgeEvent[] = [];
   const sent: Sent[] = [];
   let deposits = 0;
+  let givenBack = 0;
   const parsed = hedgeSchema.parse(config);
   const delay = new HedgeDelay(parsed);
   const layer = hedge(parsed, delay, {
-    clock, budget: { deposit: () => deposits++, withdraw }, deposits: true, isFailure: outcomeMatcher(retrySchema.parse({}).on), hasAnother: () => endpoints > 1, onEvent: (event) => events.push(event),
+    clock, budget: { deposit: () => deposits++, withdraw, giveBack: () => givenBack++ }, deposits: true, isFailure: outcomeMatcher(retrySchema.parse({}).on), hasAnother: () => endpoints > 1, onEvent: (event) => events.push(event),
   });
   const service = layer((attempt, over): Promise<HttpResponse> => {
     const entry: Sent = { at: clock.now(), request: attempt, cancelledAt: undefined };
@@ -60,7 +61,7 @@ function play(steps: readonly Step[], config: object = { delay: 50 }, { withdraw
     await clock.advance(5_000);
     return result;
   };
-  return { clock, events, sent, once, call, delay, service, deposits: () => deposits };
+  return { clock, events, sent, once, call, delay, service, deposits: () => deposits, givenBack: () => givenBack };
 }
 
 const races: readonly (readonly [name: string, steps: readonly Step[], config: object, outcome: number | string, at: number, attempts: number, endpoint: string, events: HedgeEvent[]])[] = [
@@ -138,6 +139,23 @@ describe('hedge', () => {
     assert.equal(poor.deposits(), 1);
   });
 
+  for (const refusal of ['upstream_overloaded', 'upstream_queue_full', 'breaker_open', 'no_endpoint'] as const) {
+    test(`a hedge that this proxy turns away (${refusal}) costs no budget, and has neither won nor lost`, async () => {
+      const run = play([[200, 200], [0, refusal]]);
+      assert.deepEqual([(await run.once()).at, run.sent.length, run.givenBack(), run.events], [200, 2, 1, ['turned_away']]);
+      const more = play([[1_000, 200], [0, refusal], [10, 200]], { delay: 50, maxAttempts: 3 });
+      assert.deepEqual([(await more.once()).at, more.givenBack(), more.events], [110, 1, ['turned_away', 'won']]);
+    });
+  }
+
+  test('nothing is given back for a hedge that was sent, nor for a first attempt that was not', async () => {
+    for (const steps of [[[200, 200], [10, 'upstream_connect_failed']], [[10, 'upstream_overloaded']], [[60, 'upstream_overloaded'], [100, 200]]] as Step[][]) {
+      const run = play(steps);
+      await run.once();
+      assert.equal(run.givenBack(), 0, JSON.stringify(steps));
+    }
+  });
+
   test('with a percentile it waits until it knows enough, and then as long as the percentile says', async () => {
     const run = play([[10, 200]], { percentile: 90 });
     for (let index = 0; index < 120; index++) await run.once();
@@ -175,7 +193,7 @@ async function simulate(config: object | undefined): Promise<{ p50: number; p99:
   const parsed = hedgeSchema.parse(config ?? { delay: 60_000 });
   const delay = new HedgeDelay(parsed);
   let attempts = 0;
-  const service = hedge(parsed, delay, { clock, budget: { deposit: () => {}, withdraw: () => true }, deposits: false, isFailure: () => false, hasAnother: () => true })((attempt, over) => {
+  const service = hedge(parsed, delay, { clock, budget: { deposit: () => {}, withdraw: () => true, giveBack: () => {} }, deposits: false, isFailure: () => false, hasAnother: () => true })((attempt, over) => {
     attempts++;
     const fresh = Array.from({ length: 20 }, (_, index) => index).filter((endpoint) => !over.tried.includes(String(endpoint)));
     const endpoint = fresh[Math.floor(random() * fresh.length)]!;

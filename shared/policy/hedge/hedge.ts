@@ -1,7 +1,7 @@
 import type { Clock } from '../../clock/clock.js';
 import { TimeoutHeap, type HeapEntry } from '../../clock/timeout-heap.js';
 import type { HedgeConfig } from '../../config/resilience.js';
-import type { Outcome } from '../../errors/retry-conditions.js';
+import { neverLeft, type Outcome } from '../../errors/retry-conditions.js';
 import { Cancellation } from '../../http/cancellation.js';
 import { Discard } from '../../http/discard.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -10,13 +10,16 @@ import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Layer, Service } from '../../http/service.js';
 import { RollingQuantile } from './rolling-quantile.js';
 
-/** `won`: a hedge's answer was used. `lost`: a hedge was sent, and the first attempt's was. `budget_exhausted`: none was sent, for want of budget. */
-export type HedgeEvent = 'won' | 'lost' | 'budget_exhausted';
+/**
+ * `won`: a hedge's answer was used. `lost`: a hedge was sent, and the first attempt's was. `budget_exhausted`: none was sent, for want of budget.
+ * `turned_away`: this proxy had no place for it, or no endpoint.
+ */
+export type HedgeEvent = 'won' | 'lost' | 'budget_exhausted' | 'turned_away';
 
 export interface HedgeDependencies {
   readonly clock: Clock;
   /** Shared with the retries to the same upstream. */
-  readonly budget: { deposit(): void; withdraw(): boolean };
+  readonly budget: { deposit(): void; withdraw(): boolean; giveBack(): void };
   /** Nobody else counts requests for the budget. */
   readonly deposits: boolean;
   /** Failures that are no answer while another attempt is under way. */
@@ -51,7 +54,8 @@ export class HedgeDelay {
  *
  * The loser is cancelled at once: its connection is closed, and since nobody waited for it any more it counts
  * against no endpoint. For the percentile it counts as having taken as long as it was waited for: were it left
- * out, only fast answers would be seen, and the percentile would sink with each hedge. Hedges come out of the retry budget.
+ * out, only fast answers would be seen, and the percentile would sink with each hedge. Hedges come out of the retry budget; one
+ * that this proxy turns away itself is given back.
  * Only requests whose body is whole in memory are hedged, and none that a proxy in front sent again already.
  */
 export function hedge(config: HedgeConfig, delay: HedgeDelay, dependencies: HedgeDependencies): Layer {
@@ -92,6 +96,7 @@ class Race implements HeapEntry {
   expiresAt = 0;
   #running: Attempt[] = [];
   #made = 0;
+  #turnedAway = 0;
   #isOver = false;
 
   constructor(
@@ -141,6 +146,11 @@ class Race implements HeapEntry {
     const now = shared.clock.now();
     const isFailure = response === undefined || shared.isFailure(outcome);
     if (!isFailure) shared.delay.observe(now - attempt.startedAt, now);
+    if (attempt.isHedge && neverLeft(outcome)) {
+      this.#turnedAway++;
+      shared.budget.giveBack();
+      shared.onEvent?.('turned_away');
+    }
     if (isFailure && this.#running.length > 0) {
       // The other may still succeed.
       this.request.cancellation.unsubscribe(attempt);
@@ -150,7 +160,7 @@ class Race implements HeapEntry {
     this.#isOver = true;
     shared.heap.remove(this);
     for (const loser of this.#running) this.#stop(loser, now);
-    if (this.#made > 1) shared.onEvent?.(attempt.isHedge && !isFailure ? 'won' : 'lost');
+    if (this.#made - this.#turnedAway > 1) shared.onEvent?.(attempt.isHedge && !isFailure ? 'won' : 'lost');
     this.exchange.endpoint = attempt.endpoint ?? this.exchange.endpoint;
     if (response === undefined) this.reject(outcome.error);
     else this.resolve(response);
