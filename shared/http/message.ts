@@ -20,6 +20,8 @@ export interface HttpRequest {
   readonly upgrade?: string | undefined;
   /** Set where it is no HTTP request but a connection to be made: the answer's tunnel is its other side. */
   readonly stream?: StreamRequest | undefined;
+  /** It is to save time beside an attempt that is under way, so it stands in no line for a connection: without a place at once it is turned away. */
+  readonly isHedge?: boolean | undefined;
   /** Cancelled when nobody waits for the answer any more, or an enclosing timeout struck. */
   readonly cancellation: Cancellation;
 }

@@ -72,7 +72,7 @@ export class Attempt {
   #acquire(): void {
     this.#mayRace = false;
     const { pool } = this;
-    const acquiring = pool.acquire(this.request.cancellation);
+    const acquiring = pool.acquire(this.request.cancellation, this.request.isHedge !== true);
     // Or others do, behind whom it would have to wait.
     const waits = pool.queued > 0;
     acquiring.then(

@@ -132,7 +132,10 @@ export class Bulkhead {
     if (this.#requests >= this.#maxRequests) throw this.#refuse('requests');
     const hasIdle = takesIdle && pool.hasIdle;
     const mustWait = !hasIdle && !this.#hasRoom(pool);
-    if (!hasIdle && (mustWait || isFull(pool)) && this.pending >= this.config.maxPending) throw this.#refuse('pending');
+    if (!hasIdle && (mustWait || isFull(pool))) {
+      if (request.isHedge === true) throw new ProxyError('upstream_overloaded');
+      if (this.pending >= this.config.maxPending) throw this.#refuse('pending');
+    }
     this.#requests++;
     let response: HttpResponse;
     try {

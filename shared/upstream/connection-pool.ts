@@ -111,11 +111,11 @@ export class ConnectionPool implements EndpointPool {
     return undefined;
   }
 
-  /** A new connection, or the next one that becomes free when there may be no more. */
-  acquire(cancellation: Cancellation): Promise<Http1UpstreamConnection> {
+  /** A new connection, or the next one that becomes free when there may be no more and the request `mayWait`. */
+  acquire(cancellation: Cancellation, mayWait = true): Promise<Http1UpstreamConnection> {
     if (cancellation.reason !== undefined) return Promise.reject(cancellation.reason);
     if (this.#hasRoom) return this.#connect(cancellation);
-    if (this.#waiting.length >= this.limits.maxPending) return Promise.reject(new ProxyError('upstream_queue_full'));
+    if (!mayWait || this.#waiting.length >= this.limits.maxPending) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         cancellation,

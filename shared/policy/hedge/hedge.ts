@@ -56,6 +56,7 @@ export class HedgeDelay {
  * against no endpoint. For the percentile it counts as having taken as long as it was waited for: were it left
  * out, only fast answers would be seen, and the percentile would sink with each hedge. Hedges come out of the retry budget; one
  * that this proxy turns away itself is given back.
+ * A hedge stands in no line for a connection: what it would get there is, most likely, the one that its first attempt has just been answered on.
  * Only requests whose body is whole in memory are hedged, and none that a proxy in front sent again already.
  */
 export function hedge(config: HedgeConfig, delay: HedgeDelay, dependencies: HedgeDependencies): Layer {
@@ -119,7 +120,7 @@ class Race implements HeapEntry {
       this.expiresAt = now + delay;
       shared.heap.add(this);
     }
-    this.next({ ...request, headers: request.headers.clone(), cancellation: attempt }, exchange).then(
+    this.next({ ...request, headers: request.headers.clone(), isHedge: attempt.isHedge, cancellation: attempt }, exchange).then(
       (response) => this.#ended(attempt, { response }),
       (error: unknown) => this.#ended(attempt, { error }),
     );

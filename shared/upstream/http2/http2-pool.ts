@@ -167,7 +167,8 @@ export class Http2Pool implements SendingPool {
     if (session !== undefined) return session.send(request, exchange);
     // What a connection that is being opened will carry waits for it, but not in line.
     const opening = this.#opening + (this.#mayOpen ? 1 : 0);
-    if (this.#waiting.length >= this.limits.maxPending + opening * this.#places) return Promise.reject(new ProxyError('upstream_queue_full'));
+    const maxPending = request.isHedge === true ? 0 : this.limits.maxPending;
+    if (this.#waiting.length >= maxPending + opening * this.#places) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         send: (free) => {
