@@ -35,6 +35,11 @@ export class ProxyError extends Error {
   }
 }
 
+/** Whether an answer ended within its body by the endpoint's doing. One that is silent for too long may be a stream of events. */
+export function isBrokenOff(reason: unknown): boolean {
+  return reason instanceof ProxyError && (reason.code === 'upstream_truncated' || reason.code === 'upstream_protocol');
+}
+
 /** Any thrown value as a `ProxyError`. */
 export function toProxyError(thrown: unknown): ProxyError {
   return thrown instanceof ProxyError ? thrown : new ProxyError('internal', { cause: thrown });

@@ -6,6 +6,7 @@ import { formatAddress, type Address } from '../config/units.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
+import type { Exchange } from '../http/exchange.js';
 import { tunnelEndOf, type TunnelEnd } from '../http/tunnel.js';
 import { ReadBuffer, wordsOf } from '../http1/read-buffer.js';
 import type { TlsClient } from '../tls/client-credentials.js';
@@ -54,6 +55,7 @@ export class ConnectionPool implements EndpointPool {
   readonly name: string;
   readonly clock: Clock;
   guard: ConnectionGuard | undefined;
+  onBrokenOff: ((exchange: Exchange) => void) | undefined;
   private readonly sweep: DeadlineSweep;
   readonly #credentials: TlsClient | undefined;
   readonly #session: TlsSession | undefined;

@@ -1,3 +1,4 @@
+import type { Exchange } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
 
 /** What watches the connections of an endpoint together with others. */
@@ -23,6 +24,8 @@ export interface EndpointPool {
   /** Requests that wait in line, for which no connection is being made. */
   readonly queued: number;
   guard: ConnectionGuard | undefined;
+  /** Told when the endpoint breaks an answer off within its body, or goes on with what is no HTTP; not of one whose status was a failure already. */
+  onBrokenOff: ((exchange: Exchange) => void) | undefined;
   readonly limits: { readonly maxConnections: number };
   /** Whether a request would find a connection to go out on, or one that is being made and will have room for it. */
   readonly hasIdle: boolean;

@@ -45,6 +45,10 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
   endpoint.stream = guarded(endpoint.openStream, watch?.streamBulkhead);
   if (gate !== undefined) endpoint.gate = gate;
   if (gate === undefined && watch === undefined) return;
+  endpoint.pool.onBrokenOff = (exchange) => {
+    gate?.brokeOff(exchange);
+    watch?.brokeOff();
+  };
   endpoint.onClose = () => {
     gate?.close();
     watch?.close();

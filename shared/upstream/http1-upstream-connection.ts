@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { authorityOf } from '../config/units.js';
-import { ProxyError } from '../errors/proxy-error.js';
+import { isBrokenOff, ProxyError } from '../errors/proxy-error.js';
 import { emptyBody, StreamBody, type Body } from '../http/body.js';
 import { breakOff } from '../http/break-off.js';
 import type { Cancellable } from '../http/cancellation.js';
@@ -41,6 +41,8 @@ export class Http1UpstreamConnection implements Cancellable {
   #held: Buffer | undefined;
   /** What it carries, until the response is over; `#awaited` as long as its head is still to come. */
   #attempt: Attempt | undefined;
+  /** The status of the answer whose body comes was no failure. */
+  #isGood = false;
   #isAwaited = false;
   #requestSent = false;
   /** What the answers before the answer have taken (bytes). */
@@ -230,6 +232,7 @@ export class Http1UpstreamConnection implements Cancellable {
     } else if (framing.kind !== 'none') {
       body = this.#openBody(framing.kind === 'length' ? framing.length : undefined);
       this.#decoder = bodyDecoder(framing)!;
+      this.#isGood = head.status < 500;
     }
     const now = this.#pool.clock.now();
     const attempt = this.#attempt!;
@@ -308,7 +311,8 @@ export class Http1UpstreamConnection implements Cancellable {
   /** Ends the connection, and with `reason` whatever it carries. */
   #break(reason: Error): void {
     if (this.#state === 'closed') return;
-    const awaited = this.#isAwaited ? this.#attempt : undefined;
+    const attempt = this.#attempt;
+    const isAwaited = this.#isAwaited;
     const body = this.#body;
     this.#body = undefined;
     this.#tunnel?.closed();
@@ -316,8 +320,14 @@ export class Http1UpstreamConnection implements Cancellable {
     this.#release();
     this.#socket.destroy();
     this.#pool.remove(this);
-    if (awaited !== undefined) awaited.fail(reason, this.#nothingReceived, this.#requestSent);
-    else body?.fail(reason instanceof ProxyError && reason.code === 'upstream_reset' ? new ProxyError('upstream_truncated', { cause: reason.cause }) : reason);
+    if (attempt === undefined) return;
+    if (isAwaited) {
+      attempt.fail(reason, this.#nothingReceived, this.#requestSent);
+    } else if (body !== undefined) {
+      const failure = reason instanceof ProxyError && reason.code === 'upstream_reset' ? new ProxyError('upstream_truncated', { cause: reason.cause }) : reason;
+      if (this.#isGood && isBrokenOff(failure)) this.#pool.onBrokenOff?.(attempt.exchange);
+      body.fail(failure);
+    }
   }
 
   #release(): void {

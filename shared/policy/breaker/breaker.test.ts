@@ -134,13 +134,17 @@ describe('breaker', () => {
     const settlers: ((outcome: number | ErrorCode) => void)[] = [];
     const discarded: Error[] = [];
     let brokenOff = 0;
+    let isStreamed = false;
     const clock = new FakeClock();
     const config = breakerSchema.parse({ volumeThreshold: 4, resetTimeout: 1_000, ...changes });
     const guard = breaker(config, { clock, name: 'held' });
     const service = guard.layer(
       ({ cancellation }) => new Promise((resolve, reject) => {
-        const answer = response(200, {}, 'late');
-        settlers.push((outcome) => (typeof outcome === 'number' ? resolve({ ...answer, status: outcome, body: Object.assign(answer.body, { cancel: (reason: Error) => discarded.push(reason) }) }) : reject(new ProxyError(outcome))));
+        settlers.push((outcome) => {
+          const body = isStreamed ? new StreamBody(7, { pause: () => {}, resume: () => {}, cancel: () => {} }) : response(200, {}, 'late').body;
+          if (typeof outcome === 'number') resolve({ ...response(outcome), body: Object.assign(body, { cancel: (reason: Error) => discarded.push(reason) }) });
+          else reject(new ProxyError(outcome));
+        });
         cancellation.onCancel((reason) => {
           brokenOff++;
           reject(reason);
@@ -155,7 +159,7 @@ describe('breaker', () => {
       settlers.splice(0).forEach((settle) => settle(503));
       await Promise.all(all);
     };
-    return { guard, send, settlers, clock, service, failing, discarded, brokenOff: () => brokenOff };
+    return { guard, send, settlers, clock, service, failing, discarded, brokenOff: () => brokenOff, streamed: () => (isStreamed = true) };
   }
 
   test('counts outcomes: what is still under way, or was broken off by its client, makes no failure look rarer', async () => {
@@ -201,8 +205,8 @@ describe('breaker', () => {
   }
 
   /** Half-open, with a probe under way that nobody answers. */
-  async function probed(changes: Parameters<typeof request>[1] = {}) {
-    const run = held();
+  async function probed(changes: Parameters<typeof request>[1] = {}, config: object = {}) {
+    const run = held(config);
     await run.failing();
     mock.timers.tick(1_000);
     const cancellation = new Cancellation();
@@ -381,6 +385,62 @@ describe('breaker', () => {
       guard.close();
       await clock.advance(0);
       assert.deepEqual([brokenOff(), clock.pending], [1, 0]);
+    });
+  });
+
+  describe('an answer that began well and was broken off', () => {
+    test('is a failure, and no success any more', async () => {
+      const { guard, calls } = start({ errorThreshold: 100 });
+      for (let index = 0; index < 4; index++) {
+        assert.equal(guard.state(), 'closed');
+        await calls(1, 200);
+        guard.brokeOff(exchange());
+        await nextTurn();
+      }
+      assert.equal(guard.state(), 'open', 'all of 4 failed');
+      guard.brokeOff(exchange());
+      assert.equal(guard.state(), 'open');
+      guard.close();
+    });
+
+    test('is one among the others', async () => {
+      const { guard, calls } = start({ errorThreshold: 50 });
+      await calls(9, 200);
+      for (let index = 0; index < 4; index++) guard.brokeOff(exchange());
+      await nextTurn();
+      assert.equal(guard.state(), 'closed', '4 of 9 failed');
+      guard.brokeOff(exchange());
+      await nextTurn();
+      assert.equal(guard.state(), 'open');
+      guard.close();
+    });
+
+    for (const [name, isFinished, state] of [['opens the breaker again when it was the probe’s', false, 'open'], ['is like any other once the probe’s answer was whole', true, 'closed']] as const) {
+      test(name, async () => {
+        const { guard, settlers, over, hanging, streamed } = await probed({}, { window: 500 });
+        streamed();
+        settlers[0]!(200);
+        await hanging;
+        assert.equal(guard.state(), 'closed');
+        guard.brokeOff(exchange());
+        await nextTurn();
+        assert.equal(guard.state(), 'closed', 'another one’s is counted');
+        if (isFinished) over.finish(0);
+        guard.brokeOff(over);
+        await nextTurn();
+        assert.equal(guard.state(), state);
+        guard.close();
+      });
+    }
+
+    test('decides nothing while a probe is under way, nor when the breaker is closed for good', async () => {
+      const { guard } = await probed();
+      guard.brokeOff(exchange());
+      await nextTurn();
+      assert.equal(guard.state(), 'half-open');
+      guard.close();
+      guard.brokeOff(exchange());
+      await nextTurn();
     });
   });
 

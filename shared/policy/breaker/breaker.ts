@@ -14,6 +14,8 @@ export interface Breaker {
   state(): BreakerState;
   /** Whether a request would be let through: closed, or half-open with a probe to be sent. */
   accepts(): boolean;
+  /** Told of an answer that had begun well, and was broken off by the endpoint. */
+  brokeOff(exchange: Exchange): void;
   /** Stops the timers. */
   close(): void;
 }
@@ -41,6 +43,9 @@ export interface BreakerDependencies {
  * was whole: its outcome is wanted all the same. Were it broken off, callers that wait less than an endpoint takes would take every probe of it and
  * end none, and an endpoint that hangs would be tried by every request.
  *
+ * An answer is judged by its head, since its body may take as long as it likes. One that is broken off after that was a failure all the same, and its
+ * success is taken back; if it was the probe's, the breaker opens again.
+ *
  * Two things opossum would do otherwise. It decides on failures per request begun, so that what is still under way, or was broken
  * off by its client, would count as a success: here the share is that of the outcomes. And it takes any outcome for the probe's
  * while it is half-open: here the outcome of a request that began before the last change of state is nobody's any more. So
@@ -63,6 +68,8 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
   let changes = 0;
   /** The last one sent, until it is over or the state changes. */
   let current: Probe | undefined;
+  /** The probe that it was closed for, while its answer is still coming. */
+  let closedFor: Exchange | undefined;
   /** It is half-open, and no probe is under way that still has time. */
   let isProbeDue = false;
   const forgetProbe = (): void => {
@@ -73,13 +80,15 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
   for (const change of ['open', 'halfOpen', 'close'] as const) {
     circuit.on(change as 'open', () => {
       changes++;
+      closedFor = undefined;
       forgetProbe();
       isProbeDue = change === 'halfOpen';
     });
   }
   circuit.on('failure', () => {
-    const { successes, failures } = circuit.stats;
-    if (circuit.closed && successes + failures >= config.volumeThreshold && failures * 100 >= config.errorThreshold * (successes + failures)) circuit.open();
+    const { successes, failures, timeouts: takenBack } = circuit.stats;
+    const outcomes = Math.max(0, successes - takenBack) + failures;
+    if (circuit.closed && outcomes >= config.volumeThreshold && failures * 100 >= config.errorThreshold * outcomes) circuit.open();
   });
   if (onTransition !== undefined) {
     circuit.on('open', () => onTransition('open'));
@@ -91,6 +100,10 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
   const accepts = (): boolean => circuit.closed || isProbeDue;
   /** Of a circuit that was shut down nobody would take the rejection, and that ends a process. */
   const fireFailure = (): Promise<void> => (isClosed ? Promise.resolve() : circuit.fire(Promise.reject(failure)).then(nothing, nothing));
+
+  const forgetClosedFor = (over: Exchange): void => {
+    if (closedFor === over) closedFor = undefined;
+  };
 
   /** The one request that finds out. */
   function probe(next: Service, request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
@@ -105,18 +118,24 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
       probe.letGo();
     });
     current = probe;
-    const settle = (isProof: boolean | undefined): void => {
+    /** Whether the breaker is closed by it. */
+    const settle = (isProof: boolean | undefined): boolean => {
       probe.end();
-      if (since !== changes || isClosed) return;
+      if (since !== changes || isClosed) return false;
       if (isProof === true) circuit.close();
       else if (isProof === false) circuit.open();
       else if (current === probe) isProbeDue = true;
+      return isProof === true;
     };
     cancellation.subscribe(probe);
     return probe.run(() =>
       next({ ...request, cancellation: probe }, exchange).then(
         (response) => {
-          settle(!isFailure(response));
+          const isClosedByIt = settle(!isFailure(response));
+          if (isClosedByIt && response.body.whole === undefined && !probe.isGivenUp) {
+            closedFor = exchange;
+            exchange.onFinish(forgetClosedFor);
+          }
           return response;
         },
         (error: unknown) => {
@@ -151,6 +170,16 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
       },
     state: () => (circuit.closed ? 'closed' : circuit.halfOpen ? 'half-open' : 'open'),
     accepts,
+    brokeOff: (exchange) => {
+      if (isClosed || !circuit.closed) return;
+      if (exchange === closedFor) {
+        circuit.open();
+        return;
+      }
+      // A rolling count like the others, and of no other use: opossum times nothing here.
+      circuit.emit('timeout', failure, 0);
+      void fireFailure();
+    },
     close: () => {
       isClosed = true;
       forgetProbe();
@@ -191,6 +220,10 @@ class Probe extends Cancellation {
         response.body.cancel(this.#givenUpFor);
       }, reject);
     });
+  }
+
+  get isGivenUp(): boolean {
+    return this.#givenUpFor !== undefined;
   }
 
   override cancel(reason: Error): void {

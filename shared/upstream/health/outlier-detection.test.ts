@@ -149,6 +149,16 @@ describe('outlier detection', () => {
       detection.close();
     });
 
+    test('an answer that began well and was broken off is no success', async () => {
+      const { endpoints, clock, events, detection } = start(6, config);
+      for (const { send } of endpoints) await send(...share(0));
+      for (let index = 0; index < 12; index++) endpoints[3]!.outlier.brokeOff();
+      await clock.advance(10_000);
+      assert.deepEqual(events.map(({ endpoint }) => endpoint), ['e3']);
+      endpoints[3]!.outlier.brokeOff();
+      detection.close();
+    });
+
     test('is off unless it is configured', async () => {
       const { endpoints, clock, events, detection } = start(6, { consecutive5xx: 0 });
       for (const [index, failures] of [0, 0, 0, 200, 0, 0].entries()) await endpoints[index]!.send(...share(failures, 200));

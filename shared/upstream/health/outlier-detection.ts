@@ -20,6 +20,8 @@ export interface OutlierDetectionDependencies {
 export interface Outlier {
   /** Counts each attempt at the endpoint. */
   readonly layer: Layer;
+  /** Told of an answer that had begun well, and was broken off by the endpoint. */
+  brokeOff(): void;
   close(): void;
 }
 
@@ -82,6 +84,10 @@ export class OutlierDetection {
         function outlierDetection(request, exchange) {
           return next(request, exchange).then(responded, failed);
         },
+      // No success after all. What is counted in a row knows the heads alone: whose answers came meanwhile, nobody can tell.
+      brokeOff: () => {
+        if (member.successes > 0) member.successes--;
+      },
       close: () => {
         this.#members.delete(member);
         if (this.#members.size === 0) this.#disarm();

@@ -24,6 +24,8 @@ export interface EndpointWatch {
   /** In front of what takes a connection of its own. */
   readonly streamBulkhead: Layer | undefined;
   readonly outlierDetection: Layer | undefined;
+  /** Told of an answer that the endpoint broke off. */
+  brokeOff(): void;
   close(): void;
 }
 
@@ -56,6 +58,7 @@ export class UpstreamWatch {
       bulkhead: bulkhead?.layer,
       streamBulkhead: bulkhead?.streamLayer,
       outlierDetection: outlier?.layer,
+      brokeOff: () => outlier?.brokeOff(),
       close: () => {
         bulkhead?.close();
         outlier?.close();

@@ -1,6 +1,6 @@
 import { constants, type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2';
 import type { Sweepable } from '../../clock/deadline-sweep.js';
-import { ProxyError } from '../../errors/proxy-error.js';
+import { isBrokenOff, ProxyError } from '../../errors/proxy-error.js';
 import { isGrpc } from '../../grpc/content-type.js';
 import { emptyBody, StreamBody, type Body } from '../../http/body.js';
 import type { Cancellable } from '../../http/cancellation.js';
@@ -28,6 +28,8 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #body: StreamBody | undefined;
   #reader: BodyReader | undefined;
   #isSent = false;
+  /** The status of the answer was no failure. */
+  #isGood = false;
   #responded = false;
   #isOver = false;
   #isPaused = false;
@@ -133,6 +135,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
       const length = headers.get('content-length');
       const body: Body = isBodiless ? emptyBody : this.#openBody(length === undefined ? undefined : Number(length), isGrpc(headers));
       this.#responded = true;
+      this.#isGood = status < 500;
       this.exchange.respondedAt = this.session.now();
       if (isBodiless) {
         this.#over();
@@ -219,8 +222,12 @@ export class Http2Attempt implements Cancellable, Sweepable {
     if (this.#isOver) return;
     const body = this.#body;
     this.#over();
-    if (body === undefined) this.reject(reason);
-    else body.fail(reason);
+    if (body === undefined) {
+      this.reject(reason);
+      return;
+    }
+    if (this.#isGood && isBrokenOff(reason)) this.session.brokenOff(this.exchange);
+    body.fail(reason);
   }
 
   #over(): void {

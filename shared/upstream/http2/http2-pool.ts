@@ -36,6 +36,7 @@ export class Http2Pool implements SendingPool {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   guard: ConnectionGuard | undefined;
+  onBrokenOff: ((exchange: Exchange) => void) | undefined;
   readonly #dialer: Dialer;
   readonly #sessions = new Set<Http2UpstreamSession>();
   /** Those that have left and carry nothing: they count no more, and only wait for the endpoint to close. */

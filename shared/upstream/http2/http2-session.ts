@@ -108,6 +108,11 @@ export class Http2UpstreamSession implements Sweepable {
     return this.pool.isSecure ? 'https' : 'http';
   }
 
+  /** The endpoint broke an answer off. */
+  brokenOff(exchange: Exchange): void {
+    this.pool.onBrokenOff?.(exchange);
+  }
+
   get limits(): PoolLimits {
     return this.pool.limits;
   }

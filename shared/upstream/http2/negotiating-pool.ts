@@ -71,6 +71,15 @@ export class NegotiatingPool implements SendingPool {
     this.#http2.guard = guard;
   }
 
+  get onBrokenOff(): ((exchange: Exchange) => void) | undefined {
+    return this.#http1.onBrokenOff;
+  }
+
+  set onBrokenOff(callback: ((exchange: Exchange) => void) | undefined) {
+    this.#http1.onBrokenOff = callback;
+    this.#http2.onBrokenOff = callback;
+  }
+
   get limits(): PoolLimits {
     return this.#http1.limits;
   }
