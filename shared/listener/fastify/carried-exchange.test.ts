@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, constants, type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
 import { describe, test, type TestContext } from 'node:test';
 import { hostApplication, type HostApplication, type HostOptions } from '../../../tests/support/host-application.js';
-import { RawClient } from '../../../tests/support/raw-client.js';
+import { exchangeRaw, RawClient } from '../../../tests/support/raw-client.js';
 import { problemResponse } from '../../errors/problem.js';
 import { ProxyError, toProxyError } from '../../errors/proxy-error.js';
 import { StreamBody, WholeBody, type Body } from '../../http/body.js';
@@ -105,6 +105,16 @@ test('an upload that has its answer is ended, which loses nothing of the answer'
     }),
   );
   assert.deepEqual([...new Set(codes)], [constants.NGHTTP2_NO_ERROR]);
+});
+
+test('a hint is without what its sender’s connection concerns', async (context) => {
+  const hints: Service = (request, exchange) => {
+    exchange.inform?.(103, Headers.of({ Link: '</a.css>; rel=preload', Connection: 'X-Secret', 'X-Secret': '1' }));
+    return ok(request, exchange);
+  };
+  const { listen } = await hostApplication(context, hints);
+  const answer = await exchangeRaw(await listen(), 'GET /api/ HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n');
+  assert.match(answer, /^HTTP\/1\.1 103 [^\r]*\r\nLink: [^\r]+\r\n\r\nHTTP\/1\.1 200 /i);
 });
 
 test('an answer that broke off before any of it went out does not look whole', async (context) => {

@@ -54,7 +54,9 @@ export class CarriedExchange implements Sweepable {
     exchange.peer = options.peerOf?.(request.socket);
     exchange.httpVersion = request.raw.httpVersionMajor === 2 ? '2' : request.raw.httpVersion === '1.0' ? '1.0' : '1.1';
     exchange.inform = (status, headers) => {
-      if (status === 103 && exchange.httpVersion !== '1.0' && !reply.raw.headersSent && !isGone(reply)) writeHints(reply, headers);
+      if (status !== 103 || exchange.httpVersion === '1.0' || reply.raw.headersSent || isGone(reply)) return;
+      removeHopByHop(headers);
+      writeHints(reply, headers);
     };
     // Hooks of the application may have taken so long that the client left meanwhile: `close` does not come twice.
     if (isGone(reply)) process.nextTick(this.#closed);

@@ -264,9 +264,10 @@ export class Http2Exchange implements Sweepable, Arrival {
     exchange.status = status;
     for (const [name, value] of exchange.responseFields) headers.set(name, value);
     this.#response = response;
-    // RFC 9110 section 8.6: none has a length, and a client of HTTP/2 takes one for an error.
-    const fields = writeFields(headers, { ':status': status }, status === 204 ? 'content-length' : undefined);
-    const isBodiless = this.#request!.method === 'HEAD' || status === 204 || status === 304;
+    // RFC 9110 sections 8.6 and 15.3.6: neither has a length, and a client of HTTP/2 takes one for an error. Node sends nothing behind 205 either.
+    const isEmpty = status === 204 || status === 205;
+    const fields = writeFields(headers, { ':status': status }, isEmpty ? 'content-length' : undefined);
+    const isBodiless = isEmpty || this.#request!.method === 'HEAD' || status === 304;
     this.#responseStarted = true;
     this.#touch();
     if (isBodiless || body.whole?.length === 0) {

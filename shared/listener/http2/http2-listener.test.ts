@@ -153,6 +153,17 @@ describe('HTTP/2 by prior knowledge', () => {
     await odd.close();
   });
 
+  test('sends nothing behind 205, whatever comes', async () => {
+    const odd = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok')));
+    const own = await startEngine([odd.address], { listen });
+    const client = connect(`http://127.0.0.1:${own.port}`);
+    const { status, fields } = await ask(client);
+    assert.deepEqual([status, fields['content-length']], [205, undefined]);
+    client.destroy();
+    await own.close();
+    await odd.close();
+  });
+
   test('drops interim answers that its client does not take', async () => {
     let isInformed = false;
     const early = 5_000;
