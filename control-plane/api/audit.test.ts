@@ -91,7 +91,7 @@ describe('secrets', () => {
   const secret = 'SENTINEL-of-a-secret-7f3a';
   const policy = (name: string, value = secret): object => ({
     kind: 'Policy', name, placement: 'sidecar', target: { services: ['orders'] },
-    spec: { jwt: { issuer: 'i', audience: 'a', jwksUri: `https://user:${value}@issuer.example/jwks` }, headers: { request: { set: { authorization: `Bearer ${value}`, 'x-api-key': value } } } },
+    spec: { jwt: { issuer: 'i', audience: 'a', jwksUri: `https://issuer.example/jwks?token=${value}` }, headers: { request: { set: { authorization: `Bearer ${value}`, 'x-api-key': value } } } },
   });
 
   test('are in no log, no error, and in no answer to whoever may not write', async () => {
