@@ -1,8 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Fault } from '../services/fault.js';
 import type { StatsDocument } from '../services/stats.js';
 import { instancesOf, routes, serviceResources, services } from '../lab/declaration.js';
 import type { Lab } from '../lab/lab.js';
-import { setTimeout as pause } from 'node:timers/promises';
 import { startLoad, type RunningLoad } from '../load/load.js';
 import type { LoadResult, LoadSpec } from '../load/spec.js';
 import type { ClaimPolicy, Placement } from './claim.js';

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parseSpiffeId } from '../identity/spiffe.js';
 import { pattern } from './patterns.js';
 import { valueConditions } from './routes.js';
-import { network } from './units.js';
+import { isNormalPath, network, notNormal } from './units.js';
 
 /*
  * Who may do what. What a rule says is close to Istio's AuthorizationPolicy, with two differences: what happens to a request that no
@@ -45,7 +45,7 @@ const plainPath = z
   .string()
   .max(1_024)
   .regex(/^\/[^?#;%\\\u0000-\u001f\u007f]*$/, 'expected a path that starts with /, written as it reads: no escapes, no query, no parameters')
-  .refine((path) => !/\/\/|\/\.{1,2}(?:\/|$)/.test(path), { error: 'must not contain // or dot segments: no request has them by the time it is looked at' });
+  .refine(isNormalPath, { error: notNormal });
 
 const path = z.union([
   plainPath

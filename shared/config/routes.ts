@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isNormalPath, notNormal } from './units.js';
 import { valueMatchSchema } from './value-match.js';
 
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
@@ -14,7 +15,7 @@ export const valueConditions = {
 const pathPrefix = z
   .string()
   .regex(/^\/[^?#;\\\u0000-\u001f\u007f]*$/, 'expected a path that starts with /, without query, fragment, parameters or backslash')
-  .refine((path) => !/\/\/|\/\.{1,2}(?:\/|$)/.test(path), { error: 'must not contain // or dot segments: no request has them by the time it is looked at' })
+  .refine(isNormalPath, { error: notNormal })
   .refine((path) => !/%(?![0-9a-f]{2})|%(?:2f|5c|00)/i.test(path), { error: 'must not contain %2F, %5C or %00, with which requests are refused, nor a % that is no escape' });
 
 /** What a request must look like to take a route. */

@@ -112,3 +112,10 @@ export const openUrl = z.url({ protocol: /^https?$/ }).refine((text) => !URL.can
 function hasCredentials({ username, password }: URL): boolean {
   return username !== '' || password !== '';
 }
+
+/** Whether a path is as the listener leaves it. */
+export function isNormalPath(path: string): boolean {
+  return !/\/\/|\/\.{1,2}(?:\/|$)/.test(path);
+}
+
+export const notNormal = 'must not contain // or dot segments: no request has them by the time it is looked at';

@@ -141,7 +141,7 @@ export class Headers {
 
   /** Removes every field of one of `kinds` whose name is written with a `_`. */
   deleteUnderscored(kinds: number): void {
-    this.deleteUnderscoredIf((name) => (kindsOf(name) & kinds) !== 0);
+    if (this.hasKind(fieldKind.underscored)) this.deleteUnderscoredIf((name) => (kindsOf(name) & kinds) !== 0);
   }
 
   /** Removes every field whose name is written with a `_`, and is unwanted. `isUnwanted` gets it in lower case. */

@@ -5,7 +5,7 @@ import { createServer as createHttp2Server, type Http2ServerResponse } from 'nod
 import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
-import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
+import { RawClient } from '../../tests/support/raw-client.js';
 import { upstreamSchema, type UpstreamConfig } from '../config/sections.js';
 
 type Answer = ServerResponse | Http2ServerResponse;
@@ -27,12 +27,13 @@ describe('an answer within its body', () => {
   for (const protocol of ['h1', 'h2', 'auto'] as const) {
     for (const [name, status, end, told] of cases) {
       test(`over ${protocol}: who watches the endpoint is ${told ? '' : 'not '}told of one that ${name}`, async () => {
+        const answers: Answer[] = [];
         const answer = (_request: unknown, response: Answer): void => {
+          answers.push(response);
           response.writeHead(status, { 'Content-Length': '10' });
           // A method of each type, not one of both.
           if ('stream' in response) response.write('beginning');
           else response.write('beginning');
-          setTimeout(() => end(response), 20);
         };
         const server = protocol === 'h2' ? createHttp2Server(answer) : createServer(answer);
         await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -41,7 +42,10 @@ describe('an answer within its body', () => {
         const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream });
         const broken: unknown[] = [];
         engine.upstream.endpoints[0]!.pool.onBrokenOff = (exchange) => broken.push(exchange);
-        await exchangeRaw(engine.port, 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n').catch(() => {});
+        const client = await RawClient.connect(engine.port);
+        client.send('GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n');
+        await client.until((text) => text.includes('beginning'));
+        end(answers[0]!);
         const finished = await engine.untilFinished(1);
         assert.deepEqual(broken, told ? finished : []);
         await engine.close();

@@ -57,7 +57,8 @@ describe('adaptiveConcurrency', () => {
     assert.deepEqual(run.outcomes, [200, 'upstream_reset']);
   });
 
-  test('the time in which clients were awaited for their bodies is not the service’s', async () => {
+  /** The limit after twenty answers, 1,010 ms after each request; its client is awaited until its body is whole. */
+  async function taught(wholeAtMs: number): Promise<AdaptiveLimit> {
     const parsed = adaptiveConcurrencySchema.parse({});
     const clock = new FakeClock();
     const limit = new AdaptiveLimit(parsed, () => 0, 0);
@@ -65,22 +66,18 @@ describe('adaptiveConcurrency', () => {
       await delay(clock, 1_010);
       return response(200);
     });
-    for (let index = 0; index < 20; index++) void service(request(exchange(), { body: upload(0, 1_000) }), exchange());
+    for (let index = 0; index < 20; index++) void service(request(exchange(), { body: upload(0, wholeAtMs) }), exchange());
     await clock.advance(1_010);
-    assert.equal(limit.baselineMs, 10);
+    return limit;
+  }
+
+  test('the time in which clients were awaited for their bodies is not the service’s', async () => {
+    assert.equal((await taught(1_000)).baselineMs, 10);
   });
 
   test('an answer before the body is whole teaches nothing: its client would say how fast the service is', async () => {
-    const parsed = adaptiveConcurrencySchema.parse({});
-    const clock = new FakeClock();
-    const limit = new AdaptiveLimit(parsed, () => 0, 0);
-    const service = adaptiveConcurrency(parsed, { clock, limit })(async () => {
-      await delay(clock, 1_010);
-      return response(401);
-    });
-    for (let index = 0; index < 20; index++) void service(request(exchange(), { body: upload(0, 2_000) }), exchange());
-    await clock.advance(1_010);
-    assert.deepEqual([limit.inFlight, limit.baselineMs], [0, undefined]);
+    const { inFlight, baselineMs } = await taught(2_000);
+    assert.deepEqual([inFlight, baselineMs], [0, undefined]);
   });
 
   test('lower priorities are shed first', async () => {

@@ -52,7 +52,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
     const fields = this.#fields();
     const { maxFieldBytes } = this.session;
     // What the endpoint has said that it does not take would be its failure otherwise, and anybody could bring it about.
-    if (fieldBytes(fields) > maxFieldBytes) {
+    if (maxFieldBytes !== Infinity && fieldBytes(fields) > maxFieldBytes) {
       this.#fail(new ProxyError('head_too_large', { cause: new Error(`the endpoint takes no more than ${maxFieldBytes} bytes of fields`) }));
       return;
     }

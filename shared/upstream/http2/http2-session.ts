@@ -86,7 +86,8 @@ export class Http2UpstreamSession implements Sweepable {
     this.#client = client;
     client.on('error', (error) => this.#end(this.#state === 'opening' ? new ProxyError('upstream_protocol', { cause: error }) : undefined));
     client.on('remoteSettings', ({ maxConcurrentStreams, maxHeaderListSize }: Settings) => {
-      this.#maxFieldBytes = maxHeaderListSize ?? Infinity;
+      // An endpoint that has said nothing has no limit, which Node tells as the largest number that there is.
+      this.#maxFieldBytes = maxHeaderListSize === undefined || maxHeaderListSize === 2 ** 32 - 1 ? Infinity : maxHeaderListSize;
       this.#capacity = Math.min(limits.http2.maxConcurrentStreams, maxConcurrentStreams ?? Infinity);
       if (this.#state === 'opening') this.#open();
       else this.pool.freed();
@@ -126,7 +127,7 @@ export class Http2UpstreamSession implements Sweepable {
     return this.#capacity;
   }
 
-  /** The longest head that it takes, by the measure of `fieldBytes`. */
+  /** The longest head that it takes, by the measure of `fieldBytes`; `Infinity` where it has not said. */
   get maxFieldBytes(): number {
     return this.#maxFieldBytes;
   }
