@@ -71,11 +71,12 @@ export class WholeBody implements Body {
 /** No body at all; shared, since it has no state. */
 export const emptyBody: Body = new WholeBody('');
 
-/** What a `StreamBody` asks of whoever fills it. */
+/** What a `StreamBody` asks of whoever fills it. Each is told which body asks: what fills one after another answers to the one under way. */
 export interface BodySource {
-  pause(): void;
-  resume(): void;
-  cancel(reason: Error): void;
+  pause(body: StreamBody): void;
+  resume(body: StreamBody): void;
+  /** Not called any more once the body has had its `end` or `fail`. */
+  cancel(reason: Error, body: StreamBody): void;
 }
 
 /**
@@ -90,6 +91,8 @@ export class StreamBody implements Body {
   #held: Buffer[] = [];
   #outcome: { trailers?: Headers | undefined; failure?: Error } | undefined;
   #cancelled = false;
+  /** It had its `end` or `fail`. */
+  #isOver = false;
 
   constructor(
     readonly length: number | undefined,
@@ -101,18 +104,20 @@ export class StreamBody implements Body {
     if (this.#cancelled) return;
     if (this.#sink === undefined) {
       this.#held.push(data);
-      this.source.pause();
+      this.source.pause(this);
     } else if (!this.#sink.chunk(data)) {
-      this.source.pause();
+      this.source.pause(this);
     }
   }
 
   end(trailers?: Headers): void {
+    this.#isOver = true;
     if (this.#sink !== undefined && !this.#cancelled) this.#sink.end(trailers);
     else this.#outcome ??= { trailers };
   }
 
   fail(reason: Error): void {
+    this.#isOver = true;
     if (this.#sink !== undefined && !this.#cancelled) this.#sink.fail(reason);
     else this.#outcome ??= { failure: reason };
   }
@@ -123,21 +128,24 @@ export class StreamBody implements Body {
     const held = this.#held;
     this.#held = [];
     let wantsMore = true;
-    for (const data of held) wantsMore = sink.chunk(data);
+    for (const data of held) {
+      wantsMore = sink.chunk(data);
+      if (this.#cancelled) return;
+    }
     if (this.#outcome?.failure !== undefined) sink.fail(this.#outcome.failure);
     else if (this.#outcome !== undefined) sink.end(this.#outcome.trailers);
-    else if (wantsMore) this.source.resume();
+    else if (wantsMore) this.source.resume(this);
   }
 
   resume(): void {
-    this.source.resume();
+    this.source.resume(this);
   }
 
   cancel(reason: Error): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
     this.#held = [];
-    this.source.cancel(reason);
+    if (!this.#isOver) this.source.cancel(reason, this);
   }
 }
 

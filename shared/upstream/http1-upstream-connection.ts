@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import { authorityOf } from '../config/units.js';
 import { isBrokenOff, ProxyError } from '../errors/proxy-error.js';
-import { emptyBody, StreamBody, type Body } from '../http/body.js';
+import { emptyBody, StreamBody, type Body, type BodySource } from '../http/body.js';
 import { breakOff } from '../http/break-off.js';
 import type { Cancellable } from '../http/cancellation.js';
 import { fieldKind } from '../http/field-names.js';
@@ -245,16 +245,24 @@ export class Http1UpstreamConnection implements Cancellable {
 
   #openBody(length: number | undefined): StreamBody {
     this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
-    this.#body = new StreamBody(length, {
-      pause: () => this.#socket.pause(),
-      resume: () => {
-        this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
-        this.#socket.resume();
-      },
-      cancel: (reason) => this.#break(reason),
-    });
+    this.#body = new StreamBody(length, this.#source);
     return this.#body;
   }
+
+  /** What the body under way asks. One that has come whole may still be on its way to its client: the connection is another request's by then. */
+  readonly #source: BodySource = {
+    pause: (body) => {
+      if (body === this.#body) this.#socket.pause();
+    },
+    resume: (body) => {
+      if (body !== this.#body) return;
+      this.deadline = this.#pool.clock.now() + this.#pool.limits.bodyIdleTimeout;
+      this.#socket.resume();
+    },
+    cancel: (reason, body) => {
+      if (body === this.#body) this.#break(reason);
+    },
+  };
 
   #readBody(data: Buffer, offset: number): void {
     const decoder = this.#decoder!;

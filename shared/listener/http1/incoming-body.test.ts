@@ -13,9 +13,9 @@ function drip(bytesPerSecond: number, seconds: number, options: { pausedSeconds?
   const body = new IncomingBody({ kind: 'length', length: 1e9 }, limitsSchema.parse({}), () => now, socket);
   body.stream.pipe(sink);
   if (options.pausedSeconds !== undefined) {
-    body.stream.source.pause();
+    body.stream.source.pause(body.stream);
     now += options.pausedSeconds * 1_000;
-    body.stream.source.resume();
+    body.stream.source.resume(body.stream);
   }
   for (let second = 0; second < seconds; second++) {
     now += 1_000;
@@ -56,16 +56,16 @@ test('the client is awaited until the body is whole', () => {
 test('the client is not awaited while it is made to wait', () => {
   const { clock, body, read, awaited } = open();
   clock.now += 300;
-  body.stream.source.pause();
+  body.stream.source.pause(body.stream);
   clock.now += 1_000;
   assert.equal(awaited(), 300);
-  body.stream.source.resume();
+  body.stream.source.resume(body.stream);
   clock.now += 50;
-  body.stream.source.pause();
+  body.stream.source.pause(body.stream);
   read();
   clock.now += 1_000;
   read();
-  body.stream.source.resume();
+  body.stream.source.resume(body.stream);
   clock.now += 1_000;
   assert.equal(awaited(), 350);
 });
