@@ -9,7 +9,7 @@ export interface Clock {
   now(): number;
   /** Wall-clock milliseconds since the Unix epoch; may jump. */
   wallNow(): number;
-  /** Runs `callback` once, `delayMs` from now, unless the returned timer is cancelled first. */
+  /** Runs `callback` once, `delayMs` from now, unless the returned timer is cancelled first. What has come over sockets by then is read before it. */
   after(delayMs: number, callback: () => void): Timer;
 }
 
@@ -17,14 +17,25 @@ export interface Timer {
   cancel(): void;
 }
 
+/**
+ * The event loop runs the timers that are due before it reads sockets. In a process that stood still (SIGSTOP, a virtual machine that was moved, a
+ * long turn of the loop) every answer that came meanwhile would be late, though it is there. So a timer that has ended takes effect
+ * behind the reading, as in nginx and libevent.
+ */
 class SystemTimer implements Timer {
   readonly #handle: NodeJS.Timeout;
+  #afterReading: NodeJS.Immediate | undefined;
+
   constructor(delayMs: number, callback: () => void) {
-    this.#handle = setTimeout(callback, delayMs);
+    this.#handle = setTimeout(() => {
+      this.#afterReading = setImmediate(callback);
+    }, delayMs);
     this.#handle.unref();
   }
+
   cancel(): void {
     clearTimeout(this.#handle);
+    clearImmediate(this.#afterReading);
   }
 }
 
