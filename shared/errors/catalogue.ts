@@ -52,6 +52,7 @@ export const catalogue = {
   breaker_open: { ...local, status: 503, flag: 'UO', detail: 'The upstream failed too often and is being spared.' },
   upstream_queue_full: { ...local, status: 503, flag: 'UO', detail: 'Too many requests wait for a connection to the upstream, or this one waited for as long as an attempt may take.' },
   upstream_overloaded: { ...local, status: 503, flag: 'UO', detail: 'The upstream has as many requests in progress as it is given.' },
+  resources_exhausted: { ...local, status: 503, flag: 'OM', detail: 'This proxy has no descriptors or memory left for another connection to the upstream.' },
   upstream_connect_failed: { ...upstream, status: 503, flag: 'UF', detail: 'No connection to the upstream could be made.' },
   upstream_tls_failed: { ...upstream, status: 502, flag: 'UF', detail: 'The upstream could not be verified, or speaks no TLS that is acceptable.' },
   upstream_refused: { ...upstream, status: 503, flag: 'UR', detail: 'The upstream refused the request before it processed any of it.' },

@@ -17,7 +17,7 @@ export function rescue({ onError }: RescueOptions = {}): Layer {
   const answer = (thrown: unknown, request: HttpRequest, exchange: Exchange): HttpResponse => {
     const error = toProxyError(thrown);
     exchange.errorCode = error.code;
-    if (error.entry.blamesUpstream) exchange.reason = reasonOf(error);
+    if (error.entry.blamesUpstream || error.code === 'resources_exhausted') exchange.reason = reasonOf(error);
     onError?.(error, exchange);
     return isGrpc(request.headers) ? grpcErrorResponse(error, exchange) : problemResponse(error, exchange.requestId);
   };

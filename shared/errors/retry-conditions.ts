@@ -12,7 +12,7 @@ export type Outcome = { readonly response: HttpResponse; readonly error?: undefi
  * began; once it began it is on its way to the client, and not tried again.
  */
 const codesOf: Readonly<Record<'connect-failure' | 'refused' | 'reset' | 'timeout', readonly ErrorCode[]>> = {
-  'connect-failure': ['upstream_connect_failed', 'upstream_tls_failed'],
+  'connect-failure': ['upstream_connect_failed', 'upstream_tls_failed', 'resources_exhausted'],
   refused: ['no_endpoint', 'breaker_open', 'upstream_queue_full', 'upstream_overloaded', 'upstream_refused'],
   reset: ['upstream_reset'],
   timeout: ['upstream_timeout'],

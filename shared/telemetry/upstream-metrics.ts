@@ -1,6 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { BulkheadLimit } from '../upstream/bulkhead.js';
 import type { EjectionReason } from '../upstream/health/outlier-detection.js';
+import type { ProbeFailure } from '../upstream/health/probe.js';
 
 /** What is read when the metrics are collected, so that nothing is written on the hot path. */
 export interface UpstreamReadings {
@@ -43,7 +44,7 @@ export class UpstreamMetrics {
     this.#refusedEjections.inc({ upstream, reason });
   }
 
-  healthCheck(upstream: string, endpoint: string, result: 'passed' | 'connect' | 'status' | 'protocol' | 'timeout'): void {
+  healthCheck(upstream: string, endpoint: string, result: 'passed' | ProbeFailure['kind']): void {
     this.#checks.inc({ upstream, endpoint, result });
   }
 

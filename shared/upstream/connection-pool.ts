@@ -11,6 +11,7 @@ import { tunnelEndOf, type TunnelEnd } from '../http/tunnel.js';
 import { ReadBuffer, wordsOf } from '../http1/read-buffer.js';
 import type { TlsClient } from '../tls/client-credentials.js';
 import { TlsSession } from '../tls/tls-session.js';
+import { connectError } from './connect-error.js';
 import { dial } from './dial.js';
 import { endOfWait } from './end-of-wait.js';
 import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
@@ -255,7 +256,7 @@ export class ConnectionPool implements EndpointPool {
       // What fails once there is a connection is TLS: an unknown authority, another name, no protocol in common.
       let code: ErrorCode = 'upstream_connect_failed';
       if (this.#credentials !== undefined) socket.once('connect', () => (code = 'upstream_tls_failed'));
-      socket.once('error', (error) => fail(new ProxyError(code, { cause: error })));
+      socket.once('error', (error) => fail(connectError(code, error)));
       socket.once(this.#readyEvent, () => {
         settle();
         connection = new Http1UpstreamConnection(socket, this);

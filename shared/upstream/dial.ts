@@ -8,6 +8,7 @@ import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import { breakOff } from '../http/break-off.js';
 import type { TlsClient } from '../tls/client-credentials.js';
+import { connectError } from './connect-error.js';
 
 export interface DialOptions {
   readonly clock: Clock;
@@ -57,7 +58,7 @@ export function dial({ host, port, path }: Address, options: DialOptions): Promi
       reject(reason);
     };
     // Once there is a connection, its errors are followed by `close`, where they are dealt with.
-    const failed = (error: Error): void => fail(new ProxyError(code, { cause: error }));
+    const failed = (error: Error): void => fail(connectError(code, error));
     const closed = (): void => failed(new Error('the connection was closed'));
     const done = (): void => {
       if (isOver) return;

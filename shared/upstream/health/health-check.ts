@@ -62,7 +62,7 @@ export class HealthCheck {
     this.#limit?.cancel();
     this.#probe = undefined;
     this.dependencies.onResult?.(failure);
-    this.#count(failure);
+    if (failure?.kind !== 'resources') this.#count(failure);
     const { interval, unhealthyInterval, jitter } = this.config;
     const pause = this.#isHealthy ? interval : (unhealthyInterval ?? interval);
     this.#timer = this.dependencies.clock.after(pause * (1 + jitter * (2 * this.dependencies.random() - 1)), () => this.start());

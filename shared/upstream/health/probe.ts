@@ -4,15 +4,16 @@ import type { HealthCheckConfig } from '../../config/health.js';
 import type { UpstreamProtocol } from '../../config/http2.js';
 import { formatAddress, type Address } from '../../config/units.js';
 import type { TlsClient } from '../../tls/client-credentials.js';
+import { isShortage } from '../connect-error.js';
 
 /** What is offered by a check that says nothing on its connection: what requests offer. */
 const alpn: Readonly<Record<UpstreamProtocol, readonly string[]>> = { h1: ['http/1.1'], h2: ['h2'], auto: ['h2', 'http/1.1'] };
 /** Interim answers (1xx) to one check. */
 const maxInterim = 10;
 
-/** Why a check failed: a word for the metrics, and what happened for the log. */
+/** Why a check failed: a word for the metrics, and what happened for the log. `resources`: we had none for it, which says nothing about the endpoint. */
 export interface ProbeFailure {
-  readonly kind: 'connect' | 'status' | 'protocol' | 'timeout';
+  readonly kind: 'connect' | 'status' | 'protocol' | 'timeout' | 'resources';
   readonly detail: string;
 }
 
@@ -54,7 +55,7 @@ export function probeOf(config: HealthCheckConfig, address: Address, credentials
     check.on('information', () => {
       if (++interim > maxInterim) settle({ kind: 'protocol', detail: `it sent more than ${maxInterim} interim answers` });
     });
-    check.on('error', (error) => settle({ kind: isConnected ? 'protocol' : 'connect', detail: `${error.message}${hint}` }));
+    check.on('error', (error) => settle(isConnected ? { kind: 'protocol', detail: `${error.message}${hint}` } : notConnected(error, hint)));
     check.on('close', () => settle({ kind: 'protocol', detail: `it closed the connection${hint}` }));
     check.end();
     return {
@@ -77,13 +78,17 @@ function probeConnection(socket: Socket, readyEvent: 'connect' | 'secureConnect'
   };
   socket.once(readyEvent, () => settle(undefined));
   socket.once('close', () => settle({ kind: 'connect', detail: 'it closed the connection' }));
-  socket.on('error', (error) => settle({ kind: 'connect', detail: error.message }));
+  socket.on('error', (error) => settle(notConnected(error)));
   return {
     cancel: () => {
       isOver = true;
       socket.destroy();
     },
   };
+}
+
+function notConnected(error: Error, hint = ''): ProbeFailure {
+  return { kind: isShortage(error) ? 'resources' : 'connect', detail: `${error.message}${hint}` };
 }
 
 function openSocket({ host, port, path }: Address, credentials: TlsClient | undefined, protocols: readonly string[]): Socket {

@@ -7,6 +7,7 @@ import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { TlsClient } from '../../tls/client-credentials.js';
 import { TlsSession } from '../../tls/tls-session.js';
+import { connectError } from '../connect-error.js';
 
 export interface DialDependencies {
   readonly clock: Clock;
@@ -49,7 +50,7 @@ export class Dialer {
         socket.destroy();
         reject(error);
       };
-      const onError = (cause: Error): void => fail(new ProxyError(code, { cause }));
+      const onError = (cause: Error): void => fail(connectError(code, cause));
       const onReady = (): void => {
         settle();
         const { alpnProtocol } = socket as Partial<TLSSocket>;
