@@ -73,10 +73,11 @@ export class Policies {
 
   /** `scope` names what the quota belongs to: two scopes never share a counter. */
   async rateLimit(generation: Generation, scope: string, config: RateLimitConfig): Promise<Layer> {
-    const { logger, metrics, counter } = this.dependencies;
+    const { clock, logger, metrics, counter } = this.dependencies;
     const key = `rateLimit ${scope} ${JSON.stringify(config)}`;
     const part = await generation.keep(key, () =>
       rateLimit(config, {
+        clock,
         counter: counter && { scope: key, counter },
         onEvent: (event) => {
           metrics.rateLimitEvent(scope, event, config.failOpen);

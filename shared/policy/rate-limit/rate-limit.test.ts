@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { FakeClock } from '../../clock/fake-clock.js';
 import { rateLimitSchema } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -7,7 +8,8 @@ import { exchange, request, response } from '../../../tests/support/policy.js';
 import { rateLimit } from './rate-limit.js';
 
 async function start(config: object) {
-  const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 2, timeWindow: '60s', ...config }));
+  const clock = new FakeClock();
+  const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 2, timeWindow: '60s', ...config }), { clock });
   const service = layer(async () => response(200));
   const call = async (over: Exchange, fields: Record<string, string> = {}): Promise<{ outcome: number | string; fields: Record<string, string>; retryAfter?: string | undefined }> => {
     const own = Object.fromEntries(over.responseFields);
@@ -16,7 +18,7 @@ async function start(config: object) {
       (error: unknown) => ({ outcome: (error as ProxyError).code, fields: Object.fromEntries(over.responseFields), retryAfter: (error as ProxyError).fields['Retry-After'] }),
     );
   };
-  return { call, close };
+  return { call, close, clock };
 }
 
 const caller = (address: string, subject?: string): Exchange => {
@@ -65,13 +67,25 @@ describe('rateLimit', () => {
   });
 
   test('starts anew with the next window', async () => {
-    const { call, close } = await start({ max: 1, timeWindow: 30 });
-    const until = async (wanted: number | string): Promise<void> => {
-      while ((await call(caller('192.0.2.1'))).outcome !== wanted) await new Promise((resolve) => setImmediate(resolve));
-    };
-    await until(200);
-    await until('rate_limited');
-    await until(200);
+    const { call, close, clock } = await start({ max: 1, timeWindow: '30s' });
+    const outcome = async (): Promise<number | string> => (await call(caller('192.0.2.1'))).outcome;
+    assert.deepEqual([await outcome(), await outcome()], [200, 'rate_limited']);
+    await clock.advance(29_999);
+    assert.equal(await outcome(), 'rate_limited');
+    await clock.advance(1);
+    assert.deepEqual([await outcome(), await outcome()], [200, 'rate_limited']);
+    close();
+  });
+
+  test('takes no notice of a step of the clock on the wall', async (context) => {
+    context.mock.timers.enable({ apis: ['Date'], now: 0 });
+    const { call, close, clock } = await start({ max: 1, timeWindow: '30s' });
+    assert.equal((await call(caller('192.0.2.1'))).outcome, 200);
+    context.mock.timers.setTime(86_400_000);
+    assert.deepEqual(await call(caller('192.0.2.1')).then(({ outcome, retryAfter }) => [outcome, retryAfter]), ['rate_limited', '30']);
+    context.mock.timers.setTime(0);
+    await clock.advance(30_000);
+    assert.equal((await call(caller('192.0.2.1'))).outcome, 200);
     close();
   });
 });

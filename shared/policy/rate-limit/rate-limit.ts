@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { FastifyRateLimitStoreCtor } from '@fastify/rate-limit';
 import type { FastifyRequest } from 'fastify';
+import type { Clock } from '../../clock/clock.js';
 import type { RateLimitConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -9,14 +10,16 @@ import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 import { plainAddress } from '../../listener/network-list.js';
 import { withoutSchemas } from '../../process/without-schemas.js';
+import { QuotaWindows, type Counted } from './quota-windows.js';
 
 /** A counter outside this process, which a quota can be counted with. */
 export interface QuotaCounter {
   /** Counts a request in the present window of a key, and tells how many there have been and when the window ends (ms). */
-  count(scope: string, key: string, windowMs: number, maxKeys: number): Promise<{ readonly current: number; readonly ttl: number }>;
+  count(scope: string, key: string, windowMs: number, maxKeys: number): Promise<Counted>;
 }
 
 export interface RateLimitDependencies {
+  readonly clock: Pick<Clock, 'now'>;
   /** Counts there instead of here; quotas of one scope are counted together. */
   readonly counter?: { readonly scope: string; readonly counter: QuotaCounter } | undefined;
   /** `store_failed`: the counter could not be asked; `failOpen` says what became of the request. */
@@ -29,7 +32,7 @@ export interface RateLimitDependencies {
  * Every answer carries what is left of the quota (draft-ietf-httpapi-ratelimit-headers-10); the one beyond it is
  * `rate_limited` with `Retry-After`. N proxies with counters of their own admit N times as much.
  */
-export async function rateLimit(config: RateLimitConfig, { onEvent, counter }: RateLimitDependencies = {}): Promise<{ layer: Layer; close: () => void }> {
+export async function rateLimit(config: RateLimitConfig, { clock, onEvent, counter }: RateLimitDependencies): Promise<{ layer: Layer; close: () => void }> {
   // Loaded where there are quotas, which most sidecars have none of.
   const [{ default: Fastify }, { default: fastifyRateLimit }] = await Promise.all([import('fastify'), import('@fastify/rate-limit')]);
   // The limiter comes as a Fastify plugin; this instance never listens.
@@ -38,9 +41,8 @@ export async function rateLimit(config: RateLimitConfig, { onEvent, counter }: R
     global: false,
     max: config.max,
     timeWindow: config.timeWindow,
-    cache: config.maxKeys,
     keyGenerator: (request) => (request as unknown as Keyed).key,
-    ...(counter && { store: storeOf(config, counter.counter, counter.scope) }),
+    store: counter === undefined ? ownStore(config, clock) : storeOf(config, counter.counter, counter.scope),
   });
   const check = fastify.createRateLimit();
   const keyOf = keySelector(config.key);
@@ -68,7 +70,20 @@ export async function rateLimit(config: RateLimitConfig, { onEvent, counter }: R
   return { layer, close: () => void fastify.close() };
 }
 
-/** The counter in the form that the limiter makes its store of. */
+/** Windows of this process in the form that the limiter makes its store of; its own look at the clock on the wall. */
+function ownStore({ timeWindow, maxKeys }: RateLimitConfig, clock: Pick<Clock, 'now'>): FastifyRateLimitStoreCtor {
+  const windows = new QuotaWindows(clock, maxKeys);
+  return class {
+    incr(key: string, done: FastifyRateLimitStoreCallback): void {
+      done(null, windows.count(key, timeWindow));
+    }
+    child(): this {
+      return this;
+    }
+  };
+}
+
+/** The same of a counter outside this process. */
 function storeOf({ timeWindow, maxKeys }: RateLimitConfig, counter: QuotaCounter, scope: string): FastifyRateLimitStoreCtor {
   return class {
     incr(key: string, done: FastifyRateLimitStoreCallback): void {
@@ -80,7 +95,7 @@ function storeOf({ timeWindow, maxKeys }: RateLimitConfig, counter: QuotaCounter
   };
 }
 
-type FastifyRateLimitStoreCallback = (error: Error | null, result?: { current: number; ttl: number }) => void;
+type FastifyRateLimitStoreCallback = (error: Error | null, result?: Counted) => void;
 
 /** As much of a Fastify request as the limiter reads. */
 interface Keyed {

@@ -1,6 +1,7 @@
 import type { MetricObject } from 'prom-client';
 import type { AddressInfo } from 'node:net';
 import type { DrainOptions } from '../../listener/listener.js';
+import type { Counted } from '../../policy/rate-limit/quota-windows.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 import type { Seat } from './share.js';
 
@@ -53,9 +54,4 @@ export interface Increment {
   readonly key: string;
   readonly windowMs: number;
   readonly maxKeys: number;
-}
-
-export interface Counted {
-  readonly current: number;
-  readonly ttl: number;
 }

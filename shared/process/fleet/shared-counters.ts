@@ -1,5 +1,6 @@
+import type { Counted } from '../../policy/rate-limit/quota-windows.js';
 import type { QuotaCounter } from '../../policy/rate-limit/rate-limit.js';
-import type { Counted, Increment } from './messages.js';
+import type { Increment } from './messages.js';
 
 interface Waiting {
   readonly increment: Increment;
