@@ -230,6 +230,25 @@ describe('retry', () => {
     assert.equal(run.clock.pending, 0);
   });
 
+  test('a client that leaves while it waits for a retry costs the budget nothing', async () => {
+    const run = play([503], { attempts: 2, budget: { ratio: 0, minPerSecond: 1, window: 10_000 }, backoff: { base: 1_000, max: 1_000 } });
+    const start = () => {
+      const over = exchange();
+      return { over, result: run.service(request(over), over) };
+    };
+    for (let index = 0; index < 20; index++) {
+      const { over, result } = start();
+      await run.clock.advance(1);
+      over.cancellation.cancel(new ProxyError('client_closed'));
+      await assert.rejects(result, { code: 'client_closed' });
+    }
+    assert.deepEqual([run.sentAt.length, run.events], [20, []]);
+    const patient = start();
+    await run.clock.advance(1_000);
+    assert.equal((await patient.result).status, 503);
+    assert.deepEqual([run.sentAt.length, run.events], [22, ['retried']]);
+  });
+
   test('keeps retries within the budget, and says when it is used up', async () => {
     const run = play([503], { attempts: 2, budget: { ratio: 0.2, minPerSecond: 0, window: 10_000 }, backoff: { base: 0, max: 0 } });
     for (let index = 0; index < 100; index++) {

@@ -83,7 +83,6 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
       onEvent?.('budget_exhausted');
       return undefined;
     }
-    onEvent?.('retried');
     return waitMs;
   }
 
@@ -105,11 +104,16 @@ export function retry(config: RetryConfig, { clock, random, budget, places, onEv
 
     async function tryAgain(number: number, waitMs: number, request: HttpRequest, exchange: Exchange, body: ReplayableBody | undefined): Promise<HttpResponse> {
       let outcome: Outcome;
+      let isMade = false;
       try {
         await delay(clock, waitMs, request.cancellation);
+        isMade = true;
+        onEvent?.('retried');
         outcome = await attempt(request, exchange, body).then(answered, failed);
       } finally {
         places?.leaveRetry();
+        // Or clients that leave while they wait use up what others need.
+        if (!isMade) budget.giveBack();
       }
       // Or requests that find every breaker open use up what others need when endpoints are back.
       if (neverLeft(outcome)) budget.giveBack();
