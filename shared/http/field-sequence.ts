@@ -1,4 +1,10 @@
-import { fieldKind, fieldName } from './field-names.js';
+import { fieldKind, fieldName, kindsOf } from './field-names.js';
+
+/** What is left of a sequence: its names, and where they were, as the first position and the one behind the last of each run of neighbours. */
+export interface Remainder {
+  readonly sequence: FieldSequence;
+  readonly runs: readonly number[];
+}
 
 /**
  * The names of a message's fields, in their order: an immutable list that equal messages share.
@@ -13,6 +19,7 @@ export class FieldSequence {
   likelyNext: FieldSequence | undefined;
   #next: Map<string, FieldSequence> | undefined;
   #names: readonly string[] | undefined;
+  #remainders: Map<number, Remainder> | undefined;
   /** The sequence without names that it grew from. */
   readonly root: FieldSequence;
 
@@ -50,6 +57,26 @@ export class FieldSequence {
     const next = this.#next?.get(written) ?? this.#grow(written);
     if (written.length <= maxKeptLength) this.likelyNext = next;
     return next;
+  }
+
+  /** What is left without names of `kinds` (bits of `fieldKind`): the same for all messages of this sequence, and so found once. */
+  without(kinds: number): Remainder {
+    let remainder = this.#remainders?.get(kinds);
+    if (remainder === undefined) (this.#remainders ??= new Map()).set(kinds, (remainder = this.#remainderOf(kinds)));
+    return remainder;
+  }
+
+  #remainderOf(kinds: number): Remainder {
+    const { names, labels } = this;
+    const runs: number[] = [];
+    let sequence = this.root;
+    names.forEach((name, index) => {
+      if ((kindsOf(name) & kinds) !== 0) return;
+      sequence = sequence.then(labels[index]!.slice(0, -1))!;
+      if (runs.at(-1) === index) runs[runs.length - 1] = index + 1;
+      else runs.push(index, index + 1);
+    });
+    return { sequence, runs };
   }
 
   #grow(written: string): FieldSequence | undefined {

@@ -136,7 +136,24 @@ export class Headers {
 
   /** Removes every field of one of `kinds` (bits of `fieldKind`). */
   deleteKind(kinds: number): void {
-    if ((this.#sequence.kinds & kinds) !== 0) this.#keep((name) => (kindsOf(name) & kinds) === 0);
+    if ((this.#sequence.kinds & kinds) === 0) return;
+    const { sequence, runs } = this.#sequence.without(kinds);
+    const text = this.toWire();
+    const ends = this.#ends;
+    const keptEnds: number[] = [];
+    let kept = '';
+    for (let run = 0; run < runs.length; run += 2) {
+      const from = runs[run]!;
+      const to = runs[run + 1]!;
+      const start = from === 0 ? 0 : ends[from - 1]!;
+      const shift = kept.length - start;
+      kept += text.slice(start, ends[to - 1]);
+      for (let position = from; position < to; position++) keptEnds.push(ends[position]! + shift);
+    }
+    this.#sequence = sequence;
+    this.#text = kept;
+    this.#added = '';
+    this.#ends = keptEnds;
   }
 
   /** Removes every field of one of `kinds` whose name is written with a `_`. */
