@@ -38,6 +38,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
       ...edgeServices(config, dataPlane, (request, exchange) => current.plan.route(request, exchange)),
       onConnection: dataPlane.connectionGauge('edge'),
       onRefusal: dataPlane.refusalReport('edge'),
+      onBadHeader: dataPlane.badHeaderReport('edge'),
       onFlood: dataPlane.floodReport('edge'),
     });
     return new Gateway(listener, current, config, dataPlane);

@@ -138,6 +138,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)),
       onConnection: dataPlane.connectionGauge(name),
       onRefusal: dataPlane.refusalReport(name),
+      onBadHeader: dataPlane.badHeaderReport(name),
       onFlood: dataPlane.floodReport(name),
     });
     return Object.assign(current, { listener });
