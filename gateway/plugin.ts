@@ -42,6 +42,7 @@ export async function ambassador(application: FastifyInstance, { config }: Ambas
     dataPlane.close();
     throw error;
   });
+  plan.takeOver();
   application.addHook('onClose', () => {
     plan.retire();
     dataPlane.close();

@@ -98,8 +98,9 @@ export class Upstream {
         const address = formatAddress(config.address);
         if (next.has(address)) continue;
         const before = kept.get(address);
-        // Who must be there is part of what an endpoint is: its connections prove it.
-        next.set(address, new Member(before !== undefined && before.config.identity === config.identity ? before.endpoint : this.#create(config), config));
+        // Who must be there is part of what an endpoint is: its connections prove it. The version before may have given it up since it was taken over.
+        const isKept = before !== undefined && before.config.identity === config.identity && !before.endpoint.isClosed;
+        next.set(address, new Member(isKept ? before.endpoint : this.#create(config), config));
       }
     } catch (error) {
       closeOthers(next, kept);

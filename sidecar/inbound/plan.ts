@@ -60,6 +60,11 @@ export class InboundPlan {
     }
   }
 
+  /** From here on it is in force, and takes the place of `previous`. */
+  takeOver(previous?: InboundPlan): void {
+    previous?.retire(this);
+  }
+
   retire(successor?: InboundPlan): void {
     this.upstreams.retire(successor?.upstreams);
     this.generation.retire(successor?.generation);

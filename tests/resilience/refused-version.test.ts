@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { gatewayDynamicSchema } from '../../gateway/config.js';
 import { Plan } from '../../gateway/plan.js';
@@ -8,9 +11,12 @@ import { silentLogger } from '../../shared/telemetry/logger.js';
 import { OutboundPlan } from '../../sidecar/outbound/plan.js';
 import { refusedPort } from '../support/origin.js';
 
-const builders = {
-  gateway: (config: object, { dependencies }: DataPlane, previous?: { retire(): void }) => Plan.build(gatewayDynamicSchema.parse(config), dependencies, previous as Plan | undefined),
-  sidecar: (config: object, { dependencies }: DataPlane, previous?: { retire(): void }) => OutboundPlan.build(gatewayDynamicSchema.parse(config), dependencies, previous as OutboundPlan | undefined),
+type AnyPlan = Pick<Plan, 'upstreams'> & { takeOver(): void; retire(successor?: AnyPlan): void };
+type Build = (config: object, dataPlane: DataPlane, previous?: AnyPlan) => Promise<AnyPlan>;
+
+const builders: Readonly<Record<string, Build>> = {
+  gateway: (config, { dependencies }, previous) => Plan.build(gatewayDynamicSchema.parse(config), dependencies, previous as Plan | undefined),
+  sidecar: (config, { dependencies }, previous) => OutboundPlan.build(gatewayDynamicSchema.parse(config), dependencies, previous as OutboundPlan | undefined),
 };
 
 for (const [name, build] of Object.entries(builders)) {
@@ -42,5 +48,32 @@ for (const [name, build] of Object.entries(builders)) {
       assert.equal(clock.pending, idle);
       dataPlane.close();
     });
+  });
+}
+
+for (const [name, build] of Object.entries(builders)) {
+  test(`a version that the ${name} has built and discards takes nothing away from the one in force: what discovery finds goes there`, async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'refused-version-'));
+    context.after(() => rmSync(directory, { recursive: true }));
+    const file = join(directory, 'endpoints.yaml');
+    writeFileSync(file, '- 127.0.0.1:9001\n');
+    const clock = new FakeClock();
+    const dataPlane = new DataPlane(clock, silentLogger, { accessLog: false });
+    const idle = clock.pending;
+    const shop = { discovery: { file } };
+    const inForce = await build({ upstreams: { shop } }, dataPlane);
+    inForce.takeOver();
+    const untilFound = async (address: string): Promise<void> => {
+      while (!inForce.upstreams.get('shop')!.endpoints.some((endpoint) => endpoint.name === address)) await clock.advance(20);
+    };
+    await untilFound('127.0.0.1:9001');
+    const discarded = await build({ upstreams: { shop, pay: { endpoints: ['127.0.0.1:1'] } } }, dataPlane, inForce);
+    discarded.retire(inForce);
+    writeFileSync(file, '- 127.0.0.1:9002\n');
+    await untilFound('127.0.0.1:9002');
+    inForce.retire();
+    dataPlane.close();
+    await clock.advance(60_000);
+    assert.equal(clock.pending, idle);
   });
 }
