@@ -5,7 +5,7 @@ import { Plan, type PlanDependencies } from './plan.js';
 import { TcpListeners, withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
-import type { Proxy } from '../shared/process/proxy.js';
+import type { Prepared, Proxy } from '../shared/process/proxy.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 
 /** The ambassador: one listener at the edge, and the routes behind it. */
@@ -29,6 +29,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
 
   static async create(config: GatewayConfig, dataPlane: DataPlane): Promise<Gateway> {
     const current = { plan: await Plan.build(config, dataPlane.dependencies) };
+    current.plan.takeOver();
     const listener = await createListener({
       name: 'edge',
       listen: config.listen,
@@ -38,6 +39,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
       ...edgeServices(config, dataPlane, (request, exchange) => current.plan.route(request, exchange)),
       onConnection: dataPlane.connectionGauge('edge'),
       onRefusal: dataPlane.refusalReport('edge'),
+      onBadHeader: dataPlane.badHeaderReport('edge'),
       onFlood: dataPlane.floodReport('edge'),
     });
     return new Gateway(listener, current, config, dataPlane);
@@ -53,11 +55,16 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
     return this.#current.plan.upstreams.describe(this.#dependencies.clock.now());
   }
 
-  /** Exchanges routes and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */
-  async apply({ routes, upstreams }: GatewayDynamicConfig): Promise<void> {
+  async prepare({ routes, upstreams }: GatewayDynamicConfig): Promise<Prepared> {
     const previous = this.#current.plan;
-    this.#current.plan = await Plan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config) }, this.#dependencies, previous);
-    previous.retire(this.#current.plan);
+    const plan = await Plan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config) }, this.#dependencies, previous);
+    return {
+      commit: () => {
+        this.#current.plan = plan;
+        plan.takeOver(previous);
+      },
+      discard: () => plan.retire(previous),
+    };
   }
 
   /** Stops accepting and resolves when the last exchange is over. */

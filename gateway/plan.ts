@@ -3,7 +3,7 @@ import { routeStack, sideStack } from './stack.js';
 import { Generation } from '../shared/config/generation.js';
 import { ProxyError } from '../shared/errors/proxy-error.js';
 import type { Service } from '../shared/http/service.js';
-import { discover, type DiscoverDependencies } from '../shared/discovery/discover.js';
+import { discover, type Discovered, type DiscoverDependencies } from '../shared/discovery/discover.js';
 import { delivery } from '../shared/policy/delivery.js';
 import type { Policies } from '../shared/policy/policies.js';
 import { destination } from '../shared/routing/destination.js';
@@ -25,6 +25,7 @@ export class Plan {
     readonly upstreams: UpstreamSet,
     private readonly table: RouteTable<Destination>,
     private readonly generation: Generation,
+    private readonly discovered: Discovered,
   ) {}
 
   static async build(config: GatewayDynamicConfig, dependencies: PlanDependencies, previous?: Plan): Promise<Plan> {
@@ -39,8 +40,7 @@ export class Plan {
         const name = routeName(route);
         table.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
-      discovered.feed(upstreams);
-      return new Plan(config, upstreams, table, generation);
+      return new Plan(config, upstreams, table, generation, discovered);
     } catch (error) {
       upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
@@ -55,6 +55,12 @@ export class Plan {
     exchange.route = destination.name;
     return destination.service(request, exchange);
   };
+
+  /** From here on it is in force, and takes the place of `previous`. Until then that one alone hears of what discovery finds. */
+  takeOver(previous?: Plan): void {
+    this.discovered.feed(this.upstreams);
+    previous?.retire(this);
+  }
 
   retire(successor?: Plan): void {
     this.upstreams.retire(successor?.upstreams);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe, mock, test } from 'node:test';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:http2';
 import { fastify } from 'fastify';
+import { Plan } from './plan.js';
 import { ambassador } from './plugin.js';
+import { DataPlane } from '../shared/process/data-plane.js';
 import { TestAuthority } from '../tests/support/certificates.js';
 import { httpOrigin, tcpOrigin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
@@ -59,6 +61,19 @@ describe('the plugin', () => {
       await application.register(ambassador, { config: { routes: [{ upstream: 'nowhere' }], upstreams: {}, limits: { maxHeders: 1 } as object } });
       await application.ready();
     }, /limits\.maxHeders: unknown key[^]*there is no upstream "nowhere"|there is no upstream "nowhere"[^]*limits\.maxHeders: unknown key/);
+    await application.close();
+  });
+
+  test('closes what it stands on when its plan cannot be built', async (context) => {
+    // What the check of the configuration finds is not built at all: only a file that is exchanged in that moment gets so far.
+    mock.method(Plan, 'build', () => Promise.reject(new Error('the file is gone')));
+    const close = mock.method(DataPlane.prototype, 'close');
+    context.after(() => mock.restoreAll());
+    const application = fastify();
+    await assert.rejects(async () => {
+      await application.register(ambassador, { config: { routes: [{ respond: {} }], upstreams: {} } });
+    }, /the file is gone/);
+    assert.equal(close.mock.callCount(), 1);
     await application.close();
   });
 });

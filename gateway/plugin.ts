@@ -38,7 +38,11 @@ export async function ambassador(application: FastifyInstance, { config }: Ambas
   if ((config as unknown) === undefined) throw new Error('the ambassador needs its configuration: register(ambassador, { prefix, config: { routes, upstreams } })');
   const parsed = parseConfig(config, ambassadorSchema, (document) => crossCheck(document));
   const dataPlane = new DataPlane(systemClock, createLogger({ name: 'ambassador', level: 'warn' }), { accessLog: parsed.accessLog, zone: parsed.zone });
-  const plan = await Plan.build(parsed, dataPlane.dependencies);
+  const plan = await Plan.build(parsed, dataPlane.dependencies).catch((error: unknown) => {
+    dataPlane.close();
+    throw error;
+  });
+  plan.takeOver();
   application.addHook('onClose', () => {
     plan.retire();
     dataPlane.close();

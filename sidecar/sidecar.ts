@@ -14,7 +14,7 @@ import { createListener, type DrainOptions, type Listener } from '../shared/list
 import { isForApplication, TcpListeners, withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
-import type { Proxy } from '../shared/process/proxy.js';
+import type { Prepared, Proxy } from '../shared/process/proxy.js';
 import { tracing } from '../shared/telemetry/tracing.js';
 import type { UpstreamDescription } from '../shared/upstream/upstream-set.js';
 
@@ -52,10 +52,12 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     const { inbound, outbound } = config;
     if (inbound !== undefined) {
       const plan = await InboundPlan.build(sidecar.#inboundConfig(inbound), dataPlane.dependencies);
+      plan.takeOver();
       sidecar.#inbound = await sidecar.#side('inbound', inbound.listen, plan, inboundStack);
     }
     if (outbound !== undefined || config.tcp.length > 0) {
       const plan = await OutboundPlan.build({ ...config, unknownHosts: outbound?.unknownHosts }, dataPlane.dependencies);
+      plan.takeOver();
       sidecar.#outbound = outbound === undefined ? { listener: undefined, plan } : await sidecar.#side('outbound', outbound.listen, plan, outboundStack);
     }
     return sidecar;
@@ -78,8 +80,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     return [...(this.#inbound?.plan.upstreams.describe(now) ?? []), ...(this.#outbound?.plan.upstreams.describe(now) ?? [])];
   }
 
-  /** Exchanges policies and upstreams; requests in flight finish on the old ones. Rejects, and changes nothing, if they cannot be built. */
-  async apply({ inbound: policies, routes, upstreams }: SidecarDynamicConfig): Promise<void> {
+  async prepare({ inbound: policies, routes, upstreams }: SidecarDynamicConfig): Promise<Prepared> {
     const { dependencies } = this.dataPlane;
     const [inbound, outbound] = [this.#inbound, this.#outbound];
     const inboundPlan = inbound && (await InboundPlan.build({ ...this.#inboundConfig(this.config.inbound!), policies }, dependencies, inbound.plan));
@@ -90,11 +91,19 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       inboundPlan?.retire(inbound?.plan);
       throw error;
     }
-    const before = this.#mtls;
-    this.#mtls = this.#modeOf(policies);
-    if (this.#mtls === 'strict' && before !== 'strict') inbound?.listener?.endPlaintext?.();
-    replace(inbound, inboundPlan);
-    replace(outbound, outboundPlan);
+    return {
+      commit: () => {
+        const before = this.#mtls;
+        this.#mtls = this.#modeOf(policies);
+        if (this.#mtls === 'strict' && before !== 'strict') inbound?.listener?.endPlaintext?.();
+        replace(inbound, inboundPlan);
+        replace(outbound, outboundPlan);
+      },
+      discard: () => {
+        inboundPlan?.retire(inbound?.plan);
+        outboundPlan?.retire(outbound?.plan);
+      },
+    };
   }
 
   /** Takes no more calls from outside, finishes those in flight, and only then stops serving the application's own, unless another process does. */
@@ -138,15 +147,16 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
       refuse: listenerStack(layers, (request) => Promise.reject(request.cancellation.reason)),
       onConnection: dataPlane.connectionGauge(name),
       onRefusal: dataPlane.refusalReport(name),
+      onBadHeader: dataPlane.badHeaderReport(name),
       onFlood: dataPlane.floodReport(name),
     });
     return Object.assign(current, { listener });
   }
 }
 
-function replace<P extends { retire(successor: P): void }>(side: Side<P> | undefined, plan: P | undefined): void {
+function replace<P extends { takeOver(previous: P): void }>(side: Side<P> | undefined, plan: P | undefined): void {
   if (side === undefined || plan === undefined) return;
   const previous = side.plan;
   side.plan = plan;
-  previous.retire(plan);
+  plan.takeOver(previous);
 }

@@ -19,7 +19,7 @@ import { awaitFirstByte } from './first-byte.js';
 import type { Http2 } from './http2/http2.js';
 import { meshTlsServer, plaintextRefusal, type MeshListening } from './mesh-door.js';
 import { networkList, plainAddress } from './network-list.js';
-import { readProxyHeader } from './proxy-protocol.js';
+import { readProxyHeader, type OnBadHeader } from './proxy-protocol.js';
 
 export interface ListenerOptions {
   /** Name in logs and metrics: `edge`, `inbound`, `outbound`. */
@@ -36,6 +36,7 @@ export interface ListenerOptions {
   readonly refuse: Service;
   readonly onConnection?: ((delta: 1 | -1) => void) | undefined;
   readonly onRefusal?: OnRefusal | undefined;
+  readonly onBadHeader?: OnBadHeader | undefined;
   /** Hears of connections of HTTP/2 that were closed because their client asked for more than anybody needs. */
   readonly onFlood?: ((reason: 'resets' | 'control_frames', clientAddress: string) => void) | undefined;
   /** Speaks HTTP/2 where a client wants it; loaded only where it is asked for. */
@@ -159,7 +160,7 @@ export class Http1Listener {
     }
     this.#expect(socket);
     const late = this.#limit(socket);
-    readProxyHeader(socket, (source) => {
+    readProxyHeader(socket, this.options.onBadHeader, (source) => {
       this.sweep.delete(late);
       this.#afterProxyHeader(socket, source);
     });

@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6, type Socket } from 'node:net';
-import { canonicalAddress } from './network-list.js';
+import { canonicalAddress, plainAddress } from './network-list.js';
 
 /*
  * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt): what a balancer that
@@ -34,6 +34,7 @@ function parseV1(data: Buffer): ProxyHeader | undefined {
     return undefined;
   }
   const line = text.slice(0, end);
+  if (!line.startsWith('PROXY ')) throw new Error('no PROXY protocol header');
   if (/^PROXY UNKNOWN(?: |$)/.test(line)) return { length: end + 2, source: undefined };
   const [, family, source, destination, sourcePort, destinationPort] = /^PROXY (TCP4|TCP6) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) (\d{1,5}) (\d{1,5})$/.exec(line) ?? [];
   const isAddress = family === 'TCP4' ? isIPv4 : isIPv6;
@@ -61,24 +62,31 @@ function formatIPv6(bytes: Buffer): string {
   return canonicalAddress(groups.join(':'))!;
 }
 
+/** Hears of connections that were closed since they did not begin with a header as they should: what was wrong, and whose they were. */
+export type OnBadHeader = (reason: string, peerAddress: string) => void;
+
 /**
  * Reads the header off a new connection and hands the rest back to it. Calls `done` with the client's address, if the header
  * names one; destroys a connection that does not begin with one.
  */
-export function readProxyHeader(socket: Socket, done: (source: string | undefined, sourcePort?: number) => void): void {
+export function readProxyHeader(socket: Socket, onBad: OnBadHeader | undefined, done: (source: string | undefined, sourcePort?: number) => void): void {
   let held = Buffer.alloc(0);
   const onData = (data: Buffer): void => {
     held = Buffer.concat([held, data]);
+    let header: ProxyHeader | undefined;
     try {
-      const header = parseProxyHeader(held);
-      if (header === undefined) return;
-      socket.off('data', onData);
-      socket.pause();
-      if (held.length > header.length) socket.unshift(held.subarray(header.length));
-      done(header.source, header.sourcePort);
-    } catch {
+      header = parseProxyHeader(held);
+    } catch (error) {
+      const peerAddress = plainAddress(socket.remoteAddress ?? '');
       socket.destroy();
+      onBad?.((error as Error).message, peerAddress);
+      return;
     }
+    if (header === undefined) return;
+    socket.off('data', onData);
+    socket.pause();
+    if (held.length > header.length) socket.unshift(held.subarray(header.length));
+    done(header.source, header.sourcePort);
   };
   socket.on('data', onData);
 }

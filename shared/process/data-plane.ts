@@ -12,6 +12,7 @@ import { MeshClient, withoutIdentity, type MeshClientFactory } from '../identity
 import { MeshIdentity } from '../identity/mesh-identity.js';
 import type { OnRefusal } from '../listener/connection-limits.js';
 import type { MeshListening } from '../listener/mesh-door.js';
+import type { OnBadHeader } from '../listener/proxy-protocol.js';
 import { Policies } from '../policy/policies.js';
 import type { QuotaCounter } from '../policy/rate-limit/rate-limit.js';
 import { accessLog } from '../telemetry/access-log.js';
@@ -187,13 +188,29 @@ export class DataPlane {
 
   /** What a listener reports when it turns a connection away: every one is counted, and one a minute is worth a line. */
   refusalReport(listener: string): OnRefusal {
-    let quietUntil = -Infinity;
+    const mayTell = this.#onceAMinute();
     return (limit, clientAddress) => {
       this.metrics.connectionRefused(listener, limit);
+      if (mayTell()) this.logger.warn({ listener, limit, client: clientAddress }, 'a limit of connections was reached: further ones are closed');
+    };
+  }
+
+  /** What a listener reports when a peer that is listed does not begin with the PROXY protocol: likewise. */
+  badHeaderReport(listener: string): OnBadHeader {
+    const mayTell = this.#onceAMinute();
+    return (reason, peer) => {
+      this.metrics.badProxyHeader(listener);
+      if (mayTell()) this.logger.warn({ listener, peer, reason }, 'a peer of proxyProtocol does not begin with a header of it: its connections are closed');
+    };
+  }
+
+  #onceAMinute(): () => boolean {
+    let quietUntil = -Infinity;
+    return () => {
       const now = this.clock.now();
-      if (now < quietUntil) return;
+      if (now < quietUntil) return false;
       quietUntil = now + quietMs;
-      this.logger.warn({ listener, limit, client: clientAddress }, 'a limit of connections was reached: further ones are closed');
+      return true;
     };
   }
 
@@ -212,5 +229,5 @@ export class DataPlane {
   }
 }
 
-/** How long a listener that turns connections away is quiet about it (ms). */
+/** How long a listener that closes connections as they come is quiet about it (ms). */
 const quietMs = 60_000;

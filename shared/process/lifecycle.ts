@@ -10,18 +10,23 @@ export interface LifecycleOptions {
   readonly drainTimeoutMs: number;
 }
 
+type Step = () => Promise<void> | void;
+
 /**
  * From start to exit: `starting`, `ready`, `draining`, `stopped`.
  *
  * Draining makes the process not ready at once, takes leave of whoever sends requests here, gives balancers `drainDelay` to notice, then lets what is in flight
  * finish for `drainTimeout`, and breaks off what is left.
+ *
+ * A step that fails keeps none of the others from running; what failed is told when all is closed.
  */
 export class Lifecycle {
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
   #draining: Promise<void> | undefined;
-  readonly #leaveSteps: (() => Promise<void>)[] = [];
-  readonly #drainSteps: (() => Promise<void>)[] = [];
-  readonly #closeSteps: (() => Promise<void> | void)[] = [];
+  readonly #leaveSteps: Step[] = [];
+  readonly #drainSteps: Step[] = [];
+  readonly #closeSteps: Step[] = [];
+  #failures: unknown[] = [];
   readonly #conditions: { readonly name: string; readonly holds: () => boolean }[] = [];
 
   constructor(private readonly options: LifecycleOptions) {}
@@ -46,7 +51,7 @@ export class Lifecycle {
   }
 
   /** Something to close at the end, in the reverse order of registration. */
-  onClose(step: () => Promise<void> | void): void {
+  onClose(step: Step): void {
     this.#closeSteps.push(step);
   }
 
@@ -60,7 +65,7 @@ export class Lifecycle {
     return { ready: reasons.length === 0, reasons };
   }
 
-  /** Drains and closes, once. Resolves when nothing is left open. */
+  /** Drains and closes, once. Resolves when nothing is left open, and rejects then if a step has failed. */
   drain(): Promise<void> {
     this.#draining ??= this.#drain();
     return this.#draining;
@@ -70,21 +75,39 @@ export class Lifecycle {
     const { clock, logger, drainDelayMs, drainTimeoutMs } = this.options;
     this.#state = 'draining';
     logger.info({ drainDelayMs, drainTimeoutMs }, 'draining');
-    const left = Promise.all(this.#leaveSteps.map((step) => step()));
+    const left = this.#runAll(this.#leaveSteps);
     if (drainDelayMs > 0) await delay(clock, drainDelayMs);
     await left;
-    const finished = Promise.all(this.#drainSteps.map((step) => step())).then(() => true);
+    const finished = this.#runAll(this.#drainSteps).then(() => true);
     const timedOut = new Promise<false>((resolve) => {
       const timer = clock.after(drainTimeoutMs, () => resolve(false));
-      void finished.finally(() => timer.cancel());
+      void finished.then(() => timer.cancel());
     });
     if (!(await Promise.race([finished, timedOut]))) logger.warn({ drainTimeoutMs }, 'requests in flight were broken off at the end of the drain timeout');
     await this.close();
   }
 
-  /** Closes everything now. */
+  /** Closes everything now. Rejects with what has failed: an `AggregateError` where that is more than one. */
   async close(): Promise<void> {
-    for (const step of this.#closeSteps.splice(0).reverse()) await step();
+    for (const step of this.#closeSteps.splice(0).reverse()) await this.#run(step);
     this.#state = 'stopped';
+    const failures = this.#failures;
+    this.#failures = [];
+    if (failures.length > 1) throw new AggregateError(failures, `${failures.length} steps failed`);
+    if (failures.length === 1) throw failures[0];
+  }
+
+  /** Starts all at once. Never rejects. */
+  async #runAll(steps: readonly Step[]): Promise<void> {
+    await Promise.all(steps.map((step) => this.#run(step)));
+  }
+
+  /** Never rejects. */
+  async #run(step: Step): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      this.#failures.push(error);
+    }
   }
 }

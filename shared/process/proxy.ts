@@ -13,13 +13,21 @@ import type { ProcessConfig, ProcessContext } from './run-process.js';
 export interface Proxy<Dynamic> {
   /** Opens the listeners; resolves with the addresses they took, by their names in the configuration. */
   listen(): Promise<Readonly<Record<string, AddressInfo>>>;
-  /** Exchanges what can be exchanged; requests in flight finish on the old. Rejects, and changes nothing, if the new cannot be built. */
-  apply(dynamic: Dynamic): Promise<void>;
+  /** Builds what can be exchanged, and changes nothing yet. Rejects, with nothing left open, if it cannot be built. One at a time: the next once this one is settled. */
+  prepare(dynamic: Dynamic): Promise<Prepared>;
   upstreams(): UpstreamDescription[];
   /** Stops accepting and resolves when the last exchange is over. */
   drain(options?: DrainOptions): Promise<void>;
   /** Breaks off whatever is left. */
   close(): Promise<void>;
+}
+
+/** A version of the configuration that is built, and not in force. It is settled once, one way or the other. */
+export interface Prepared {
+  /** Puts it in force; requests in flight finish on the old one. */
+  commit(): void;
+  /** Closes what it did not take over. */
+  discard(): void;
 }
 
 /** What both proxies configure. */

@@ -124,7 +124,8 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
   } catch (error) {
     // What a drain gave up has not failed: who drains ends the process.
     if (lifecycle.isDraining) return;
-    await lifecycle.close();
+    // Why it could not start is what matters, and is told below.
+    await lifecycle.close().catch((problem: unknown) => logger.error({ err: problem }, 'not everything could be closed'));
     // What only starting can find out of what is configured: a file of data that is damaged, say.
     if (error instanceof ConfigError) {
       writeToStderr(`${error.message}\n`);

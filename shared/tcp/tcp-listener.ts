@@ -10,7 +10,7 @@ import { awaitFirstByte } from '../listener/first-byte.js';
 import type { Listener } from '../listener/listener.js';
 import { meshTlsServer, plaintextRefusal, type MeshListening } from '../listener/mesh-door.js';
 import { networkList, plainAddress } from '../listener/network-list.js';
-import { readProxyHeader } from '../listener/proxy-protocol.js';
+import { readProxyHeader, type OnBadHeader } from '../listener/proxy-protocol.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import { Handshakes, keepHalfOpen } from '../tls/handshakes.js';
@@ -30,6 +30,7 @@ export interface TcpListenerOptions {
   readonly onOpen: (connection: TcpConnection) => void;
   /** Hears of every connection that is over, once. */
   readonly onOver: (connection: TcpConnection) => void;
+  readonly onBadHeader?: OnBadHeader | undefined;
 }
 
 interface Late {
@@ -119,7 +120,7 @@ export class TcpListener implements Listener {
       return;
     }
     this.#expect(socket);
-    readProxyHeader(socket, (address, port = 0) => this.#afterProxyHeader(socket, address === undefined ? client : { address: plainAddress(address), port }));
+    readProxyHeader(socket, this.options.onBadHeader, (address, port = 0) => this.#afterProxyHeader(socket, address === undefined ? client : { address: plainAddress(address), port }));
     socket.resume();
   }
 

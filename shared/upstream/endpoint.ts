@@ -45,6 +45,7 @@ export class Endpoint {
   /** Clock reading (ms) since when requests may be sent here without a break. */
   availableSince: number;
   #isAvailable = true;
+  #isClosed = false;
   readonly #clock: Clock;
 
   constructor(
@@ -137,7 +138,13 @@ export class Endpoint {
     throw error;
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.pool.close();
     this.onClose?.();
   }

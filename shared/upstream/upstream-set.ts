@@ -8,10 +8,15 @@ export type { UpstreamDescription };
 export class UpstreamSet {
   readonly #upstreams = new Map<string, Upstream>();
 
-  /** Takes over from `previous` what is unchanged. */
+  /** Takes over from `previous` what is unchanged. Throws, and leaves nothing open, if one cannot be made: its certificates may be unreadable. */
   constructor(configs: Readonly<Record<string, UpstreamConfig>>, dependencies: UpstreamDependencies, previous?: UpstreamSet) {
-    for (const [name, config] of Object.entries(configs)) {
-      this.#upstreams.set(name, new Upstream(name, config, dependencies, previous?.get(name)));
+    try {
+      for (const [name, config] of Object.entries(configs)) {
+        this.#upstreams.set(name, new Upstream(name, config, dependencies, previous?.get(name)));
+      }
+    } catch (error) {
+      this.retire(previous);
+      throw error;
     }
   }
 

@@ -35,6 +35,16 @@ describe('endpoints that are exchanged', () => {
     assert.deepEqual(await origin.count(400), { [a]: 300, [b]: 100 });
   });
 
+  test('are made anew by a version that has them still, where the one before gave them up as it was built', () => {
+    const origin = new TestUpstream([a, b]);
+    const successor = new TestUpstream([a, b], { previous: origin });
+    const [first, second] = origin.upstream.endpoints;
+    origin.setEndpoints([a]);
+    successor.setEndpoints([a, b]);
+    assert.equal(successor.endpoint(a), first);
+    assert.notEqual(successor.endpoint(b), second);
+  });
+
   test('tell every version that shares them when their health changes', async () => {
     const origin = new TestUpstream([a, b], { balance: turns });
     const successor = new TestUpstream([a, b], { previous: origin, balance: turns });

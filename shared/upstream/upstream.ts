@@ -77,8 +77,9 @@ export class Upstream {
       dependencies.guard(endpoint, name, config);
       return endpoint;
     };
-    this.#replace(endpoints, shared === undefined ? new Map<string, Member>() : shared.#members);
     this.balance = this.balanceOver(balance.subset);
+    // Nothing after this can fail: from here on there is something to close.
+    this.#replace(endpoints, shared === undefined ? new Map<string, Member>() : shared.#members);
     this.#unwatch = dependencies.watch?.(this);
   }
 
@@ -86,17 +87,24 @@ export class Upstream {
   setEndpoints(endpoints: readonly EndpointConfig[]): void {
     const previous = this.#members;
     this.#replace(endpoints, previous);
-    for (const [address, { endpoint }] of previous) if (this.#members.get(address)?.endpoint !== endpoint) endpoint.close();
+    closeOthers(previous, this.#members);
   }
 
+  /** Changes nothing if an endpoint cannot be made. */
   #replace(endpoints: readonly EndpointConfig[], kept: ReadonlyMap<string, Member>): void {
     const next = new Map<string, Member>();
-    for (const config of endpoints) {
-      const address = formatAddress(config.address);
-      if (next.has(address)) continue;
-      const before = kept.get(address);
-      // Who must be there is part of what an endpoint is: its connections prove it.
-      next.set(address, new Member(before !== undefined && before.config.identity === config.identity ? before.endpoint : this.#create(config), config));
+    try {
+      for (const config of endpoints) {
+        const address = formatAddress(config.address);
+        if (next.has(address)) continue;
+        const before = kept.get(address);
+        // Who must be there is part of what an endpoint is: its connections prove it. The version before may have given it up since it was taken over.
+        const isKept = before !== undefined && before.config.identity === config.identity && !before.endpoint.isClosed;
+        next.set(address, new Member(isKept ? before.endpoint : this.#create(config), config));
+      }
+    } catch (error) {
+      closeOthers(next, kept);
+      throw error;
     }
     this.#members = next;
     for (const selection of this.#selections.values()) selection.setMembers([...next.values()]);
@@ -158,9 +166,7 @@ export class Upstream {
   /** Closes the endpoints that `successor` did not take over; exchanges in flight finish. */
   retire(successor?: Upstream): void {
     this.#unwatch?.();
-    for (const [address, { endpoint }] of this.#members) {
-      if (successor === undefined || successor.#members.get(address)?.endpoint !== endpoint) endpoint.close();
-    }
+    closeOthers(this.#members, successor === undefined ? undefined : successor.#members);
   }
 
   #choose(selection: Selection, request: HttpRequest, exchange: Exchange): Member | undefined {
@@ -200,4 +206,9 @@ export class Upstream {
     this.#isPanic = isPanic;
     onPanic?.(this.name, isPanic);
   }
+}
+
+/** Closes the endpoints that are not among `kept`. */
+function closeOthers(members: ReadonlyMap<string, Member>, kept: ReadonlyMap<string, Member> | undefined): void {
+  for (const [address, { endpoint }] of members) if (kept?.get(address)?.endpoint !== endpoint) endpoint.close();
 }

@@ -32,12 +32,13 @@ export class InboundPlan {
     const generation = new Generation(previous?.generation);
     const { service, app, connectTimeout, idleTimeout, protocol } = config;
     const { jwt, authorization, rateLimit, fault, headers, attemptTimeout } = config.policies;
-    const upstreams = new UpstreamSet(
-      { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, protocol, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
-      dependencies,
-      previous?.upstreams,
-    );
+    let upstreams: UpstreamSet | undefined;
     try {
+      upstreams = new UpstreamSet(
+        { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, protocol, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
+        dependencies,
+        previous?.upstreams,
+      );
       const { policies } = dependencies;
       const upstream = upstreams.get(service)!;
       const route = routeStack(
@@ -53,10 +54,15 @@ export class InboundPlan {
       );
       return new InboundPlan(route, upstreams, generation);
     } catch (error) {
-      upstreams.retire(previous?.upstreams);
+      upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
       throw error;
     }
+  }
+
+  /** From here on it is in force, and takes the place of `previous`. */
+  takeOver(previous?: InboundPlan): void {
+    previous?.retire(this);
   }
 
   retire(successor?: InboundPlan): void {

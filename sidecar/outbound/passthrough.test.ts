@@ -12,12 +12,14 @@ function start(addresses: Record<string, readonly string[] | Promise<readonly st
   const clock = new FakeClock();
   const sweep = new DeadlineSweep(clock, [1_000]);
   const asked: string[] = [];
+  const opened: string[] = [];
   const closed: string[] = [];
   const passthrough = new Passthrough({
     clock, sweep, random: () => 0, pems: new PemStore(clock),
     isOwnAddress: (host, port) => `${host}:${port}` === own,
     guard: (endpoint) => {
       endpoint.service = () => Promise.resolve(response(200, { 'X-Endpoint': endpoint.name }));
+      opened.push(endpoint.name);
       endpoint.onClose = () => closed.push(endpoint.name);
     },
     resolve: async (name) => {
@@ -26,7 +28,7 @@ function start(addresses: Record<string, readonly string[] | Promise<readonly st
     },
   });
   return {
-    clock, asked, closed, passthrough,
+    clock, asked, opened, closed, passthrough,
     send: async (authority: string, over = exchange()): Promise<string> => {
       try {
         return (await passthrough.service(request(over, { authority }), over)).headers.get('x-endpoint')!;
@@ -101,5 +103,52 @@ describe('a host that is no upstream', () => {
     assert.equal(await send('h64.example'), 'overloaded');
     over.cancellation.cancel(Object.assign(new Error(), { code: 'gone' }));
     assert.equal(await waiting, 'gone');
+  });
+
+  test('that leads nowhere is not looked up again for a moment', async () => {
+    const addresses: Record<string, readonly string[]> = { 'local.example': ['127.0.0.2'] };
+    const { send, clock, asked } = start(addresses);
+    for (let time = 0; time < 3; time++) assert.deepEqual([await send('shop.example'), await send('local.example')], ['no_endpoint', 'no_route']);
+    assert.equal(asked.length, 2);
+    addresses['shop.example'] = ['192.0.2.1'];
+    await clock.advance(4_999);
+    assert.equal(await send('shop.example'), 'no_endpoint');
+    await clock.advance(1);
+    assert.equal(await send('shop.example'), '192.0.2.1:80');
+    assert.equal(asked.length, 3);
+  });
+
+  test('that leads nowhere is forgotten when there are too many, the one met first before the others', async () => {
+    const { send, asked } = start({});
+    for (let index = 0; index < 257; index++) await send(`h${index}.example`);
+    await send('h1.example');
+    await send('h256.example');
+    assert.equal(asked.length, 257);
+    await send('h0.example');
+    assert.equal(asked.length, 258);
+  });
+
+  test('that is found when nobody passes anything through any more still gets the request, and leaves nothing open', async () => {
+    let answer: ((addresses: readonly string[]) => void) | undefined;
+    const { send, passthrough, opened, closed } = start({ 'shop.example': new Promise((resolve) => (answer = resolve)) });
+    const waiting = send('shop.example');
+    passthrough.close();
+    answer!(['192.0.2.1']);
+    assert.equal(await waiting, '192.0.2.1:80');
+    assert.deepEqual([opened, closed], [['192.0.2.1:80'], ['192.0.2.1:80']]);
+  });
+
+  test('that is found anew when it was forgotten meanwhile leaves nothing open', async () => {
+    let answer: ((addresses: readonly string[]) => void) | undefined;
+    const addresses: Record<string, readonly string[] | Promise<readonly string[]>> = { 'shop.example': ['192.0.2.1'] };
+    const { send, clock, passthrough, opened, closed } = start(addresses);
+    await send('shop.example');
+    await clock.advance(31_000);
+    addresses['shop.example'] = new Promise((resolve) => (answer = resolve));
+    await send('shop.example');
+    passthrough.close();
+    answer!(['192.0.2.9']);
+    await clock.advance(0);
+    assert.deepEqual([opened, closed], [['192.0.2.1:80'], ['192.0.2.1:80']]);
   });
 });

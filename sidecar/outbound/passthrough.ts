@@ -2,6 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { BlockList, isIPv6 } from 'node:net';
 import { plainEndpoint, type EndpointConfig } from '../../shared/config/endpoints.js';
 import { upstreamSchema } from '../../shared/config/sections.js';
+import type { ErrorCode } from '../../shared/errors/catalogue.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Cancellation } from '../../shared/http/cancellation.js';
 import type { Service } from '../../shared/http/service.js';
@@ -21,6 +22,9 @@ const maxLookups = 64;
 const maxAddresses = 16;
 /** Age (ms) at which a host is looked up anew; the addresses of before serve meanwhile, and when that fails. */
 const refreshMs = 30_000;
+/** For how long (ms) a host that leads nowhere is not looked up again, and of how many that is remembered. */
+const missMs = 5_000;
+const maxMisses = 256;
 
 /** Where nothing is ever passed to: this machine, and what is no single machine. */
 const never = new BlockList();
@@ -32,14 +36,21 @@ interface Host {
   refreshAt: number;
 }
 
+interface Miss {
+  readonly code: ErrorCode;
+  readonly until: number;
+}
+
 /**
  * Sends calls for hosts that are no upstream where the DNS says: an application whose connections are intercepted calls others than
  * those that its sidecar was told of. Each host, with its port, is an upstream of its own; they share one name in logs and metrics.
  */
 export class Passthrough {
   readonly #hosts = new Map<string, Host>();
+  readonly #misses = new Map<string, Miss>();
   readonly #lookups = new Map<string, Promise<Host>>();
   readonly #resolve: (name: string) => Promise<readonly string[]>;
+  #isClosed = false;
 
   constructor(private readonly dependencies: PassthroughDependencies) {
     this.#resolve = dependencies.resolve ?? systemResolver;
@@ -52,6 +63,7 @@ export class Passthrough {
   };
 
   close(): void {
+    this.#isClosed = true;
     for (const { upstream } of this.#hosts.values()) upstream.retire();
     this.#hosts.clear();
   }
@@ -65,12 +77,17 @@ export class Passthrough {
     const now = this.dependencies.clock.now();
     if (now >= host.refreshAt && this.#lookups.size < maxLookups) {
       host.refreshAt = now + refreshMs;
-      this.#endpointsOf(authority).then((endpoints) => host.upstream.setEndpoints(endpoints), () => {});
+      this.#endpointsOf(authority).then((endpoints) => {
+        // One that was forgotten meanwhile is closed.
+        if (this.#hosts.get(authority) === host) host.upstream.setEndpoints(endpoints);
+      }, () => {});
     }
     return host;
   }
 
   #found(authority: string, cancellation: Cancellation): Promise<Host> {
+    const miss = this.#misses.get(authority);
+    if (miss !== undefined && this.dependencies.clock.now() < miss.until) return Promise.reject(new ProxyError(miss.code));
     let search = this.#lookups.get(authority);
     if (search === undefined) {
       if (this.#lookups.size >= maxLookups) return Promise.reject(new ProxyError('overloaded'));
@@ -86,10 +103,18 @@ export class Passthrough {
   }
 
   async #search(authority: string): Promise<Host> {
-    const endpoints = await this.#endpointsOf(authority);
+    const endpoints = await this.#endpointsOf(authority).catch((error: unknown) => {
+      if (error instanceof ProxyError) this.#remember(authority, error.code);
+      throw error;
+    });
     const { clock } = this.dependencies;
     const config = { ...upstreamSchema.parse({}), endpoints: [...endpoints] };
     const host = { upstream: new Upstream('passthrough', config, { ...this.dependencies, watch: undefined }), refreshAt: clock.now() + refreshMs };
+    if (this.#isClosed) {
+      // Whoever waits for it is in flight, and finishes.
+      host.upstream.retire();
+      return host;
+    }
     this.#hosts.set(authority, host);
     for (const [oldest, { upstream }] of this.#hosts) {
       if (this.#hosts.size <= maxHosts) break;
@@ -97,6 +122,16 @@ export class Passthrough {
       upstream.retire();
     }
     return host;
+  }
+
+  #remember(authority: string, code: ErrorCode): void {
+    // Behind all others: it is the one met last.
+    this.#misses.delete(authority);
+    this.#misses.set(authority, { code, until: this.dependencies.clock.now() + missMs });
+    for (const oldest of this.#misses.keys()) {
+      if (this.#misses.size <= maxMisses) break;
+      this.#misses.delete(oldest);
+    }
   }
 
   async #endpointsOf(authority: string): Promise<readonly EndpointConfig[]> {

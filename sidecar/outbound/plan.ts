@@ -3,7 +3,7 @@ import { Generation } from '../../shared/config/generation.js';
 import type { ShapedRoute } from '../../shared/config/shaping.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Service } from '../../shared/http/service.js';
-import { discover, type DiscoverDependencies } from '../../shared/discovery/discover.js';
+import { discover, type Discovered, type DiscoverDependencies } from '../../shared/discovery/discover.js';
 import { deadline } from '../../shared/policy/deadline/deadline.js';
 import { delivery } from '../../shared/policy/delivery.js';
 import type { Policies } from '../../shared/policy/policies.js';
@@ -33,6 +33,7 @@ export class OutboundPlan {
     private readonly table: RouteTable<Destination> | undefined,
     private readonly unknownHost: Service,
     private readonly generation: Generation,
+    private readonly discovered: Discovered,
   ) {}
 
   static async build({ routes, upstreams: configs, unknownHosts }: OutboundConfig, dependencies: OutboundDependencies, previous?: OutboundPlan): Promise<OutboundPlan> {
@@ -53,8 +54,7 @@ export class OutboundPlan {
         table?.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
       const unknownHost = unknownHosts === 'passthrough' ? await passthroughService(generation, dependencies) : refuse;
-      discovered.feed(upstreams);
-      return new OutboundPlan(upstreams, services, table, unknownHost, generation);
+      return new OutboundPlan(upstreams, services, table, unknownHost, generation, discovered);
     } catch (error) {
       upstreams?.retire(previous?.upstreams);
       generation.retire(previous?.generation);
@@ -75,6 +75,12 @@ export class OutboundPlan {
     exchange.route = name;
     return service(request, exchange);
   };
+
+  /** From here on it is in force, and takes the place of `previous`. Until then that one alone hears of what discovery finds. */
+  takeOver(previous?: OutboundPlan): void {
+    this.discovered.feed(this.upstreams);
+    previous?.retire(this);
+  }
 
   retire(successor?: OutboundPlan): void {
     this.upstreams.retire(successor?.upstreams);

@@ -12,6 +12,7 @@ export interface Fleet<Config, Dynamic> {
   listen(): Promise<Readonly<Record<string, AddressInfo>>>;
   /** Whether anybody serves. */
   isServing(): boolean;
+  /** Exchanges routes, policies and upstreams. Rejects, and changes nothing, if the new ones cannot be built. */
   apply(dynamic: Dynamic): Promise<void>;
   /** Exchanges the whole configuration, as far as that is possible; rejects with what is in the way. */
   reload(config: Config): Promise<void>;

@@ -11,7 +11,11 @@ export interface WorkerFunctions {
   ping(): void;
   create(assignment: Assignment): Promise<void>;
   listen(): Promise<Listening>;
-  apply(dynamic: unknown): Promise<void>;
+  /** Builds a new version; what becomes of it is said next. */
+  prepare(dynamic: unknown): Promise<void>;
+  commit(): Promise<void>;
+  /** Does nothing if nothing was prepared. */
+  discard(): Promise<void>;
   /** Looks at the identity's files now. */
   refreshIdentity(): void;
   upstreams(): UpstreamDescription[];

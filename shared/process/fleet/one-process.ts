@@ -36,8 +36,8 @@ export class OneProcess<Config extends ProxyConfig, Dynamic extends Shared> impl
     return true;
   }
 
-  apply(dynamic: Dynamic): Promise<void> {
-    return this.#proxy!.apply(dynamic);
+  async apply(dynamic: Dynamic): Promise<void> {
+    (await this.#proxy!.prepare(dynamic)).commit();
   }
 
   async reload(config: Config): Promise<void> {

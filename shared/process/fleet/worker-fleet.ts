@@ -86,21 +86,35 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     return [...this.#workers].some(({ isServing }) => isServing);
   }
 
+  /** First all build it, and only then it is put in force: one that is refused leaves every worker as it was, with all that it holds. */
   apply(dynamic: Dynamic): Promise<void> {
     return this.#turns.take(async () => {
-      const { withDynamic, dynamicOf } = this.definition;
       const workers = [...this.#workers];
-      const outcomes = await Promise.allSettled(workers.map(({ call }) => call.apply(dynamic)));
+      const outcomes = await Promise.allSettled(workers.map(({ call }) => call.prepare(dynamic)));
       // A worker that exited meanwhile refused nothing: its replacement starts with what is in force then.
       const refused = outcomes.find((outcome, index) => outcome.status === 'rejected' && !workers[index]!.hasExited);
       if (refused?.status === 'rejected') {
-        const before = dynamicOf(this.#config);
-        await Promise.allSettled(workers.filter((_, index) => outcomes[index]!.status === 'fulfilled').map(({ call }) => call.apply(before)));
+        // One that cannot discard it serves what is in force all the same.
+        await Promise.allSettled(workers.map(({ call }) => call.discard()));
         throw refused.reason;
       }
-      this.#config = withDynamic(this.#config, dynamic);
+      // What replaces a worker from here on starts with it.
+      this.#config = this.definition.withDynamic(this.#config, dynamic);
+      await Promise.all(workers.map((worker) => this.#commit(worker)));
       this.#warnOfSmallLimits();
     });
+  }
+
+  /** One that cannot put in force what it has built is ended: what it serves is not known. */
+  async #commit(worker: WorkerProcess): Promise<void> {
+    try {
+      await worker.call.commit();
+    } catch (error) {
+      if (worker.hasExited) return;
+      this.context.logger.error({ pid: worker.pid, err: error }, 'a worker cannot put its configuration in force; it is ended');
+      worker.giveUp();
+      await worker.exited;
+    }
   }
 
   reload(config: Config): Promise<void> {

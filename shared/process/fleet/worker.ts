@@ -5,8 +5,9 @@ import type { DrainOptions } from '../../listener/listener.js';
 import { systemClock } from '../../clock/clock.js';
 import { createLogger } from '../../telemetry/logger.js';
 import { DataPlane } from '../data-plane.js';
-import type { Proxy, ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
+import type { Prepared, Proxy, ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
 import { exitCodes, exitOnDefects } from '../run-process.js';
+import { Turns } from '../turns.js';
 import { letYoungGenerationGrow } from '../young-generation.js';
 import type { FrontFunctions, ListenFailure, WorkerFunctions } from './messages.js';
 import { shareOf, type Seat } from './share.js';
@@ -18,6 +19,15 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
   let dataPlane: DataPlane | undefined;
   let seat: Seat = { index: 0, workers: 1 };
   let isLeaving = false;
+  let prepared: Prepared | undefined;
+  /** What is said of a version waits until it is built: the front may have given that up. */
+  const turns = new Turns();
+
+  const discard = (): void => {
+    const version = prepared;
+    prepared = undefined;
+    version?.discard();
+  };
 
   const collect = async (): Promise<MetricObject[]> => dataPlane?.metrics.registry.getMetricsAsJSON() ?? [];
 
@@ -62,7 +72,18 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
         return { failure: { message, code, address, port } };
       }
     },
-    apply: (dynamic) => proxy!.apply(shareOf(dynamic as Dynamic, seat)),
+    prepare: (dynamic) =>
+      turns.take(async () => {
+        discard();
+        prepared = await proxy!.prepare(shareOf(dynamic as Dynamic, seat));
+      }),
+    commit: () =>
+      turns.take(async () => {
+        const version = prepared!;
+        prepared = undefined;
+        version.commit();
+      }),
+    discard: () => turns.take(async () => discard()),
     refreshIdentity: () => dataPlane?.refreshIdentity(),
     upstreams: () => proxy?.upstreams() ?? [],
     collect,
