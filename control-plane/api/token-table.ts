@@ -24,7 +24,8 @@ export class TokenTable {
     logger: Logger,
   ) {
     this.#entries = this.#load();
-    files.onChange(() => {
+    const paths = configs.flatMap(({ tokenFile }) => tokenFile ?? []);
+    files.onChange(paths, () => {
       try {
         this.#entries = this.#load();
         logger.info('token files were read again');

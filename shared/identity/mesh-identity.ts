@@ -51,15 +51,14 @@ export class MeshIdentity {
     private readonly dependencies: MeshIdentityDependencies,
   ) {
     const { pems } = dependencies;
-    for (const path of new Set(Object.values(files) as string[])) pems.watch(path);
+    const paths = Object.values(files) as string[];
+    for (const path of new Set(paths)) pems.watch(path);
     try {
       this.#loaded = this.#load();
     } catch (error) {
       dependencies.onReload(error as Error);
     }
-    pems.onChange((paths) => {
-      if (Object.values(files).some((path: string) => paths.has(path))) this.#reload();
-    });
+    pems.onChange(paths, () => this.#reload());
   }
 
   /** Our own name; undefined until there is a certificate. */

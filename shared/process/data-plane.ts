@@ -85,6 +85,11 @@ export class DataPlane {
       if (isPanic) logger.warn({ upstream }, 'too few endpoints are healthy: health is ignored');
       else logger.info({ upstream }, 'enough endpoints are healthy again');
     };
+    const onTlsReload = (upstream: string, error: Error | undefined): void => {
+      metrics.certificateReload(error === undefined ? 'used' : 'refused');
+      if (error === undefined) logger.info({ upstream }, 'the certificates of an upstream were exchanged');
+      else logger.error({ upstream, reason: error.message }, 'the new certificates of an upstream cannot be used; the old ones stay');
+    };
     const sweep = new DeadlineSweep(clock, []);
     this.#sweep = sweep;
     this.#pems = new PemStore(clock);
@@ -99,6 +104,7 @@ export class DataPlane {
       meshClient: this.#openMesh(options.identity),
       watch: (upstream) => metrics.upstreamPanic.watch(upstream),
       onPanic,
+      onTlsReload,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
       watches,
       discovery: { clock, random, logger, metrics: watches.metrics },

@@ -10,8 +10,6 @@ const pollIntervalMs = 5_000;
  * A file that cannot be read any more keeps its last contents, since a certificate that is being exchanged may be gone for a moment.
  */
 export class PemStore {
-  /** Goes up with each change. */
-  version = 0;
   readonly #clock: Clock;
   readonly #contents = new Map<string, Buffer | undefined>();
   readonly #listeners = new Set<(changed: ReadonlySet<string>) => void>();
@@ -41,9 +39,13 @@ export class PemStore {
     }
   }
 
-  /** Runs `listener` after each change, with the paths of what has changed, until the store is closed. */
-  onChange(listener: (changed: ReadonlySet<string>) => void): void {
-    this.#listeners.add(listener);
+  /** Runs `listener` after each change of one of these files or of several at once, until the store is closed or what this returns is called. */
+  onChange(paths: readonly string[], listener: () => void): () => void {
+    const ofThese = (changed: ReadonlySet<string>): void => {
+      if (paths.some((path) => changed.has(path))) listener();
+    };
+    this.#listeners.add(ofThese);
+    return () => this.#listeners.delete(ofThese);
   }
 
   /** Looks at every file now. */
@@ -60,7 +62,6 @@ export class PemStore {
       }
     }
     if (changed.size === 0) return;
-    this.version++;
     for (const listener of this.#listeners) listener(changed);
   }
 

@@ -1,18 +1,19 @@
 import { hkdfSync, type X509Certificate } from 'node:crypto';
-import { createSecureContext, type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import { type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { Peer } from '../http/exchange.js';
 import { parseSpiffeId } from '../identity/spiffe.js';
 import { isValidAt, uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
 import type { PemStore } from './pem-store.js';
+import { secureContext } from './secure-context.js';
 
 export interface ServerCredentialsDependencies {
   readonly clock: Pick<Clock, 'wallNow'>;
   readonly pems: PemStore;
   /** Of which the keys of TLS session tickets are made; the same in all workers. */
   readonly ticketSecret: Uint8Array;
-  /** Hears of each exchange of the files: of its error if the new ones cannot be used, and the old ones stay. */
+  /** Hears of each exchange of its files: of its error if the new ones cannot be used, and the old ones stay. */
   readonly onReload: (error: Error | undefined) => void;
 }
 
@@ -59,7 +60,9 @@ export class ServerCredentials {
   /** Keeps a server's certificates up to date. */
   serve(server: Server): void {
     const { pems, onReload } = this.dependencies;
-    pems.onChange(() => {
+    const { clientAuth, certificates } = this.config;
+    const paths = [this.config, ...certificates].flatMap(({ cert, key }) => [cert, key]);
+    pems.onChange(clientAuth === undefined ? paths : [...paths, clientAuth.ca], () => {
       try {
         this.#options = this.#load();
         server.setSecureContext(this.#options);
@@ -90,10 +93,10 @@ export class ServerCredentials {
     };
     const contexts = new Map<string, SecureContext>();
     for (const { hosts, cert, key } of config.certificates) {
-      const context = contextOf({ ...options, cert: pems.read(cert), key: pems.read(key) }, cert, key);
+      const context = secureContext({ ...options, cert: pems.read(cert), key: pems.read(key) }, [cert, key]);
       for (const host of hosts) contexts.set(host.toLowerCase(), context);
     }
-    contextOf(options, config.cert, config.key);
+    secureContext(options, [config.cert, config.key]);
     this.#contexts = contexts;
     return options;
   }
@@ -101,14 +104,5 @@ export class ServerCredentials {
   /** Undefined is the default certificate. */
   #contextFor(name: string): SecureContext | undefined {
     return this.#contexts.get(name) ?? this.#contexts.get(`*${name.slice(Math.max(0, name.indexOf('.')))}`);
-  }
-}
-
-/** Throws an error that names the files. */
-function contextOf(options: TlsOptions, cert: string, key: string): SecureContext {
-  try {
-    return createSecureContext(options);
-  } catch (error) {
-    throw new Error(`${cert} with ${key}: ${(error as Error).message}`, { cause: error });
   }
 }
