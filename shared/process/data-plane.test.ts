@@ -23,16 +23,16 @@ test('an exchange of the certificates towards an upstream is logged and counted 
 
   const first = new Upstream('orders', config('127.0.0.1:1'), dataPlane.dependencies);
   copyFileSync(other.key, ours.key);
-  dataPlane.refreshIdentity();
+  await dataPlane.refreshIdentity();
   assert.deepEqual(lines, [['error', 'orders']]);
   copyFileSync(other.cert, ours.cert);
-  dataPlane.refreshIdentity();
+  await dataPlane.refreshIdentity();
   assert.deepEqual(lines.splice(0), [['error', 'orders'], ['info', 'orders']]);
   assert.deepEqual(await reloads(), ['proxy_certificate_reloads_total{result="refused"} 1', 'proxy_certificate_reloads_total{result="used"} 1']);
 
   const exchange = async (): Promise<void> => {
     await authority.issue('ours', { dns: ['ours.test'] });
-    dataPlane.refreshIdentity();
+    await dataPlane.refreshIdentity();
   };
   const second = new Upstream('orders', config('127.0.0.1:2'), dataPlane.dependencies, first);
   first.retire(second);

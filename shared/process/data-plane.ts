@@ -117,8 +117,8 @@ export class DataPlane {
   }
 
   /** Looks at the files of the identity, and at all other certificates, now instead of in a few seconds. */
-  refreshIdentity(): void {
-    this.#pems.refresh();
+  refreshIdentity(): Promise<void> {
+    return this.#pems.refresh();
   }
 
   /** How a listener takes part in the mesh; undefined where this proxy has no identity. */

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity, connect, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
 import type { ClientTlsConfig } from './config.js';
-import type { PemStore } from './pem-store.js';
+import type { PemFiles, PemStore } from './pem-store.js';
 import { secureContext } from './secure-context.js';
 
 /** How TLS is spoken to an endpoint: what is shown to it, and what it must prove before anything is sent. */
@@ -22,9 +22,9 @@ export interface ClientCredentialsDependencies {
 export class ClientCredentials implements TlsClient {
   /** Goes up with each exchange of the files. */
   version = 0;
-  readonly #files: readonly string[];
+  readonly #paths: readonly string[];
+  readonly #files: PemFiles;
   #context: SecureContext;
-  readonly #stop: () => void;
 
   /** Throws if the files cannot be used. */
   constructor(
@@ -32,9 +32,14 @@ export class ClientCredentials implements TlsClient {
     private readonly dependencies: ClientCredentialsDependencies,
   ) {
     const { ca, cert, key } = config;
-    this.#files = [ca, cert, key].filter((path) => path !== undefined);
-    this.#context = this.#load();
-    this.#stop = dependencies.pems.onChange(this.#files, () => this.#reload());
+    this.#paths = [ca, cert, key].filter((path) => path !== undefined);
+    this.#files = dependencies.pems.open(this.#paths, () => this.#reload());
+    try {
+      this.#context = this.#load();
+    } catch (error) {
+      this.#files.close();
+      throw error;
+    }
   }
 
   /** The certificate is verified, for `serverName` or else for the host. */
@@ -44,7 +49,7 @@ export class ClientCredentials implements TlsClient {
 
   /** Stays as it is from here on. */
   close(): void {
-    this.#stop();
+    this.#files.close();
   }
 
   #optionsFor(host: string | undefined): ConnectionOptions {
@@ -73,15 +78,14 @@ export class ClientCredentials implements TlsClient {
 
   #load(): SecureContext {
     const { ca, cert, key, minVersion } = this.config;
-    const { pems } = this.dependencies;
     return secureContext(
       {
         minVersion,
-        ...(ca !== undefined && { ca: pems.read(ca) }),
-        ...(cert !== undefined && { cert: pems.read(cert) }),
-        ...(key !== undefined && { key: pems.read(key) }),
+        ...(ca !== undefined && { ca: this.#files.read(ca) }),
+        ...(cert !== undefined && { cert: this.#files.read(cert) }),
+        ...(key !== undefined && { key: this.#files.read(key) }),
       },
-      this.#files,
+      this.#paths,
     );
   }
 }

@@ -5,7 +5,7 @@ import type { Peer } from '../http/exchange.js';
 import { parseSpiffeId } from '../identity/spiffe.js';
 import { isValidAt, uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
-import type { PemStore } from './pem-store.js';
+import type { PemFiles, PemStore } from './pem-store.js';
 import { secureContext } from './secure-context.js';
 
 export interface ServerCredentialsDependencies {
@@ -27,12 +27,18 @@ export interface ServerCredentialsDependencies {
 export class ServerCredentials {
   #contexts: ReadonlyMap<string, SecureContext> = new Map();
   #options: TlsOptions;
+  /** They live as long as the store. */
+  readonly #files: PemFiles;
+  readonly #servers = new Set<Server>();
 
   /** Throws if the files cannot be used. */
   constructor(
     private readonly config: ServerTlsConfig,
     private readonly dependencies: ServerCredentialsDependencies,
   ) {
+    const { clientAuth, certificates } = config;
+    const paths = [config, ...certificates].flatMap(({ cert, key }) => [cert, key]);
+    this.#files = dependencies.pems.open(clientAuth === undefined ? paths : [...paths, clientAuth.ca], () => this.#reload());
     this.#options = this.#load();
   }
 
@@ -59,18 +65,18 @@ export class ServerCredentials {
 
   /** Keeps a server's certificates up to date. */
   serve(server: Server): void {
-    const { pems, onReload } = this.dependencies;
-    const { clientAuth, certificates } = this.config;
-    const paths = [this.config, ...certificates].flatMap(({ cert, key }) => [cert, key]);
-    pems.onChange(clientAuth === undefined ? paths : [...paths, clientAuth.ca], () => {
-      try {
-        this.#options = this.#load();
-        server.setSecureContext(this.#options);
-        onReload(undefined);
-      } catch (error) {
-        onReload(error as Error);
-      }
-    });
+    this.#servers.add(server);
+  }
+
+  #reload(): void {
+    try {
+      this.#options = this.#load();
+      for (const server of this.#servers) server.setSecureContext(this.#options);
+    } catch (error) {
+      this.dependencies.onReload(error as Error);
+      return;
+    }
+    this.dependencies.onReload(undefined);
   }
 
   #believes(socket: TLSSocket, shown: X509Certificate): boolean {
@@ -79,11 +85,12 @@ export class ServerCredentials {
 
   #load(): TlsOptions {
     const { config } = this;
-    const { pems, ticketSecret } = this.dependencies;
-    const ca = config.clientAuth && pems.read(config.clientAuth.ca);
+    const { ticketSecret } = this.dependencies;
+    const files = this.#files;
+    const ca = config.clientAuth && files.read(config.clientAuth.ca);
     const options: TlsOptions = {
-      cert: pems.read(config.cert),
-      key: pems.read(config.key),
+      cert: files.read(config.cert),
+      key: files.read(config.key),
       minVersion: config.minVersion,
       ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', `session tickets${config.clientAuth?.required === true ? ' of clients with certificates' : ''}`, 48)),
       sessionIdContext: 'listener',
@@ -93,7 +100,7 @@ export class ServerCredentials {
     };
     const contexts = new Map<string, SecureContext>();
     for (const { hosts, cert, key } of config.certificates) {
-      const context = secureContext({ ...options, cert: pems.read(cert), key: pems.read(key) }, [cert, key]);
+      const context = secureContext({ ...options, cert: files.read(cert), key: files.read(key) }, [cert, key]);
       for (const host of hosts) contexts.set(host.toLowerCase(), context);
     }
     secureContext(options, [config.cert, config.key]);

@@ -97,7 +97,7 @@ describe('TLS towards clients', () => {
       const renewed = await authority.issue('renewed', { dns: ['shop.test'] });
       copyFileSync(renewed.cert, current.cert);
       copyFileSync(renewed.key, current.key);
-      engine.pems.refresh();
+      await engine.pems.refresh();
       assert.equal((await ask(engine.port, versions)).subject, 'renewed');
       assert.equal((await ask(engine.port, { ...versions, session })).resumed, true);
       // The connection from before goes on.
@@ -109,7 +109,7 @@ describe('TLS towards clients', () => {
     });
   }
 
-  test('says which files cannot be used', (context) => {
+  test('says which files cannot be used', async (context) => {
     const current = { cert: `${authority.directory}/named.crt`, key: `${authority.directory}/named.key` };
     copyFileSync(other.cert, current.cert);
     copyFileSync(other.key, current.key);
@@ -121,24 +121,24 @@ describe('TLS towards clients', () => {
     context.after(() => pems.close());
     credentials.serve(server);
     copyFileSync(shop.key, current.key);
-    pems.refresh();
+    await pems.refresh();
     copyFileSync(shop.cert, current.cert);
-    pems.refresh();
+    await pems.refresh();
     assert.deepEqual(reasons.map((reason) => reason?.split(': ')[0]), [`${current.cert} with ${current.key}`, undefined]);
   });
 
-  test('an exchange of files that are not its own is none', (context) => {
+  test('an exchange of files that are not its own is none', async (context) => {
     const theirs = `${authority.directory}/theirs.crt`;
     copyFileSync(other.cert, theirs);
     const pems = new PemStore(new FakeClock());
     context.after(() => pems.close());
-    pems.watch(theirs);
+    pems.open([theirs]);
     const reloads: (Error | undefined)[] = [];
     const credentials = new ServerCredentials(tls(), { clock: new FakeClock(), pems, ticketSecret: Buffer.alloc(32, 's'), onReload: (error) => reloads.push(error) });
     const server = createTlsServer(credentials.options);
     credentials.serve(server);
     copyFileSync(shop.cert, theirs);
-    pems.refresh();
+    await pems.refresh();
     assert.deepEqual(reloads, []);
   });
 
@@ -148,7 +148,7 @@ describe('TLS towards clients', () => {
     copyFileSync(shop.key, current.key);
     const engine = await startEngine([origin.address], { tls: { ...tls(), ...current } });
     copyFileSync(other.key, current.key);
-    engine.pems.refresh();
+    await engine.pems.refresh();
     assert.equal((await ask(engine.port)).subject, 'shop');
     await engine.close();
   });
@@ -305,33 +305,33 @@ describe('TLS towards an upstream', () => {
         });
       await call();
       copyOf('theirs', other);
-      pems.refresh();
+      await pems.refresh();
       await call();
       copyOf('ours', await authority.issue('newcomer', { dns: ['newcomer.test'] }));
-      pems.refresh();
+      await pems.refresh();
       await call();
       await call();
       assert.deepEqual(seen.map(({ resumed }) => resumed), [false, true, false, true]);
       await stop();
     });
 
-    test('says which cannot be used, and goes on with what it has until they can', () => {
+    test('says which cannot be used, and goes on with what it has until they can', async () => {
       const ours = copyOf('ours', other);
       const credentials = credentialsOf(ours);
       copyFileSync(shop.key, ours.key);
-      pems.refresh();
+      await pems.refresh();
       assert.equal(credentials.version, 0);
       copyFileSync(shop.cert, ours.cert);
-      pems.refresh();
+      await pems.refresh();
       assert.equal(credentials.version, 1);
       assert.deepEqual(reasons.map((reason) => reason?.split(': ')[0]), [`${authority.ca} with ${ours.cert} with ${ours.key}`, undefined]);
     });
 
-    test('hears of no change any more once it is closed', () => {
+    test('hears of no change any more once it is closed', async () => {
       const credentials = credentialsOf(copyOf('ours', other));
       credentials.close();
       copyOf('ours', shop);
-      pems.refresh();
+      await pems.refresh();
       assert.deepEqual(reasons, []);
     });
   });

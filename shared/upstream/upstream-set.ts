@@ -10,8 +10,13 @@ export class UpstreamSet {
 
   /** Takes over from `previous` what is unchanged. */
   constructor(configs: Readonly<Record<string, UpstreamConfig>>, dependencies: UpstreamDependencies, previous?: UpstreamSet) {
-    for (const [name, config] of Object.entries(configs)) {
-      this.#upstreams.set(name, new Upstream(name, config, dependencies, previous?.get(name)));
+    try {
+      for (const [name, config] of Object.entries(configs)) {
+        this.#upstreams.set(name, new Upstream(name, config, dependencies, previous?.get(name)));
+      }
+    } catch (error) {
+      this.retire(previous);
+      throw error;
     }
   }
 

@@ -12,7 +12,7 @@ export interface WorkerFunctions {
   listen(): Promise<Listening>;
   apply(dynamic: unknown): Promise<void>;
   /** Looks at the identity's files now. */
-  refreshIdentity(): void;
+  refreshIdentity(): Promise<void>;
   upstreams(): UpstreamDescription[];
   collect(): Promise<MetricObject[]>;
   /** Finishes what is in flight, says farewell and exits. Answers when it takes no more connections. */

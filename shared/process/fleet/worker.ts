@@ -63,7 +63,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
       }
     },
     apply: (dynamic) => proxy!.apply(shareOf(dynamic as Dynamic, seat)),
-    refreshIdentity: () => dataPlane?.refreshIdentity(),
+    refreshIdentity: async () => dataPlane?.refreshIdentity(),
     upstreams: () => proxy?.upstreams() ?? [],
     collect,
     async drain(options) {
