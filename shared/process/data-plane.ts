@@ -18,6 +18,7 @@ import { accessLog } from '../telemetry/access-log.js';
 import { openLineWriter, type LineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
 import { MtlsReport } from '../telemetry/mtls-report.js';
+import { NamesInUse } from '../telemetry/names-in-use.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { tcpAccessLog } from '../telemetry/tcp-access-log.js';
 import { TcpMetrics } from '../telemetry/tcp-metrics.js';
@@ -54,7 +55,7 @@ export interface DataPlaneOptions {
 /** What both proxies stand on: clocks, metrics, logs, and how policies and endpoints are made from them. */
 export class DataPlane {
   readonly metrics = new ProxyMetrics();
-  readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
+  readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly routes: NamesInUse; readonly discovery: DiscoverDependencies };
   /** Tells this proxy from all others, and is the same in all of its workers. */
   readonly instance: string;
   readonly #ticketSecret: Uint8Array;
@@ -94,6 +95,13 @@ export class DataPlane {
     this.#sweep = sweep;
     this.#pems = new PemStore(clock);
     const watches = new UpstreamWatches(metrics.registry, { clock, random, logger });
+    // An endpoint whose upstream has new settings is made anew, and counts where the one before did.
+    const endpoints = new NamesInUse((key) => {
+      const [upstream, endpoint] = JSON.parse(key) as [string, string];
+      metrics.forgetEndpoint(upstream, endpoint);
+      watches.metrics.forgetEndpoint(upstream, endpoint);
+    });
+    const count = (upstream: string, endpoint: string): (() => void) => endpoints.use(JSON.stringify([upstream, endpoint]));
     this.dependencies = {
       clock,
       pems: this.#pems,
@@ -102,10 +110,14 @@ export class DataPlane {
       zone: options.zone,
       isOwnAddress: this.ownAddresses.has,
       meshClient: this.#openMesh(options.identity),
-      watch: (upstream) => metrics.upstreamPanic.watch(upstream),
+      routes: metrics.routes,
+      watch: (upstream) => {
+        const ends = [metrics.upstreamPanic.watch(upstream), metrics.upstreams.use(upstream.name)];
+        return () => ends.forEach((end) => end());
+      },
       onPanic,
       onTlsReload,
-      guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
+      guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches, count }),
       watches,
       discovery: { clock, random, logger, metrics: watches.metrics },
       policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),

@@ -64,7 +64,6 @@ export class UpstreamWatch {
         outlier?.close();
         check?.close();
         if (check !== undefined) this.#checks.delete(check);
-        this.dependencies.metrics.forgetEndpoint(this.upstream, endpoint.name);
       },
     };
   }
