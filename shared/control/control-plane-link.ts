@@ -3,7 +3,7 @@ import { HttpClient, type Answered, type Asked } from '../http-client/http-clien
 import type { Logger } from '../telemetry/logger.js';
 import type { PemFiles, PemStore } from '../tls/pem-store.js';
 
-export interface LinkOptions {
+interface LinkOptions {
   /** Base addresses of control planes that are interchangeable. */
   readonly urls: readonly string[];
   readonly token?: string | undefined;

@@ -12,7 +12,7 @@ import { Registration } from './registration.js';
 import { SnapshotClient } from './snapshot-client.js';
 import { workloadName } from './workload-name.js';
 
-export interface FollowOptions {
+interface FollowOptions {
   readonly kind: 'gateway' | 'sidecar';
   readonly service?: string | undefined;
   /** Where this proxy runs; registered with its address. */

@@ -1,6 +1,6 @@
 import { interned } from './interned.js';
 
-export interface MemoLimits {
+interface MemoLimits {
   readonly maxEntries: number;
   readonly maxLength: number;
 }

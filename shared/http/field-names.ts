@@ -71,7 +71,7 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   ]],
 ];
 
-export interface FieldName {
+interface FieldName {
   /** As it was written. */
   readonly written: string;
   readonly lower: string;

@@ -18,7 +18,7 @@ export interface RequestHead {
   readonly keepAlive: boolean;
 }
 
-export interface RequestHeadLimits {
+interface RequestHeadLimits {
   readonly maxHeaders: number;
   readonly maxTargetBytes: number;
 }

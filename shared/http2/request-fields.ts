@@ -6,7 +6,7 @@ import { requestFraming } from '../http1/framing.js';
 import { Http1Error } from '../http1/http1-error.js';
 import { isVisible, parseAuthority, parseTarget, type Target } from '../http1/target.js';
 
-export interface RequestFields {
+interface RequestFields {
   readonly method: string;
   readonly target: Target;
   /** From `:authority`, otherwise from `Host`; lower-case. */
@@ -16,7 +16,7 @@ export interface RequestFields {
   readonly length: number | undefined;
 }
 
-export interface RequestFieldsLimits {
+interface RequestFieldsLimits {
   readonly maxHeaders: number;
   readonly maxTargetBytes: number;
   readonly maxHeadBytes: number;

@@ -9,7 +9,7 @@ import { parseSpiffeId } from './spiffe.js';
 import { judge, type NamedId, type Refusal } from './verdict.js';
 import { uriName } from './x509-name.js';
 
-export interface MeshIdentityDependencies {
+interface MeshIdentityDependencies {
   readonly clock: Clock;
   readonly pems: PemStore;
   /** Of which the keys of TLS session tickets are made; the same in all workers. */

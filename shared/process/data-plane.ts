@@ -32,13 +32,13 @@ import { guardEndpoint } from '../upstream/endpoint-stack.js';
 import type { UpstreamDependencies } from '../upstream/upstream.js';
 
 /** The outermost layers, the same for every listener of both proxies. */
-export interface CommonLayers {
+interface CommonLayers {
   readonly accessLog: Layer | undefined;
   readonly metrics: Layer;
   readonly rescue: Layer;
 }
 
-export interface DataPlaneOptions {
+interface DataPlaneOptions {
   readonly accessLog: boolean;
   /** Where this proxy runs. */
   readonly zone?: string | undefined;

@@ -1,6 +1,6 @@
 import type { NamesInUse } from './names-in-use.js';
 
-export interface NamedSeries {
+interface NamedSeries {
   readonly name: string;
   /** Goes up with each observation. */
   readonly count: number;

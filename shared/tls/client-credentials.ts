@@ -12,7 +12,7 @@ export interface TlsClient {
   connect(options: ConnectionOptions, host: string | undefined): TLSSocket;
 }
 
-export interface ClientCredentialsDependencies {
+interface ClientCredentialsDependencies {
   readonly pems: PemStore;
   /** Hears of each exchange of its files: of its error if the new ones cannot be used, and the old ones stay. */
   readonly onReload: (error: Error | undefined) => void;

@@ -8,7 +8,7 @@ import type { ServerTlsConfig } from './config.js';
 import type { PemFiles, PemStore } from './pem-store.js';
 import { secureContext } from './secure-context.js';
 
-export interface ServerCredentialsDependencies {
+interface ServerCredentialsDependencies {
   readonly clock: Pick<Clock, 'wallNow'>;
   readonly pems: PemStore;
   /** Of which the keys of TLS session tickets are made; the same in all workers. */

@@ -8,7 +8,7 @@ import { breaker } from '../policy/breaker/breaker.js';
 import type { Endpoint } from './endpoint.js';
 import type { UpstreamWatches } from './health/upstream-watches.js';
 
-export interface EndpointStackDependencies {
+interface EndpointStackDependencies {
   readonly clock: Clock;
   readonly onTransition: (upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open') => void;
   readonly watches: UpstreamWatches;

@@ -16,7 +16,7 @@ export interface QuotaCounter {
   count(scope: string, key: string, windowMs: number, maxKeys: number): Promise<{ readonly current: number; readonly ttl: number }>;
 }
 
-export interface RateLimitDependencies {
+interface RateLimitDependencies {
   /** Counts there instead of here; quotas of one scope are counted together. */
   readonly counter?: { readonly scope: string; readonly counter: QuotaCounter } | undefined;
   /** `store_failed`: the counter could not be asked; `failOpen` says what became of the request. */

@@ -4,7 +4,7 @@ import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest } from '../../http/message.js';
 
 /** What keeps a request on its endpoint; undefined when it has nothing of the kind. For a connection that is no HTTP's it is always the client's address. */
-export type HashKey = (request: HttpRequest, exchange: Exchange) => string | undefined;
+type HashKey = (request: HttpRequest, exchange: Exchange) => string | undefined;
 
 export function hashKey(config: HashConfig): HashKey {
   if (config === 'ip') return (_request, exchange) => exchange.clientAddress;

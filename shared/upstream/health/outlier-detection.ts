@@ -12,12 +12,12 @@ export type OutlierEvent =
   | { readonly kind: 'ejected' | 'refused'; readonly endpoint: string; readonly reason: EjectionReason; readonly forMs: number }
   | { readonly kind: 'returned'; readonly endpoint: string };
 
-export interface OutlierDetectionDependencies {
+interface OutlierDetectionDependencies {
   readonly clock: Clock;
   readonly onEvent?: (event: OutlierEvent) => void;
 }
 
-export interface Outlier {
+interface Outlier {
   /** Counts each attempt at the endpoint. */
   readonly layer: Layer;
   /** Told of an answer that had begun well, and was broken off by the endpoint. */
