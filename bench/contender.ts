@@ -11,7 +11,7 @@ export interface Place {
   readonly directory: string;
 }
 
-export interface Launch {
+interface Launch {
   /** Files to write into the folder, by name. */
   readonly files: Readonly<Record<string, string>>;
   readonly processes: readonly (readonly [command: string, ...args: string[]])[];

@@ -14,7 +14,7 @@ import type { LoadReport, Target } from './load/target.js';
  * disturbs the machine disturbs all, and stand still while others have theirs; every figure is a median of the rounds.
  */
 
-export interface Sample {
+interface Sample {
   /** Of the proxy, for one request and hop (µs). */
   readonly cpuMicros: number;
   /** Processors that it kept busy. */

@@ -33,7 +33,6 @@ export const controlPlaneProcessSchema = z.strictObject({
   drainTimeout: duration.default(5_000),
   drainDelay: duration.default(0),
 });
-export type ControlPlaneProcessConfig = z.output<typeof controlPlaneProcessSchema>;
 
 /** Whether a store of several control planes, or a directory, is named where the authority’s state can be kept. */
 const keepsState = (store: unknown): boolean => isObject(store) && (store['kind'] === 'etcd' || store['directory'] !== undefined);

@@ -6,7 +6,7 @@ import { tcpListenersSchema } from '../shared/config/tcp.js';
 import { routeShape } from '../shared/config/shaping.js';
 import { network } from '../shared/config/units.js';
 
-export const routeSchema = z.strictObject({
+const routeSchema = z.strictObject({
   ...routeShape,
   ...admissionPolicies,
   priority: routePriority,

@@ -1,5 +1,5 @@
 /** Names in lower case, values without their quotes. */
-export type ForwardedElement = ReadonlyMap<string, string>;
+type ForwardedElement = ReadonlyMap<string, string>;
 
 /**
  * The elements of `Forwarded` (RFC 7239 section 4), the last one first.

@@ -9,6 +9,7 @@ import type { Policies } from '../shared/policy/policies.js';
 import { destination } from '../shared/routing/destination.js';
 import { routeName } from '../shared/routing/route-name.js';
 import { RouteTable } from '../shared/routing/route-table.js';
+import type { NamesInUse } from '../shared/telemetry/names-in-use.js';
 import type { UpstreamWatches } from '../shared/upstream/health/upstream-watches.js';
 import type { UpstreamDependencies } from '../shared/upstream/upstream.js';
 import { UpstreamSet } from '../shared/upstream/upstream-set.js';
@@ -38,6 +39,7 @@ export class Plan {
       const table = new RouteTable<Destination>();
       for (const route of config.routes) {
         const name = routeName(route);
+        await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
         table.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
       return new Plan(config, upstreams, table, generation, discovered);
@@ -71,6 +73,7 @@ export class Plan {
 export interface PlanDependencies extends UpstreamDependencies {
   readonly policies: Policies;
   readonly watches: UpstreamWatches;
+  readonly routes: NamesInUse;
   readonly discovery: DiscoverDependencies;
 }
 

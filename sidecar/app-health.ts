@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import type { Clock, Timer } from '../shared/clock/clock.js';
 import { formatAddress, type Address } from '../shared/config/units.js';
 
-export interface AppHealthOptions {
+interface AppHealthOptions {
   readonly app: Address;
   /** Path whose answer must be below 400; without it a connection is enough. */
   readonly path?: string | undefined;

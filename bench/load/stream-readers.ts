@@ -17,7 +17,7 @@ export interface ReadersPlan {
 }
 
 /** What it is told: to watch for a text that the next snapshots carry. */
-export interface Watch {
+interface Watch {
   readonly text: string;
 }
 

@@ -3,7 +3,7 @@ import { gateway } from './plain-hop.js';
 
 /* One gateway for each feature, which has it and nothing else beside what is always on. */
 
-export interface FeatureFiles {
+interface FeatureFiles {
   readonly jwks: string;
   readonly issuer: string;
   readonly audience: string;

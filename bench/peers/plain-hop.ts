@@ -2,7 +2,7 @@ import { installed, ours, script, type Contender } from '../contender.js';
 
 /* A plain hop: HTTP/1.1 in, HTTP/1.1 out over kept connections, nothing else. */
 
-export interface GatewayOptions {
+interface GatewayOptions {
   readonly name?: string;
   /** Settings beside listen, admin, routes and upstreams. */
   readonly extra?: Readonly<Record<string, unknown>>;

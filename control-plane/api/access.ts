@@ -41,7 +41,7 @@ declare module 'fastify' {
   }
 }
 
-export interface AccessDependencies {
+interface AccessDependencies {
   readonly model: () => Model;
   /** Of which token files are read. */
   readonly files: PemStore;

@@ -13,7 +13,7 @@ export const auditSchema = z.strictObject({
 export type AuditConfig = z.output<typeof auditSchema>;
 
 /** What a change did to one resource: versions of the resource, 0 where there was or is none. */
-export interface AuditedChange {
+interface AuditedChange {
   readonly kind: string;
   readonly name: string;
   readonly before: number;

@@ -6,7 +6,7 @@ import { Conflict, type Change, type ResourceChange, type Revision, type Store }
 import { etag } from './preconditions.js';
 import { ApiError } from './problem.js';
 
-export type WantedChange = Omit<Change, 'by'>;
+type WantedChange = Omit<Change, 'by'>;
 
 /** What readers are shown in place of secrets; nobody may mean it. */
 const redacted = '[redacted]';
@@ -56,7 +56,7 @@ async function changesOf(store: Store, version: number, { by, action, put = [], 
   return made?.changes.filter(({ kind, name }) => asked.has(`${kind}/${name}`)) ?? [];
 }
 
-export function actionOf({ before, after }: Pick<ResourceChange, 'before' | 'after'>): 'created' | 'updated' | 'deleted' {
+function actionOf({ before, after }: Pick<ResourceChange, 'before' | 'after'>): 'created' | 'updated' | 'deleted' {
   return before === undefined ? 'created' : after === undefined ? 'deleted' : 'updated';
 }
 

@@ -21,7 +21,7 @@ export interface ApiContext {
 }
 
 /** Handlers get what the zod schemas of their route make of a request. */
-export interface ZodTypes extends FastifyTypeProvider {
+interface ZodTypes extends FastifyTypeProvider {
   readonly validator: this['schema'] extends z.ZodType ? z.output<this['schema']> : unknown;
   readonly serializer: unknown;
 }

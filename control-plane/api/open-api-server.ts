@@ -11,7 +11,7 @@ import { AuditLog, type AuditConfig } from './audit-log.js';
 import type { ApiContext } from './context.js';
 import { createApi } from './server.js';
 
-export interface ApiServerOptions extends ApiContext {
+interface ApiServerOptions extends ApiContext {
   readonly listen: { readonly host: string; readonly port: number; readonly tls?: ServerTlsConfig | undefined };
   readonly access: AccessConfig | undefined;
   readonly audit: AuditConfig;

@@ -21,7 +21,7 @@ export const bodies = Object.fromEntries(kinds.map((kind) => [kind, writtenOf(ki
 
 export const listOf = (kind: Kind) => z.object({ version, items: z.array(written[kind]) }).describe(`Every ${kind}, by name.`);
 
-export const changedResource = z
+const changedResource = z
   .object({
     kind: z.enum(kinds),
     name: z.string(),

@@ -18,7 +18,7 @@ import { statusRoutes } from './status.js';
 import { acceptYaml, validateWithZod } from './validation.js';
 import { watchRoutes } from './watch.js';
 
-export interface ApiOptions extends ApiContext {
+interface ApiOptions extends ApiContext {
   readonly access: Access;
   readonly audit: AuditLog;
   /** Of this program; named in the OpenAPI document. */

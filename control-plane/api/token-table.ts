@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { ConfigError } from '../../shared/config/load.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
-import type { PemStore } from '../../shared/tls/pem-store.js';
+import type { PemFiles, PemStore } from '../../shared/tls/pem-store.js';
 import type { TokenConfig } from './access-config.js';
 import type { Caller } from './access.js';
 
@@ -16,15 +16,16 @@ interface Entry {
  */
 export class TokenTable {
   #entries: readonly Entry[];
+  readonly #files: PemFiles;
 
   /** `files` keeps the contents of token files up to date. Throws if one cannot be read, or if two tokens are the same. */
   constructor(
     private readonly configs: readonly TokenConfig[],
-    private readonly files: PemStore,
+    files: PemStore,
     logger: Logger,
   ) {
-    this.#entries = this.#load();
-    files.onChange(() => {
+    const paths = configs.flatMap(({ tokenFile }) => tokenFile ?? []);
+    this.#files = files.open(paths, () => {
       try {
         this.#entries = this.#load();
         logger.info('token files were read again');
@@ -32,6 +33,7 @@ export class TokenTable {
         logger.error({ reason: (error as Error).message }, 'the new token files cannot be used; the old tokens stay');
       }
     });
+    this.#entries = this.#load();
   }
 
   find(token: string): Caller | undefined {
@@ -43,7 +45,7 @@ export class TokenTable {
 
   #load(): Entry[] {
     const entries = this.configs.map(({ name, role, token, tokenFile, sha256: digest, service, gateway, node }) => ({
-      digest: digest === undefined ? sha256(token ?? this.files.read(tokenFile!).toString('utf8').trim()) : Buffer.from(digest, 'hex'),
+      digest: digest === undefined ? sha256(token ?? this.#files.read(tokenFile!).toString('utf8').trim()) : Buffer.from(digest, 'hex'),
       caller: { name, role, service, isGateway: gateway === true, node },
     }));
     entries.forEach(({ digest, caller }, index) => {

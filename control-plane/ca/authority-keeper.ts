@@ -12,7 +12,7 @@ const pollIntervalMs = 10_000;
 /** How often a step is tried anew when another control plane was faster. */
 const maxConflicts = 5;
 
-export interface KeeperDependencies {
+interface KeeperDependencies {
   readonly document: StateDocument;
   readonly leadership: Pick<Leadership, 'isLeader' | 'leader'>;
   readonly clock: Clock;

@@ -3,7 +3,7 @@ import { createHash, createPrivateKey, hkdfSync, webcrypto, X509Certificate, typ
 import { signingAlgorithmOf, type SignatureAlgorithm } from './signing-algorithm.js';
 
 /** Everything an authority consists of, as it is kept. The key makes this a secret. */
-export interface AuthorityMaterial {
+interface AuthorityMaterial {
   /** PEM: the certificate that signs, then those between it and the root. */
   readonly chain: string;
   /** PEM. The same as the chain where the root signs itself. */

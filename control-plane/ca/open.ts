@@ -15,7 +15,7 @@ import { ServingCertificate } from './serving-certificate.js';
 import { fileDocument, memoryDocument, type StateDocument } from './state.js';
 import type { WorkloadIdentity } from './workloads.js';
 
-export interface CertificatesOptions {
+interface CertificatesOptions {
   readonly dataDir: string | undefined;
   readonly clock: Clock;
   readonly logger: Logger;

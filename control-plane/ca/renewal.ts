@@ -8,7 +8,7 @@ import type { Proven } from './proof.js';
 import { Refusal } from './refusal.js';
 import { spiffeNamesOf } from './signing-request.js';
 
-export interface RenewalOptions {
+interface RenewalOptions {
   readonly keeper: AuthorityKeeper;
   readonly trustDomain: string;
   readonly wallNow: () => number;

@@ -14,7 +14,7 @@ import { overlapOf } from './config.js';
 import { Refusal } from './refusal.js';
 import { authorityStatus, certificateAnswer, certificateRequest, joinTokenAnswer, joinTokenRequest, rotationRequest, trustBundleDocument, trustBundlePem, type AuthorityStatus, type CertificateAnswer, type JoinTokenAnswer } from './schemas.js';
 
-export interface CertificateRoutesOptions {
+interface CertificateRoutesOptions {
   readonly authority: CertificateAuthority;
   readonly logger: Logger;
   /** Hears of each request for a certificate: `issued`, or why not. */

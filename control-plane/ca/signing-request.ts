@@ -6,7 +6,7 @@ import { Refusal } from './refusal.js';
 export const maxRequestBytes = 16_384;
 const hashes = new Set(['SHA-256', 'SHA-384', 'SHA-512']);
 
-export interface SigningRequest {
+interface SigningRequest {
   readonly publicKey: x509.PublicKey;
   /** DER, as the proof of a renewal covers it. */
   readonly der: Buffer;

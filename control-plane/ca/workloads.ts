@@ -14,7 +14,7 @@ export interface WorkloadIdentity {
   readonly workload: { readonly issuer: string; readonly subject: string; readonly audience?: string | undefined };
 }
 
-export interface WorkloadsOptions {
+interface WorkloadsOptions {
   readonly trustDomain: string;
   readonly clock: Clock;
   readonly skewMs: number;

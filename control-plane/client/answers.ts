@@ -3,7 +3,7 @@ import type { Kind, Resource } from '../model/resources.js';
 
 /* What the API answers with, as far as the command line looks at it. */
 
-export interface ChangedResource {
+interface ChangedResource {
   readonly kind: Kind;
   readonly name: string;
   readonly action: 'created' | 'updated' | 'deleted';

@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import { Option } from 'commander';
 import type { ChangeAnswer } from './answers.js';
 
-export const formats = ['table', 'yaml', 'json'] as const;
+const formats = ['table', 'yaml', 'json'] as const;
 export type Format = (typeof formats)[number];
 
 export function formatOption(): Option {

@@ -5,7 +5,7 @@ import { compile, type MadeUpstreams, type Proxy } from './compile.js';
 import { sourcesOf } from './sources.js';
 
 /** What is compiled from. */
-export interface Truth {
+interface Truth {
   readonly model: Model;
   /** Nothing was ever stored. */
   readonly isBlank: boolean;

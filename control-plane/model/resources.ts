@@ -19,7 +19,7 @@ const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'expected 
 export const placements = ['ambassador', 'sidecar', 'both', 'none'] as const;
 export type Placement = (typeof placements)[number];
 
-export const serviceSchema = z.strictObject({
+const serviceSchema = z.strictObject({
   kind: z.literal('Service'),
   name,
   endpoints: z.array(endpointSchema).optional().describe('Fixed addresses, or objects that say more about them; without them the registry says.'),
@@ -28,7 +28,7 @@ export const serviceSchema = z.strictObject({
   calls: z.array(name).max(1_000).optional().describe('The services that its sidecars are to know, beside those that these send requests to; default: all.'),
 });
 
-export const routeResourceSchema = z.strictObject({
+const routeResourceSchema = z.strictObject({
   kind: z.literal('Route'),
   name,
   match: matchSchema.prefault({}),
@@ -45,7 +45,7 @@ const mtlsSchema = z.strictObject({
 const policies = { ...admissionPolicies, ...upstreamPolicies, ...servicePolicies, divert: divertSchema.optional(), balance: balanceSchema.optional(), mtls: mtlsSchema.optional() };
 const settings = Object.keys(policies);
 
-export const policySchema = z.strictObject({
+const policySchema = z.strictObject({
   kind: z.literal('Policy'),
   name,
   placement: z.enum(placements).describe('Where it runs: at the gateway, in the sidecars, in both, or nowhere.'),
@@ -56,7 +56,7 @@ export const policySchema = z.strictObject({
     .refine((spec) => spec.sticky === undefined || spec.split !== undefined, { path: ['sticky'], message: 'is for split, which is missing' }),
 });
 
-export const identityResourceSchema = z.strictObject({
+const identityResourceSchema = z.strictObject({
   kind: z.literal('Identity'),
   name,
   service: name.describe('The service whose name its certificates carry; `gateway` for a gateway.'),

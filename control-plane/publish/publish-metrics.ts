@@ -10,7 +10,7 @@ export interface PublishMetrics {
 }
 
 /** Numbers of proxies, read when they are collected. */
-export interface ProxyCounts {
+interface ProxyCounts {
   readonly connected: number;
   readonly rejecting: number;
 }

@@ -10,7 +10,7 @@ import { Subscriber, type ProxyStatus, type Stream } from './subscriber.js';
 
 export type { ProxyStatus, Stream } from './subscriber.js';
 
-export interface PublisherOptions {
+interface PublisherOptions {
   /** The resources; `version` is 0 when nothing was ever stored. */
   readonly store: { readonly model: Model; readonly version: number };
   readonly instances: Pick<InstanceSource, 'endpoints' | 'standing'>;

@@ -38,7 +38,7 @@ import { StoreUnavailable } from './store-unavailable.js';
  * that wait for it: what the end of a lease means is decided when a control plane that died with it would have been missed.
  */
 
-export interface EtcdInstancesOptions {
+interface EtcdInstancesOptions {
   readonly client: EtcdClient;
   readonly clock: Clock;
   readonly random: () => number;

@@ -7,7 +7,7 @@ import { EtcdMirror, unchanged } from './etcd-mirror.js';
 import { EtcdSession } from './etcd-session.js';
 import type { Leadership } from './leadership.js';
 
-export interface EtcdLeadershipOptions {
+interface EtcdLeadershipOptions {
   readonly client: EtcdClient;
   readonly clock: Clock;
   readonly random: () => number;

@@ -5,7 +5,7 @@ import type { Logger } from '../../shared/telemetry/logger.js';
 import type { EtcdClient, IKeyValue, WatchStream } from './etcd-client.js';
 import { prefixEnd } from './etcd-keys.js';
 
-export interface MirrorOptions {
+interface MirrorOptions {
   readonly client: EtcdClient;
   readonly clock: Clock;
   readonly random: () => number;

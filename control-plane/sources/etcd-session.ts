@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../../shared/clock/clock.js';
 import type { EtcdClient } from './etcd-client.js';
 
-export interface EtcdSessionOptions {
+interface EtcdSessionOptions {
   readonly client: EtcdClient;
   readonly clock: Clock;
   /** How long the session outlives its last renewal (ms). */

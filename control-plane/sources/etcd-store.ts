@@ -12,7 +12,7 @@ import { makeChange, undone, withChanges } from './make-change.js';
 import { StoreUnavailable } from './store-unavailable.js';
 import { Conflict, type Change, type ResourceChange, type Revision, type Store } from './store.js';
 
-export interface EtcdStoreOptions {
+interface EtcdStoreOptions {
   readonly client: EtcdClient;
   /** How many revisions of history are kept. */
   readonly revisions: number;

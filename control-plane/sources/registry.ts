@@ -33,7 +33,7 @@ const protectedAtLeast = 3;
 const maxInstances = 50_000;
 const maxServices = 10_000;
 
-export interface RegistryOptions {
+interface RegistryOptions {
   /** Time after a start within which those who live have called (ms). 0: at once. Must be a third of the longest lease at least. */
   readonly graceMs?: number | undefined;
 }

@@ -8,7 +8,7 @@ import type { Resources } from './make-change.js';
 import type { Revision } from './store.js';
 
 /** A revision, and the text that it is in the file: made once, since the file is written anew with each change. */
-export interface KeptRevision extends Revision {
+interface KeptRevision extends Revision {
   readonly text: string;
 }
 

@@ -2,7 +2,7 @@ import { generateKeyPair, SignJWT } from 'jose';
 import type { LabSession } from '../runner/session.js';
 
 export const forgeries = ['expired', 'wrong-audience', 'wrong-key', 'alg-none', 'missing-scope'] as const;
-export type Forgery = (typeof forgeries)[number];
+type Forgery = (typeof forgeries)[number];
 
 /** One token of each kind that must not be let in, as an attacker would make it. */
 export async function forge(session: LabSession): Promise<Record<Forgery, string>> {

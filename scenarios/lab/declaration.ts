@@ -67,7 +67,7 @@ export interface Addresses {
 }
 
 export const applications = ['users', 'orders', 'inventory-1', 'inventory-2', 'inventory-3', 'inventory-v2', 'payments', 'pricing-1', 'pricing-2'] as const;
-export type ApplicationId = (typeof applications)[number];
+type ApplicationId = (typeof applications)[number];
 
 /** The service that an instance belongs to. */
 export function serviceOf(id: string): string {

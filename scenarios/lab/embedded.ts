@@ -13,7 +13,7 @@ import { ManagedProcess } from './processes.js';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const dist = join(root, 'dist');
 
-export interface EmbeddedOptions {
+interface EmbeddedOptions {
   readonly onProgress?: (ready: number, all: number, unit: string) => void;
   /** Keeps logs and configurations after the end, and says where they are. */
   readonly keepFiles?: boolean;

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { once } from 'node:events';
 
-export interface ProcessOptions {
+interface ProcessOptions {
   readonly id: string;
   readonly command: string;
   readonly args: readonly string[];

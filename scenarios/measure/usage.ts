@@ -3,7 +3,7 @@ import type { Lab } from '../lab/lab.js';
 import type { Unit } from '../lab/declaration.js';
 
 /** What a process used, by its own account. */
-export interface Usage {
+interface Usage {
   readonly cpuSeconds: number;
   readonly residentBytes: number;
 }

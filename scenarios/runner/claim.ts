@@ -40,7 +40,7 @@ export interface VariantResult extends VariantRun {
 export type Results = Readonly<Record<Placement, VariantResult>>;
 
 /** An outcome that was written down before the run. */
-export interface Expectation {
+interface Expectation {
   readonly placement: Placement;
   /** In words, as expected: "no forged token reaches an application". */
   readonly text: string;
@@ -74,6 +74,6 @@ export interface Claim {
   readonly charts: readonly ClaimChart[];
 }
 
-export type ClaimChart =
+type ClaimChart =
   | { readonly kind: 'bars'; readonly title: string; readonly unit: string; readonly series: readonly { readonly label: string; readonly fact: string }[] }
   | { readonly kind: 'timeline'; readonly title: string; readonly load: string };

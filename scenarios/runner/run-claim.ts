@@ -3,7 +3,7 @@ import { costBetween, readUsage, type UnitCost } from '../measure/usage.js';
 import { placements, type Claim, type Facts, type Parity, type Placement, type VariantResult, type VariantRun } from './claim.js';
 import { LabSession } from './session.js';
 
-export interface CheckedExpectation {
+interface CheckedExpectation {
   readonly placement: Placement;
   readonly text: string;
   readonly measured: string;

@@ -201,7 +201,7 @@ function asResource({ name, services: targets, spec: { mtls, ...spec } }: ClaimP
   }];
 }
 
-export function usesSidecars(placement: Placement): boolean {
+function usesSidecars(placement: Placement): boolean {
   return placement === 'sidecar' || placement === 'both';
 }
 

@@ -5,7 +5,7 @@ import { controlServer } from './control.js';
 import { FaultSwitch } from './fault.js';
 import { Stats } from './stats.js';
 
-export interface DemoService {
+interface DemoService {
   readonly app: FastifyInstance;
   readonly control: FastifyInstance;
 }

@@ -6,7 +6,7 @@ import { withoutSchemas } from '../process/without-schemas.js';
 import type { Logger } from '../telemetry/logger.js';
 import { isCrossSite } from './cross-site.js';
 
-export interface AdminOptions {
+interface AdminOptions {
   readonly host: string;
   /** 0 takes a free port. */
   readonly port: number;
@@ -22,7 +22,7 @@ export interface AdminOptions {
   readonly version: string;
 }
 
-export interface AdminServer {
+interface AdminServer {
   listen(): Promise<AddressInfo>;
   close(): Promise<void>;
 }

@@ -9,7 +9,7 @@ import type { Problem } from './load.js';
 type Section = Readonly<Record<string, unknown>>;
 
 /** Where an authorization stands. */
-export interface AuthorizationPlace {
+interface AuthorizationPlace {
   /** Path of the section that has it. */
   readonly path: string;
   /** The route, inbound section, TCP listener or policy that has it. */

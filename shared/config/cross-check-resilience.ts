@@ -4,7 +4,7 @@ import { duration } from './units.js';
 type Document = Readonly<Record<string, unknown>>;
 
 /** A gateway's route and upstream, a sidecar's upstream, or its inbound section: as far as contradictions go, the same. */
-export interface DeliveryDocument {
+interface DeliveryDocument {
   readonly path: string;
   readonly own: Document;
   /** Where a route takes from what it does not say itself. */

@@ -10,7 +10,6 @@ export const http2LimitsSchema = z.strictObject({
   controlFrameBurst: z.int().min(1).default(1_000).describe('PING and SETTINGS frames that a client may send at once; beyond it the connection is closed with ENHANCE_YOUR_CALM.'),
   controlFramesPerSecond: z.int().min(1).default(100).describe('How many of `controlFrameBurst` are forgiven in a second.'),
 });
-export type Http2LimitsConfig = z.output<typeof http2LimitsSchema>;
 
 /** Which implementation speaks HTTP/2 on a listener, if any. */
 export const listenHttp2Schema = z

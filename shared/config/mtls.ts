@@ -1,7 +1,7 @@
 import { z } from 'zod';
 
 /** Whom a listener of the mesh serves. */
-export const mtlsModeSchema = z.enum(['strict', 'permissive', 'off']);
+const mtlsModeSchema = z.enum(['strict', 'permissive', 'off']);
 export type MtlsMode = z.output<typeof mtlsModeSchema>;
 
 export const inboundMtlsSchema = mtlsModeSchema

@@ -51,7 +51,7 @@ export const rateLimitSchema = z.strictObject({
 });
 export type RateLimitConfig = z.output<typeof rateLimitSchema>;
 
-export const retryConditions = ['connect-failure', 'refused', 'reset', 'timeout', '5xx', 'gateway-error', 'retriable-4xx'] as const;
+const retryConditions = ['connect-failure', 'refused', 'reset', 'timeout', '5xx', 'gateway-error', 'retriable-4xx'] as const;
 
 export const retrySchema = z.strictObject({
   attempts: z.int().min(1).max(10).default(2).describe('Attempts in all, the first included; 1: no retry.'),

@@ -26,7 +26,7 @@ export type HedgeConfig = z.output<typeof hedgeSchema>;
 
 const level = z.string().regex(/^[\w.-]{1,32}$/, 'expected letters, digits, dots and hyphens');
 
-export const prioritySchema = z
+const prioritySchema = z
   .strictObject({
     header: z
       .string()
@@ -39,7 +39,6 @@ export const prioritySchema = z
   .refine(({ levels }) => Object.keys(levels).length <= 8, { path: ['levels'], error: 'expected at most 8 levels' })
   .refine(({ levels }) => Object.values(levels).includes(1), { path: ['levels'], error: 'one level must have the share 1, or the limit is never used up' })
   .refine(({ levels, default: fallback }) => fallback in levels, { path: ['default'], error: 'is none of the levels' });
-export type PriorityConfig = z.output<typeof prioritySchema>;
 
 export const adaptiveConcurrencySchema = z
   .strictObject({

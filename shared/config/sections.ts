@@ -83,7 +83,7 @@ const upstreamName = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, 'expec
 export const upstreamsSchema = z.record(upstreamName, upstreamSchema);
 
 /** The stream of snapshots that overrides the policies, routes and upstreams of the file. */
-export const controlPlaneSchema = z.strictObject({
+const controlPlaneSchema = z.strictObject({
   url: z
     .union([openUrl, z.array(openUrl).min(1).max(16)])
     .transform((urls): readonly string[] => (typeof urls === 'string' ? [urls] : urls))

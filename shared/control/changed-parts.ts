@@ -5,7 +5,7 @@ import { resourceOf } from './replace-bad-parts.js';
 import type { Snapshot } from './snapshot.js';
 
 /** Parts that changed together because one resource did. */
-export interface ChangedParts {
+interface ChangedParts {
   readonly resource: string | undefined;
   /** Paths, the innermost that changed: `routes[0].jwt`, `inbound.jwt`, `upstreams.orders.retry`. */
   readonly paths: readonly string[];

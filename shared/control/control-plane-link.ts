@@ -1,9 +1,9 @@
 import type { Clock } from '../clock/clock.js';
 import { HttpClient, type Answered, type Asked } from '../http-client/http-client.js';
 import type { Logger } from '../telemetry/logger.js';
-import type { PemStore } from '../tls/pem-store.js';
+import type { PemFiles, PemStore } from '../tls/pem-store.js';
 
-export interface LinkOptions {
+interface LinkOptions {
   /** Base addresses of control planes that are interchangeable. */
   readonly urls: readonly string[];
   readonly token?: string | undefined;
@@ -26,10 +26,13 @@ export interface LinkOptions {
  */
 export class ControlPlaneLink {
   readonly #client: HttpClient;
+  readonly #pems: PemFiles;
   #index: number;
 
   constructor(private readonly options: LinkOptions) {
+    const { ca, client, pems } = options;
     this.#client = new HttpClient(options.clock);
+    this.#pems = pems.open([ca, client?.cert, client?.key].filter((path) => path !== undefined));
     this.#index = Math.floor(options.random() * options.urls.length);
   }
 
@@ -53,13 +56,14 @@ export class ControlPlaneLink {
 
   close(): void {
     this.#client.close();
+    this.#pems.close();
   }
 
   #credentials(): NonNullable<Asked['tls']> {
-    const { pems, ca, client, logger } = this.options;
+    const { ca, client, logger } = this.options;
     let authorities: Buffer | undefined;
     try {
-      authorities = ca === undefined ? undefined : pems.read(ca);
+      authorities = ca === undefined ? undefined : this.#pems.read(ca);
     } catch (error) {
       logger.error({ err: error, ca }, 'the authorities of the control plane cannot be read');
       throw error;
@@ -70,7 +74,7 @@ export class ControlPlaneLink {
   /** Credentials that are not there yet are looked for each time. */
   #ownCredentials({ cert, key }: { readonly cert: string; readonly key: string }): { cert: Buffer; key: Buffer } | undefined {
     try {
-      return { cert: this.options.pems.read(cert), key: this.options.pems.read(key) };
+      return { cert: this.#pems.read(cert), key: this.#pems.read(key) };
     } catch {
       return undefined;
     }

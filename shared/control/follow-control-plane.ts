@@ -6,13 +6,13 @@ import { identityFiles } from '../identity/identity-files.js';
 import type { Lifecycle } from '../process/lifecycle.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
-import { PemStore } from '../tls/pem-store.js';
+import { PemStore, type PemFiles } from '../tls/pem-store.js';
 import { ControlPlaneLink } from './control-plane-link.js';
 import { Registration } from './registration.js';
 import { SnapshotClient } from './snapshot-client.js';
 import { workloadName } from './workload-name.js';
 
-export interface FollowOptions {
+interface FollowOptions {
   readonly kind: 'gateway' | 'sidecar';
   readonly service?: string | undefined;
   /** Where this proxy runs; registered with its address. */
@@ -40,11 +40,12 @@ export async function followControlPlane(config: ControlPlaneConfig, options: Fo
   const files = identity === undefined ? undefined : identityFiles(identity);
   const pems = new PemStore(clock);
   const link = new ControlPlaneLink({ urls: config.url, token, ca: config.ca, client: files, pems, clock, random, logger });
+  const own = pems.open(files === undefined ? [] : [files.cert]);
   const { weight, labels } = config;
   const registration =
     register === undefined || service === undefined
       ? undefined
-      : new Registration({ link, service, instance: node, place: { zone, weight, labels }, identity: () => files && nameIn(pems, files.cert), ttlMs: config.leaseTtl, clock, logger, ...register });
+      : new Registration({ link, service, instance: node, place: { zone, weight, labels }, identity: () => files && nameIn(own, files.cert), ttlMs: config.leaseTtl, clock, logger, ...register });
   const client = new SnapshotClient({
     link, node, kind, service, hasIdentity: identity !== undefined, snapshotFile: config.snapshotFile, apply, clock, random, logger,
     onConnected(isConnected) {
@@ -67,7 +68,7 @@ export async function followControlPlane(config: ControlPlaneConfig, options: Fo
 }
 
 /** The name in a certificate; undefined while there is none. */
-function nameIn(pems: PemStore, cert: string): string | undefined {
+function nameIn(pems: PemFiles, cert: string): string | undefined {
   try {
     return workloadName(pems.read(cert));
   } catch {

@@ -3,7 +3,7 @@ import { addressOf } from '../config/endpoints.js';
 import { endpointsOf, upstreamsOf, type Document } from './document.js';
 import type { Snapshot } from './snapshot.js';
 
-export interface KeptEndpoints {
+interface KeptEndpoints {
   readonly document: Document;
   /** Upstreams that keep endpoints which the snapshot does not name. */
   readonly kept: readonly string[];

@@ -8,7 +8,7 @@ import { maxRejections, type Rejection, type Snapshot } from './snapshot.js';
 /** Puts a document in force, or rejects and leaves the one before in force: with a `ConfigError` where it can say what is wrong. */
 export type Apply = (document: unknown) => Promise<void>;
 
-export interface InForce {
+interface InForce {
   readonly document: Document;
   readonly rejections: readonly Rejection[];
 }

@@ -4,7 +4,7 @@ import type { Logger } from '../telemetry/logger.js';
 import { isSuccess } from '../http-client/http-client.js';
 import type { ControlPlaneLink } from './control-plane-link.js';
 
-export interface RegistrationOptions {
+interface RegistrationOptions {
   readonly link: ControlPlaneLink;
   readonly service: string;
   /** Tells this instance from the service's others. */

@@ -15,7 +15,7 @@ import type { Rejection, Snapshot } from './snapshot.js';
  * - `upstreams.orders.retry`: the setting, so that the endpoints stay up to date; but the whole upstream where it is new.
  */
 
-export interface Replaced {
+interface Replaced {
   readonly document: Document;
   readonly rejections: readonly Rejection[];
 }
@@ -65,7 +65,7 @@ type Part =
   | { readonly kind: 'upstream'; readonly path: string; readonly name: string; readonly setting: string | undefined };
 
 /** The part of a document that a path is in. */
-export function partOf(path: string, upstreams: Section, lastGood: Document | undefined): Part | undefined {
+function partOf(path: string, upstreams: Section, lastGood: Document | undefined): Part | undefined {
   const route = /^routes\[(\d+)\]/.exec(path);
   if (route !== null) return { kind: 'route', path: route[0], index: Number(route[1]) };
   const setting = /^inbound\.([\w-]+)/.exec(path);

@@ -10,7 +10,7 @@ import { putInForce, type Apply } from './put-in-force.js';
 import { SnapshotFile, type Owner } from './snapshot-file.js';
 import { snapshotSchema, type Answer } from './snapshot.js';
 
-export interface SnapshotClientOptions extends Owner {
+interface SnapshotClientOptions extends Owner {
   readonly link: ControlPlaneLink;
   /** Whether this proxy can speak mutual TLS. */
   readonly hasIdentity: boolean;

@@ -19,7 +19,7 @@ export interface Owner {
   readonly service?: string | undefined;
 }
 
-export interface KeptSnapshot {
+interface KeptSnapshot {
   /** Version that is in force whole; empty when parts of it are not, so that it is sent again. */
   readonly version: string;
   readonly config: Document;

@@ -7,7 +7,7 @@ import { Cancellation } from '../http/cancellation.js';
 import type { TcpAddress } from '../config/units.js';
 import { decodeAnswer, encodeQuery, type DnsAnswer, type RecordType } from './dns-message.js';
 
-export interface DnsClientOptions {
+interface DnsClientOptions {
   /** Default: those of the system, as they are at each query. */
   readonly resolvers: readonly TcpAddress[] | undefined;
   readonly timeoutMs: number;

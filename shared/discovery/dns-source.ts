@@ -6,7 +6,7 @@ import { DnsClient } from './dns-client.js';
 import type { RecordType, SrvRecord } from './dns-message.js';
 import type { DiscoveryFailure, DiscoveryListener, DiscoverySource } from './source.js';
 
-export interface DnsSourceDependencies {
+interface DnsSourceDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;

@@ -1,6 +1,6 @@
 import { describe, type ErrorCode, type ErrorEntry } from './catalogue.js';
 
-export interface ProxyErrorOptions {
+interface ProxyErrorOptions {
   /** What happened underneath, for the log; never shown to a client. */
   readonly cause?: unknown;
   /** Fields for the answer, such as `WWW-Authenticate` or `Retry-After`. */

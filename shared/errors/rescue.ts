@@ -7,7 +7,7 @@ import { problemResponse } from './problem.js';
 import { reasonOf } from './reason.js';
 import { toProxyError, type ProxyError } from './proxy-error.js';
 
-export interface RescueOptions {
+interface RescueOptions {
   /** Hears of every error that became an answer. */
   readonly onError?: (error: ProxyError, exchange: Exchange) => void;
 }

@@ -10,7 +10,7 @@ const statuses = {
   unavailable: grpcStatus.unavailable,
 } as const;
 
-export type GrpcCondition = keyof typeof statuses;
+type GrpcCondition = keyof typeof statuses;
 export const grpcConditions = Object.keys(statuses) as GrpcCondition[];
 
 /**

@@ -14,7 +14,7 @@ import { formatGrpcTimeout, parseGrpcTimeout } from './timeout.js';
 /** How late a deadline may be noticed (ms); the client's own is in time. */
 const latenessMs = 10;
 
-export interface GrpcOptions {
+interface GrpcOptions {
   readonly clock: Clock;
   /** Caps what clients ask for with `grpc-timeout` (ms). */
   readonly maxTimeoutMs?: number | undefined;

@@ -23,7 +23,7 @@ export interface Answered {
   discard(): void;
 }
 
-export interface HttpClientLimits {
+interface HttpClientLimits {
   /** Until there is a connection, TLS and all (ms). An address that takes none is told so sooner than one that takes its time to answer. Default: 2 s. */
   readonly connectTimeoutMs?: number;
   /** Until the head of the answer is there (ms). Default: 10 s. */

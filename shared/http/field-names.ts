@@ -1,3 +1,4 @@
+import { BoundedMemo } from './bounded-memo.js';
 import { interned } from './interned.js';
 
 /**
@@ -70,7 +71,7 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   ]],
 ];
 
-export interface FieldName {
+interface FieldName {
   /** As it was written. */
   readonly written: string;
   readonly lower: string;
@@ -79,12 +80,10 @@ export interface FieldName {
 }
 
 /** Names as written, to what is known of them: a hit needs no check and no new string. */
-const known = new Map<string, FieldName>();
+const known = new BoundedMemo<FieldName>({ maxEntries: 2_000, maxLength: 64 });
 const kindsByName = new Map<string, number>();
 for (const [kinds, names] of byKind) for (const name of names) kindsByName.set(name, (kindsByName.get(name) ?? 0) | kinds);
 
-const maxKnown = 2_000;
-const maxKnownLength = 64;
 const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /** What is known of a field's name; undefined when it is no token (RFC 9110 section 5.1). */
@@ -94,8 +93,7 @@ export function fieldName(written: string): FieldName | undefined {
   if (!token.test(written)) return undefined;
   const lower = interned(written.toLowerCase());
   const name = { written: interned(written), lower, kinds: kindsOf(lower) };
-  // Bounded: a client that invents names makes its own requests slower, not the table larger.
-  if (known.size < maxKnown && written.length <= maxKnownLength) known.set(name.written, name);
+  known.set(name.written, name);
   return name;
 }
 

@@ -27,7 +27,7 @@ export interface HttpRequest {
 }
 
 /** What is asked of a connection that is passed on as it is. */
-export interface StreamRequest {
+interface StreamRequest {
   /** Bytes that go to the endpoint before all others, and before TLS. */
   readonly preamble: Buffer | undefined;
 }

@@ -1,6 +1,6 @@
-import { METHODS } from 'node:http';
 import { fieldKind } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
+import { methods } from '../http/methods.js';
 import { requestFraming, type Framing } from './framing.js';
 import { headText, parseFields } from './head.js';
 import { Http1Error } from './http1-error.js';
@@ -18,13 +18,11 @@ export interface RequestHead {
   readonly keepAlive: boolean;
 }
 
-export interface RequestHeadLimits {
+interface RequestHeadLimits {
   readonly maxHeaders: number;
   readonly maxTargetBytes: number;
 }
 
-/** Each known method, to itself: a string whose comparison costs nothing. */
-const methods = new Map(METHODS.map((method) => [method, method]));
 const space = 0x20;
 const versionForm = /^HTTP\/\d\.\d$/;
 const methodForm = /^[A-Z-]+$/;

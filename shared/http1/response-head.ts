@@ -1,3 +1,4 @@
+import { BoundedMemo } from '../http/bounded-memo.js';
 import { noResponseFields } from '../http/field-sequence.js';
 import type { Headers } from '../http/headers.js';
 import { interned } from '../http/interned.js';
@@ -23,9 +24,7 @@ interface StatusLine {
 
 const statusLine = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n$/;
 /** Status lines seen so far: an upstream uses a handful. */
-const knownStatusLines = new Map<string, StatusLine>();
-const maxKnown = 200;
-const maxKnownLength = 64;
+const knownStatusLines = new BoundedMemo<StatusLine>({ maxEntries: 200, maxLength: 64 });
 /** The one before: most are alike. */
 let last: StatusLine = { line: 'HTTP/1.1 200 OK\r\n', status: 200, minorVersion: 1 };
 const maxHeaders = 256;
@@ -44,8 +43,7 @@ function lookUp(line: string): StatusLine {
   if (known !== undefined) return (last = known);
   const match = statusLine.exec(line);
   if (match === null) throw new Http1Error('syntax', 'a malformed status line');
-  const isKept = knownStatusLines.size < maxKnown && line.length <= maxKnownLength;
-  const parsed = { line: isKept ? interned(line) : line, status: Number(match[2]), minorVersion: match[1] === '1' ? 1 : 0 };
-  if (isKept) knownStatusLines.set(parsed.line, parsed);
+  const parsed = { line: knownStatusLines.keeps(line) ? interned(line) : line, status: Number(match[2]), minorVersion: match[1] === '1' ? 1 : 0 };
+  knownStatusLines.set(parsed.line, parsed);
   return parsed;
 }

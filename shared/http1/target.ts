@@ -1,3 +1,4 @@
+import { BoundedMemo } from '../http/bounded-memo.js';
 import { interned } from '../http/interned.js';
 import { Http1Error } from './http1-error.js';
 
@@ -128,11 +129,11 @@ export function parseAuthority(raw: string): string {
   const form = authorityForm.exec(raw);
   if (form === null || Number(form[2] ?? 0) > 65_535) throw new Http1Error('syntax', 'a host that is not a host');
   const authority = raw.toLowerCase().replace(/(?<=[^.])\.(?=:|$)/, '');
-  if (knownAuthorities.size < 1_000 && raw.length <= 255) knownAuthorities.set(interned(raw), interned(authority));
+  if (knownAuthorities.keeps(raw)) knownAuthorities.set(raw, interned(authority));
   return authority;
 }
 
-const knownAuthorities = new Map<string, string>();
+const knownAuthorities = new BoundedMemo<string>({ maxEntries: 1_000, maxLength: 255 });
 /** The one before: most are alike. */
 let [lastRaw, lastAuthority] = ['', ''];
 const authorityForm = /^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~!$&'()*+,;=-]*)(?::(\d{0,5}))?$/;

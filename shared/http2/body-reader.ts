@@ -4,7 +4,7 @@ import { closeStream } from './close-stream.js';
 import { readTrailers } from './fields.js';
 
 /** What a reader tells. Exactly one of `end` and `broken` is called, and nothing after it. */
-export interface BodyListener {
+interface BodyListener {
   chunk(data: Buffer): void;
   end(trailers: Headers | undefined): void;
   broken(error: Error | undefined): void;

@@ -1,12 +1,12 @@
-import { METHODS } from 'node:http';
 import { fieldKind } from '../http/field-names.js';
 import { noFields } from '../http/field-sequence.js';
 import { Headers } from '../http/headers.js';
+import { methods } from '../http/methods.js';
 import { requestFraming } from '../http1/framing.js';
 import { Http1Error } from '../http1/http1-error.js';
 import { isVisible, parseAuthority, parseTarget, type Target } from '../http1/target.js';
 
-export interface RequestFields {
+interface RequestFields {
   readonly method: string;
   readonly target: Target;
   /** From `:authority`, otherwise from `Host`; lower-case. */
@@ -16,14 +16,11 @@ export interface RequestFields {
   readonly length: number | undefined;
 }
 
-export interface RequestFieldsLimits {
+interface RequestFieldsLimits {
   readonly maxHeaders: number;
   readonly maxTargetBytes: number;
   readonly maxHeadBytes: number;
 }
-
-/** Each known method, to itself: a string whose comparison costs nothing. */
-const methods = new Map(METHODS.map((method) => [method, method]));
 
 /** Concern a connection, of which HTTP/2 has no notion in its fields (RFC 9113 section 8.2.2). */
 const connectionSpecific = new Set(['connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade']);

@@ -7,7 +7,7 @@ import { EnrolmentClient } from './enrolment-client.js';
 import { Enrolment } from './enrolment.js';
 import { IdentityMetrics } from './identity-metrics.js';
 
-export interface EnrolOptions {
+interface EnrolOptions {
   readonly service: string;
   /** Where the authority is. */
   readonly controlPlane: { readonly url: string | readonly string[]; readonly ca?: string | undefined };

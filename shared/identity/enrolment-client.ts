@@ -7,7 +7,7 @@ import { certificatesIn } from './held-identity.js';
 /** What a proxy proves itself with: see control-plane/ca/proof.ts. */
 export type EnrolmentProof = { readonly kind: 'joinToken' | 'workload'; readonly token: string } | { readonly kind: 'renewal'; readonly jws: string };
 
-export interface EnrolmentClientOptions {
+interface EnrolmentClientOptions {
   /** Base addresses of control planes; the next is asked when one cannot be reached. */
   readonly urls: readonly string[];
   /** PEM file: the authorities that the control plane's certificate must come from; default: those that Node.js comes with. */
@@ -30,7 +30,7 @@ export class EnrolmentRefused extends Error {
   }
 }
 
-export interface IssuedIdentity {
+interface IssuedIdentity {
   /** PEM: our certificate, and what stands between it and the root. */
   readonly certificate: string;
   /** How long it lives from now on (ms), by no clock but that of whoever made it. */

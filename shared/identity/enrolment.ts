@@ -26,7 +26,7 @@ import { formatSpiffeId } from './spiffe.js';
  * a control plane that was set up anew, with another root, tears nobody out of the mesh.
  */
 
-export interface EnrolmentOptions {
+interface EnrolmentOptions {
   readonly config: EnrolledIdentityConfig;
   /** The service that this proxy stands for. */
   readonly service: string;

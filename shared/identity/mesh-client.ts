@@ -4,7 +4,7 @@ import type { MeshIdentity } from './mesh-identity.js';
 import { reasonOf, type Refusal } from './verdict.js';
 import { maxShown, uriName } from './x509-name.js';
 
-export interface MeshClientOptions {
+interface MeshClientOptions {
   /** The SPIFFE name that the endpoint must prove, to the letter. */
   readonly expected: string;
   /** Undefined where this proxy has none: then no connection is ever made. */

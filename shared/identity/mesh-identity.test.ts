@@ -67,7 +67,7 @@ describe('sessions of the mesh', () => {
     const { call, stores, close } = await pair();
     await call();
     await authority.identity('orders');
-    stores[1].refresh();
+    await stores[1].refresh();
     assert.deepEqual([await call(), await call()], [[us, false], [us, true]]);
     close();
   });
@@ -76,7 +76,7 @@ describe('sessions of the mesh', () => {
     const { call, stores, close } = await pair();
     await call();
     await authority.identity('inventory');
-    stores[0].refresh();
+    await stores[0].refresh();
     assert.deepEqual(await call(), [us, true]);
     close();
   });
@@ -87,9 +87,9 @@ describe('sessions of the mesh', () => {
     const before = readFileSync(authority.ca, 'utf8');
     const other = await TestAuthority.create();
     writeFileSync(authority.ca, `${before}\n${readFileSync(other.ca, 'utf8')}\n`);
-    stores[0].refresh();
+    await stores[0].refresh();
     assert.deepEqual([await call(), await call()], [[us, false], [us, true]], 'the server has another bundle');
-    stores[1].refresh();
+    await stores[1].refresh();
     assert.deepEqual(await call(), [us, false], 'the client has');
     writeFileSync(authority.ca, before);
     other.remove();

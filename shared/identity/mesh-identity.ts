@@ -3,13 +3,13 @@ import { createSecureContext, type SecureContextOptions, type Server, type TLSSo
 import type { Clock } from '../clock/clock.js';
 import type { Peer } from '../http/exchange.js';
 import { PreparedFields } from '../http/headers.js';
-import type { PemStore } from '../tls/pem-store.js';
+import type { PemFiles, PemStore } from '../tls/pem-store.js';
 import type { IdentityFiles } from './identity-files.js';
 import { parseSpiffeId } from './spiffe.js';
 import { judge, type NamedId, type Refusal } from './verdict.js';
 import { uriName } from './x509-name.js';
 
-export interface MeshIdentityDependencies {
+interface MeshIdentityDependencies {
   readonly clock: Clock;
   readonly pems: PemStore;
   /** Of which the keys of TLS session tickets are made; the same in all workers. */
@@ -41,6 +41,7 @@ export class MeshIdentity {
   /** Goes up with each exchange of the files: what was made with another version is not used any more. */
   version = 0;
   #loaded: Loaded | undefined;
+  readonly #pems: PemFiles;
   /** They live as long as we do. */
   readonly #servers = new Set<Server>();
   /** One for all connections of a workload. Bounded: when there are too many it starts anew. */
@@ -50,16 +51,12 @@ export class MeshIdentity {
     private readonly files: IdentityFiles,
     private readonly dependencies: MeshIdentityDependencies,
   ) {
-    const { pems } = dependencies;
-    for (const path of new Set(Object.values(files) as string[])) pems.watch(path);
+    this.#pems = dependencies.pems.open(Object.values(files) as string[], () => this.#reload());
     try {
       this.#loaded = this.#load();
     } catch (error) {
       dependencies.onReload(error as Error);
     }
-    pems.onChange((paths) => {
-      if (Object.values(files).some((path: string) => paths.has(path))) this.#reload();
-    });
   }
 
   /** Our own name; undefined until there is a certificate. */
@@ -128,8 +125,7 @@ export class MeshIdentity {
   }
 
   #load(): Loaded {
-    const { pems } = this.dependencies;
-    const [cert, key, ca] = [pems.read(this.files.cert), pems.read(this.files.key), pems.read(this.files.bundle)];
+    const [cert, key, ca] = [this.#pems.read(this.files.cert), this.#pems.read(this.files.key), this.#pems.read(this.files.bundle)];
     createSecureContext({ cert, key, ca });
     const certificate = new X509Certificate(cert);
     return { own: ownName(certificate), expiresAt: Date.parse(certificate.validTo), pems: { cert, key, ca } };

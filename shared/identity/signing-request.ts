@@ -3,7 +3,7 @@ import { generateKeyPair, sign, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 
 /** A key that was just made, and the request that asks for its certificate. */
-export interface NewRequest {
+interface NewRequest {
   /** Never leaves this machine. */
   readonly key: KeyObject;
   /** PKCS#10, PEM. */

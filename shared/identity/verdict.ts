@@ -19,7 +19,7 @@ export type NamedId = SpiffeId & { readonly id: string };
 const outOfTime: ReadonlySet<string> = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID']);
 
 /** `failure` is the code with which the chain could not be verified, if it could not; `now` is ms since the epoch. */
-export interface Shown {
+interface Shown {
   readonly certificate: X509Certificate | undefined;
   readonly failure: string | undefined;
   readonly now: number;

@@ -2,7 +2,7 @@ import { ProxyError } from '../errors/proxy-error.js';
 import { fieldKind } from '../http/field-names.js';
 import type { Layer } from '../http/service.js';
 
-export interface ViaOnceOptions {
+interface ViaOnceOptions {
   /** Tells this proxy from all others of its name; the same in all of its workers. */
   readonly instance: string;
   /** How often a request may have been here before: an application that is a proxy itself may send it on to us with its fields. */

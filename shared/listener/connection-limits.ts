@@ -3,7 +3,7 @@ import type { LimitsConfig } from '../config/sections.js';
 import { plainAddress } from './network-list.js';
 
 /** A limit that turns connections away as they come. */
-export type ConnectionLimit = 'maxConnections' | 'maxConnectionsPerClient';
+type ConnectionLimit = 'maxConnections' | 'maxConnectionsPerClient';
 
 /** Hears of connections that were closed as they came, since a limit was reached. */
 export type OnRefusal = (limit: ConnectionLimit, clientAddress: string) => void;

@@ -6,7 +6,7 @@ import { canonicalAddress, plainAddress } from './network-list.js';
  * passes bytes on puts in front of them to say who its client is.
  */
 
-export interface ProxyHeader {
+interface ProxyHeader {
   /** Bytes that it takes. */
   readonly length: number;
   /** The client's address; undefined when the sender speaks for itself (LOCAL, UNKNOWN), or of no internet address. */

@@ -12,7 +12,7 @@ import { deadline } from './deadline/deadline.js';
 import type { Policies } from './policies.js';
 
 /** What a route, or an inbound listener, says itself about how its requests are sent; the rest is its upstream's. */
-export interface OwnDelivery {
+interface OwnDelivery {
   /** Names what the state of these policies belongs to. */
   readonly scope: string;
   readonly timeout?: number | undefined;

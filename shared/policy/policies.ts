@@ -23,7 +23,7 @@ import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
 import { RetryBudget } from './retry/retry-budget.js';
 import { retry, type RetryPlaces } from './retry/retry.js';
 
-export interface PoliciesDependencies {
+interface PoliciesDependencies {
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;

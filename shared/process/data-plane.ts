@@ -19,6 +19,7 @@ import { accessLog } from '../telemetry/access-log.js';
 import { openLineWriter, type LineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
 import { MtlsReport } from '../telemetry/mtls-report.js';
+import { NamesInUse } from '../telemetry/names-in-use.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { tcpAccessLog } from '../telemetry/tcp-access-log.js';
 import { TcpMetrics } from '../telemetry/tcp-metrics.js';
@@ -32,13 +33,13 @@ import { guardEndpoint } from '../upstream/endpoint-stack.js';
 import type { UpstreamDependencies } from '../upstream/upstream.js';
 
 /** The outermost layers, the same for every listener of both proxies. */
-export interface CommonLayers {
+interface CommonLayers {
   readonly accessLog: Layer | undefined;
   readonly metrics: Layer;
   readonly rescue: Layer;
 }
 
-export interface DataPlaneOptions {
+interface DataPlaneOptions {
   readonly accessLog: boolean;
   /** Where this proxy runs. */
   readonly zone?: string | undefined;
@@ -55,7 +56,7 @@ export interface DataPlaneOptions {
 /** What both proxies stand on: clocks, metrics, logs, and how policies and endpoints are made from them. */
 export class DataPlane {
   readonly metrics = new ProxyMetrics();
-  readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
+  readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly routes: NamesInUse; readonly discovery: DiscoverDependencies };
   /** Tells this proxy from all others, and is the same in all of its workers. */
   readonly instance: string;
   readonly #ticketSecret: Uint8Array;
@@ -86,10 +87,22 @@ export class DataPlane {
       if (isPanic) logger.warn({ upstream }, 'too few endpoints are healthy: health is ignored');
       else logger.info({ upstream }, 'enough endpoints are healthy again');
     };
+    const onTlsReload = (upstream: string, error: Error | undefined): void => {
+      metrics.certificateReload(error === undefined ? 'used' : 'refused');
+      if (error === undefined) logger.info({ upstream }, 'the certificates of an upstream were exchanged');
+      else logger.error({ upstream, reason: error.message }, 'the new certificates of an upstream cannot be used; the old ones stay');
+    };
     const sweep = new DeadlineSweep(clock, []);
     this.#sweep = sweep;
     this.#pems = new PemStore(clock);
     const watches = new UpstreamWatches(metrics.registry, { clock, random, logger });
+    // An endpoint whose upstream has new settings is made anew, and counts where the one before did.
+    const endpoints = new NamesInUse((key) => {
+      const [upstream, endpoint] = JSON.parse(key) as [string, string];
+      metrics.forgetEndpoint(upstream, endpoint);
+      watches.metrics.forgetEndpoint(upstream, endpoint);
+    });
+    const count = (upstream: string, endpoint: string): (() => void) => endpoints.use(JSON.stringify([upstream, endpoint]));
     this.dependencies = {
       clock,
       pems: this.#pems,
@@ -98,9 +111,14 @@ export class DataPlane {
       zone: options.zone,
       isOwnAddress: this.ownAddresses.has,
       meshClient: this.#openMesh(options.identity),
-      watch: (upstream) => metrics.upstreamPanic.watch(upstream),
+      routes: metrics.routes,
+      watch: (upstream) => {
+        const ends = [metrics.upstreamPanic.watch(upstream), metrics.upstreams.use(upstream.name)];
+        return () => ends.forEach((end) => end());
+      },
       onPanic,
-      guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches }),
+      onTlsReload,
+      guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches, count }),
       watches,
       discovery: { clock, random, logger, metrics: watches.metrics },
       policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
@@ -112,8 +130,8 @@ export class DataPlane {
   }
 
   /** Looks at the files of the identity, and at all other certificates, now instead of in a few seconds. */
-  refreshIdentity(): void {
-    this.#pems.refresh();
+  refreshIdentity(): Promise<void> {
+    return this.#pems.refresh();
   }
 
   /** How a listener takes part in the mesh; undefined where this proxy has no identity. */

@@ -1,7 +1,7 @@
 import { delay, type Clock } from '../clock/clock.js';
 import type { Logger } from '../telemetry/logger.js';
 
-export interface LifecycleOptions {
+interface LifecycleOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   /** Time between "not ready" and closing the listeners (ms). */

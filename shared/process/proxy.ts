@@ -51,7 +51,7 @@ export interface Shared {
 }
 
 /** An instance that a proxy keeps in the registry: its address, and whether it is to be there. */
-export interface Registrant {
+interface Registrant {
   readonly address: string;
   readonly isHealthy: () => boolean;
 }

@@ -35,7 +35,7 @@ export interface ProcessContext<T = unknown> {
   readonly drain: () => void;
 }
 
-export interface ProcessDefinition<T extends ProcessConfig> {
+interface ProcessDefinition<T extends ProcessConfig> {
   readonly name: string;
   readonly description: string;
   readonly schema: z.ZodType<T>;

@@ -53,7 +53,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   lifecycle.onClose(() => admin.close());
   const adminAddress = await admin.listen();
 
-  await enrolFront(kind, config, context, metrics, () => void fleet.refreshIdentity());
+  await enrolFront(kind, config, context, metrics, () => fleet.refreshIdentity());
   await fleet.create();
   const beside = await definition.beside?.(config, context);
 
@@ -112,11 +112,13 @@ function withPartsOfFront<Config extends ProxyConfig>(file: Config, first: Confi
 }
 
 /** Has the control plane issue this proxy's certificate, if it is to. Loaded on demand: most of it is of no use to others. */
-async function enrolFront(kind: string, { identity, controlPlane, service = kind }: ProxyConfig, { clock, logger, lifecycle }: Pick<ProcessContext, 'clock' | 'logger' | 'lifecycle'>, { registry }: ProxyMetrics, onChanged: () => void): Promise<void> {
+async function enrolFront(kind: string, { identity, controlPlane, service = kind }: ProxyConfig, { clock, logger, lifecycle }: Pick<ProcessContext, 'clock' | 'logger' | 'lifecycle'>, { registry }: ProxyMetrics, refreshIdentity: () => Promise<void>): Promise<void> {
   if (identity === undefined || !('directory' in identity)) return;
   const { enrol } = await import('../identity/enrol.js');
   // eslint-disable-next-line no-restricted-properties -- this is where chance enters
-  await enrol(identity, { service, controlPlane: controlPlane!, clock, random: Math.random, logger, lifecycle, registry, onChanged });
+  await enrol(identity, { service, controlPlane: controlPlane!, clock, random: Math.random, logger, lifecycle, registry, onChanged: () => void refreshIdentity() });
+  // The proxy that is created next has it from the start.
+  await refreshIdentity();
 }
 
 function createFleet<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, config: Config, context: ProcessContext<Config>): Fleet<Config, Dynamic> {

@@ -15,7 +15,7 @@ export interface ShapingLayers {
   readonly mirror: Layer | undefined;
 }
 
-export interface DestinationDependencies {
+interface DestinationDependencies {
   readonly policies: Policies;
   /** Uniform in [0, 1). */
   readonly random: () => number;

@@ -3,7 +3,7 @@ import type { HttpRequest } from '../http/message.js';
 import { allHold, conditionsOf, type Condition, type Conditions } from './conditions.js';
 
 /** What a request must look like. Everything that is given must hold. */
-export interface RouteMatch extends Conditions {
+interface RouteMatch extends Conditions {
   /** Prefix on a segment boundary: `/orders` matches `/orders` and `/orders/7`, not `/orders2`. */
   readonly path: string;
   /** Exact host without port, or `*.suffix`; any host when absent. */

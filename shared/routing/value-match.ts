@@ -2,7 +2,7 @@ import { RE2JS } from 're2js';
 import type { ValueMatch } from '../config/value-match.js';
 
 /** Whether a value, or its absence, is what was asked for. */
-export type ValueMatcher = (value: string | undefined) => boolean;
+type ValueMatcher = (value: string | undefined) => boolean;
 
 /** Compiled once, when the configuration is applied. */
 export function valueMatcher(match: ValueMatch): ValueMatcher {

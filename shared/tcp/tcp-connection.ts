@@ -25,7 +25,7 @@ export interface TcpContext {
 }
 
 /** A client's connection, and what lies under its TLS. */
-export interface AcceptedSocket {
+interface AcceptedSocket {
   readonly socket: Socket;
   readonly raw: Socket;
   readonly client: Party;

@@ -17,7 +17,7 @@ import { Handshakes, keepHalfOpen } from '../tls/handshakes.js';
 import type { Party } from './proxy-header.js';
 import { TcpConnection, type TcpContext } from './tcp-connection.js';
 
-export interface TcpListenerOptions {
+interface TcpListenerOptions {
   readonly config: TcpListenerConfig;
   readonly credentials?: ServerCredentials | undefined;
   /** Mutual TLS with the identity of the proxy, and plaintext beside it; excludes `credentials`. */

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock/clock.js';
 import { describe } from '../errors/catalogue.js';
+import { BoundedMemo } from '../http/bounded-memo.js';
 import type { Exchange, Refusal } from '../http/exchange.js';
 import { interned } from '../http/interned.js';
 import type { Layer } from '../http/service.js';
@@ -71,9 +72,9 @@ function particularsOf({ errorCode, reason, flags, retriesExhausted, isRetryRefu
   return told.length === 0 ? grpc : `${grpc}${code},"flags":"${told.join(',')}"`;
 }
 
-/** Text that is made of a key once. Bounded: when there are too many keys it starts anew, and long ones, which clients invent, are not kept. */
+/** Text that is made of a key once. */
 class Memo {
-  readonly #known = new Map<string, string>();
+  readonly #known = new BoundedMemo<string>({ maxEntries: maxKnown, maxLength: maxKnownLength });
   /** Most are like the one before. */
   #lastKey: string | undefined;
   #lastText = '';
@@ -83,7 +84,7 @@ class Memo {
   of(key: string): string {
     if (key === this.#lastKey) return this.#lastText;
     const text = this.#known.get(key) ?? this.#add(key);
-    if (key.length <= maxKnownLength) {
+    if (this.#known.keeps(key)) {
       this.#lastKey = key;
       this.#lastText = text;
     }
@@ -91,11 +92,8 @@ class Memo {
   }
 
   #add(key: string): string {
-    if (key.length > maxKnownLength) return this.make(key);
-    if (this.#known.size >= maxKnown) this.#known.clear();
-    const own = interned(key);
-    const text = this.make(own);
-    this.#known.set(own, text);
+    const text = this.make(this.#known.keeps(key) ? interned(key) : key);
+    this.#known.set(key, text);
     return text;
   }
 }

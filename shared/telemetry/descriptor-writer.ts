@@ -9,7 +9,7 @@ const lastRetryMs = 2;
 const lastTriesWithoutProgress = 250;
 const lastTries = 2_500;
 
-export interface DescriptorWriterOptions {
+interface DescriptorWriterOptions {
   readonly clock: Clock;
   /** What may lie here until it is read (bytes); what comes beyond it is lost. */
   readonly maxWaitingBytes: number;

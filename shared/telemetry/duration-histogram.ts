@@ -1,4 +1,6 @@
 import type { Metric, Registry } from 'prom-client';
+import type { NamesInUse } from './names-in-use.js';
+import { RetiringSeries } from './retiring-series.js';
 
 /** One combination of labels: plain numbers. */
 export class DurationSeries {
@@ -7,10 +9,16 @@ export class DurationSeries {
   sum = 0;
 
   constructor(
+    /** What must be in use for it to stay. */
+    readonly name: string,
     readonly labels: Readonly<Record<string, string | number>>,
     private readonly bounds: readonly number[],
   ) {
     this.counts = new Float64Array(bounds.length + 1);
+  }
+
+  get count(): number {
+    return this.counts.reduce((sum, count) => sum + count, 0);
   }
 
   observe(seconds: number): void {
@@ -29,27 +37,30 @@ export class DurationSeries {
 export class DurationHistogram {
   readonly type = 'histogram';
   readonly aggregator = 'sum';
-  readonly #series: DurationSeries[] = [];
+  readonly #series: RetiringSeries<DurationSeries>;
 
   constructor(
     readonly name: string,
     readonly help: string,
     private readonly bounds: readonly number[],
     registry: Registry,
+    { names, onGone }: { readonly names: NamesInUse; readonly onGone: (series: DurationSeries) => void },
   ) {
+    this.#series = new RetiringSeries(names, onGone);
     // What a registry needs of a metric is `get`; prom-client's types name only its own classes.
     registry.registerMetric(this as unknown as Metric);
   }
 
-  series(labels: Readonly<Record<string, string | number>>): DurationSeries {
-    const series = new DurationSeries(labels, this.bounds);
-    this.#series.push(series);
-    return series;
+  /** `name` is the one among the labels that may go out of use. */
+  series(name: string, labels: Readonly<Record<string, string | number>>): DurationSeries {
+    return this.#series.add(new DurationSeries(name, labels, this.bounds));
   }
 
   get(): Promise<unknown> {
     const { name, help, type, aggregator } = this;
-    return Promise.resolve({ name, help, type, aggregator, values: this.#series.flatMap((series) => this.#values(series)) });
+    const values = [...this.#series].flatMap((series) => this.#values(series));
+    this.#series.look();
+    return Promise.resolve({ name, help, type, aggregator, values });
   }
 
   reset(): void {

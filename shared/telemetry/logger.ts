@@ -5,7 +5,7 @@ import { DescriptorWriter } from './descriptor-writer.js';
 
 export type Logger = PinoLogger;
 
-export interface LoggerOptions {
+interface LoggerOptions {
   /** Which process speaks: `gateway`, `sidecar orders`. */
   readonly name: string;
   readonly level?: string;

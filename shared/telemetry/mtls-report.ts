@@ -3,7 +3,7 @@ import type { Clock } from '../clock/clock.js';
 import type { Refusal } from '../identity/verdict.js';
 import type { Logger } from './logger.js';
 
-export interface MtlsReportDependencies {
+interface MtlsReportDependencies {
   readonly registry: Registry;
   readonly logger: Logger;
   readonly clock: Clock;

@@ -5,6 +5,8 @@ import type { Layer } from '../http/service.js';
 import type { FaultEvent } from '../policy/fault/fault.js';
 import type { MirrorOutcome } from '../policy/mirror/mirror.js';
 import { DurationHistogram, type DurationSeries } from './duration-histogram.js';
+import { NamesInUse } from './names-in-use.js';
+import { RetiringSeries } from './retiring-series.js';
 import { UpstreamPanicGauge } from './upstream-panic-gauge.js';
 
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']);
@@ -19,13 +21,26 @@ interface Tally {
   responseBytes: number;
 }
 
+/** Attempts at one upstream. */
+interface Attempts {
+  readonly name: string;
+  count: number;
+}
+
+/** Names that no configuration has: of what has no route, and of hosts that a sidecar does not know. */
+const alwaysInUse = ['', 'passthrough'];
+
 /**
  * What a proxy counts. Names follow OpenTelemetry's HTTP conventions, and `proxy_*` where those have none. On the hot
- * path only children are used that were bound to their labels before, which costs a tenth of looking them up.
+ * path only children are used that were bound to their labels before, which costs a tenth of looking them up. What is labelled with
+ * a route, an upstream or an endpoint goes some time after the configuration that named it.
  */
 export class ProxyMetrics {
   readonly registry = new Registry();
-  readonly #duration = new DurationHistogram('http_server_request_duration_seconds', 'Time from the first byte of a request to the last of its response.', durationBuckets, this.registry);
+  /** Those of the versions of the configuration that are alive. */
+  readonly routes = new NamesInUse();
+  readonly upstreams = new NamesInUse();
+  readonly #duration = new DurationHistogram('http_server_request_duration_seconds', 'Time from the first byte of a request to the last of its response.', durationBuckets, this.registry, { names: this.routes, onGone: ({ labels }) => this.#forgetRoute(labels) });
   readonly #errors = this.#counter('proxy_errors_total', 'Exchanges that this proxy answered or broke off with an error, by its code.', ['listener', 'code']);
   readonly #retries = this.#counter('proxy_retries_total', 'Retries made, and retries that the budget refused.', ['upstream', 'outcome']);
   readonly #transitions = this.#counter('proxy_breaker_transitions_total', 'Changes of a breaker, by the state it went to.', ['upstream', 'endpoint', 'state']);
@@ -42,9 +57,13 @@ export class ProxyMetrics {
   readonly #floods = this.#counter('proxy_http2_floods_total', 'Connections of HTTP/2 that were closed because their client sent too many resets or control frames.', ['listener', 'reason']);
   readonly #grpcCalls = this.#counter('proxy_grpc_calls_total', 'Calls of gRPC, by the status they ended with.', ['listener', 'http_route', 'rpc_grpc_status_code']);
   readonly #tallies = new Map<string, Tally>();
-  readonly #attempts = new Map<string, number>();
+  readonly #attempts = new Map<string, Attempts>();
+  readonly #allAttempts = new RetiringSeries<Attempts>(this.upstreams, ({ name }) => this.#forgetUpstream(name));
+  /** What a listener's layer remembers of a route. */
+  readonly #forgetters = new Set<(route: string) => void>();
 
   constructor() {
+    for (const name of alwaysInUse) for (const names of [this.routes, this.upstreams]) names.use(name);
     // Event loop lag sampled every 100 ms: at the default of 10 ms an idle proxy would wake 100 times a second for it.
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 100 });
     this.#exposeTallies();
@@ -64,7 +83,12 @@ export class ProxyMetrics {
       return (byStatus[status] ??= this.#durationSeries(listener, route, known, status));
     };
     // Most are like the one before.
-    let last = { route: '', method: '', status: NaN, series: undefined as DurationSeries | undefined };
+    const none = { route: '', method: '', status: NaN, series: undefined as DurationSeries | undefined };
+    let last = none;
+    this.#forgetters.add((route) => {
+      byRoute.delete(route);
+      last = none;
+    });
     const measure = (over: Exchange): void => {
       tally.inFlight--;
       tally.requestBytes += over.requestBytes;
@@ -74,7 +98,7 @@ export class ProxyMetrics {
       if (route !== last.route || method !== last.method || status !== last.status) last = { route, method, status, series: seriesOf(route, method, status) };
       last.series!.observe((over.finishedAt! - over.startedAt) / 1_000);
       if (over.errorCode !== undefined) this.#errors.inc({ listener, code: over.errorCode satisfies ErrorCode });
-      if (over.attempts > 0) this.#attempts.set(over.upstream!, (this.#attempts.get(over.upstream!) ?? 0) + over.attempts);
+      if (over.attempts > 0) this.#attemptsAt(over.upstream!).count += over.attempts;
     };
     return (next) =>
       function metrics(request, exchange) {
@@ -97,6 +121,11 @@ export class ProxyMetrics {
 
   breakerTransition(upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open'): void {
     this.#transitions.inc({ upstream, endpoint, state });
+  }
+
+  /** What is labelled with an endpoint goes with it. */
+  forgetEndpoint(upstream: string, endpoint: string): void {
+    for (const state of ['closed', 'open', 'half-open']) this.#transitions.remove({ upstream, endpoint, state });
   }
 
   rateLimitEvent(scope: string, event: 'limited' | 'store_failed', failOpen: boolean): void {
@@ -145,7 +174,23 @@ export class ProxyMetrics {
   }
 
   #durationSeries(listener: string, route: string, method: string, status: number): DurationSeries {
-    return this.#duration.series({ listener, http_request_method: method, http_response_status_code: status, http_route: route });
+    return this.#duration.series(route, { listener, http_request_method: method, http_response_status_code: status, http_route: route });
+  }
+
+  #attemptsAt(name: string): Attempts {
+    let attempts = this.#attempts.get(name);
+    if (attempts === undefined) this.#attempts.set(name, (attempts = this.#allAttempts.add({ name, count: 0 })));
+    return attempts;
+  }
+
+  #forgetRoute({ listener, http_route }: DurationSeries['labels']): void {
+    for (const forget of this.#forgetters) forget(http_route as string);
+    for (let code = 0; code <= 17; code++) this.#grpcCalls.remove({ listener: listener!, http_route: http_route!, rpc_grpc_status_code: code === 17 ? 'none' : code });
+  }
+
+  #forgetUpstream(upstream: string): void {
+    this.#attempts.delete(upstream);
+    for (const outcome of ['retried', 'budget_exhausted']) this.#retries.remove({ upstream, outcome });
   }
 
   #tally(listener: string): Tally {
@@ -157,7 +202,7 @@ export class ProxyMetrics {
   #exposeTallies(): void {
     const registers = [this.registry];
     const tallies = this.#tallies;
-    const attempts = this.#attempts;
+    const attempts = this.#allAttempts;
     const gauge = (name: string, help: string, key: keyof Tally): Gauge =>
       new Gauge({ name, help, labelNames: ['listener'], registers, collect() { for (const [listener, tally] of tallies) this.set({ listener }, tally[key]); } });
     const counter = (name: string, help: string, key: keyof Tally): Counter =>
@@ -166,7 +211,7 @@ export class ProxyMetrics {
     gauge('proxy_connections', 'Client connections.', 'connections');
     counter('proxy_request_bytes_total', 'Bytes of request bodies.', 'requestBytes');
     counter('proxy_response_bytes_total', 'Bytes of response bodies.', 'responseBytes');
-    new Counter({ name: 'proxy_upstream_attempts_total', help: 'Requests sent to endpoints of an upstream, retries included.', labelNames: ['upstream'], registers, collect() { this.reset(); for (const [upstream, count] of attempts) this.inc({ upstream }, count); } });
+    new Counter({ name: 'proxy_upstream_attempts_total', help: 'Requests sent to endpoints of an upstream, retries included.', labelNames: ['upstream'], registers, collect() { this.reset(); for (const { name, count } of attempts) this.inc({ upstream: name }, count); attempts.look(); } });
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

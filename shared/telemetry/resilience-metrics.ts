@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 
 /** A limit of requests at a time, as it stands. */
-export interface ConcurrencyLimit {
+interface ConcurrencyLimit {
   readonly limit: number;
   readonly inFlight: number;
 }

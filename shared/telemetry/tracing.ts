@@ -2,7 +2,7 @@ import { fieldKind } from '../http/field-names.js';
 import type { Layer } from '../http/service.js';
 import { continueTrace, formatTraceparent, newIds } from './trace-context.js';
 
-export interface TracingOptions {
+interface TracingOptions {
   /** Whether a request id that comes with the request is kept: inside the mesh, not at the edge. */
   readonly trustRequestId: boolean;
 }

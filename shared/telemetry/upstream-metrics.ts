@@ -69,7 +69,7 @@ export class UpstreamMetrics {
     this.#discovered.remove({ upstream, source });
   }
 
-  /** Discovery makes endpoints come and go: what is labelled with one goes with it. */
+  /** What is labelled with an endpoint goes with it. */
   forgetEndpoint(upstream: string, endpoint: string): void {
     for (const result of ['passed', 'connect', 'status', 'protocol', 'timeout']) this.#checks.remove({ upstream, endpoint, result });
     for (const reason of ['consecutive_5xx', 'consecutive_gateway_errors', 'consecutive_errors', 'success_rate']) this.#ejections.remove({ upstream, endpoint, reason });

@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
-import { checkServerIdentity, connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
+import { checkServerIdentity, connect, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
 import type { ClientTlsConfig } from './config.js';
-import type { PemStore } from './pem-store.js';
+import type { PemFiles, PemStore } from './pem-store.js';
+import { secureContext } from './secure-context.js';
 
 /** How TLS is spoken to an endpoint: what is shown to it, and what it must prove before anything is sent. */
 export interface TlsClient {
@@ -11,23 +12,34 @@ export interface TlsClient {
   connect(options: ConnectionOptions, host: string | undefined): TLSSocket;
 }
 
+interface ClientCredentialsDependencies {
+  readonly pems: PemStore;
+  /** Hears of each exchange of its files: of its error if the new ones cannot be used, and the old ones stay. */
+  readonly onReload: (error: Error | undefined) => void;
+}
+
 /** What is shown to an upstream and asked of it. Connections that are made after a change of the files use the new ones. */
 export class ClientCredentials implements TlsClient {
+  /** Goes up with each exchange of the files. */
+  version = 0;
+  readonly #paths: readonly string[];
+  readonly #files: PemFiles;
   #context: SecureContext;
-  #version: number;
 
   /** Throws if the files cannot be used. */
   constructor(
     private readonly config: ClientTlsConfig,
-    private readonly pems: PemStore,
+    private readonly dependencies: ClientCredentialsDependencies,
   ) {
-    this.#version = pems.version;
-    this.#context = this.#load();
-  }
-
-  get version(): number {
-    this.#refresh();
-    return this.#version;
+    const { ca, cert, key } = config;
+    this.#paths = [ca, cert, key].filter((path) => path !== undefined);
+    this.#files = dependencies.pems.open(this.#paths, () => this.#reload());
+    try {
+      this.#context = this.#load();
+    } catch (error) {
+      this.#files.close();
+      throw error;
+    }
   }
 
   /** The certificate is verified, for `serverName` or else for the host. */
@@ -35,8 +47,12 @@ export class ClientCredentials implements TlsClient {
     return connect({ ...this.#optionsFor(host), ...options });
   }
 
+  /** Stays as it is from here on. */
+  close(): void {
+    this.#files.close();
+  }
+
   #optionsFor(host: string | undefined): ConnectionOptions {
-    this.#refresh();
     const name = this.config.serverName ?? host ?? 'localhost';
     // An address is no server name (RFC 6066 section 3); the certificate must be for it all the same.
     return {
@@ -48,23 +64,28 @@ export class ClientCredentials implements TlsClient {
     };
   }
 
-  #refresh(): void {
-    if (this.#version === this.pems.version) return;
-    this.#version = this.pems.version;
+  #reload(): void {
     try {
       this.#context = this.#load();
-    } catch {
+    } catch (error) {
       // The last good ones stay; the files may be half exchanged.
+      this.dependencies.onReload(error as Error);
+      return;
     }
+    this.version++;
+    this.dependencies.onReload(undefined);
   }
 
   #load(): SecureContext {
     const { ca, cert, key, minVersion } = this.config;
-    return createSecureContext({
-      minVersion,
-      ...(ca !== undefined && { ca: this.pems.read(ca) }),
-      ...(cert !== undefined && { cert: this.pems.read(cert) }),
-      ...(key !== undefined && { key: this.pems.read(key) }),
-    });
+    return secureContext(
+      {
+        minVersion,
+        ...(ca !== undefined && { ca: this.#files.read(ca) }),
+        ...(cert !== undefined && { cert: this.#files.read(cert) }),
+        ...(key !== undefined && { key: this.#files.read(key) }),
+      },
+      this.#paths,
+    );
   }
 }

@@ -1,18 +1,19 @@
 import { hkdfSync, type X509Certificate } from 'node:crypto';
-import { createSecureContext, type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import { type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { Peer } from '../http/exchange.js';
 import { parseSpiffeId } from '../identity/spiffe.js';
 import { isValidAt, uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
-import type { PemStore } from './pem-store.js';
+import type { PemFiles, PemStore } from './pem-store.js';
+import { secureContext } from './secure-context.js';
 
-export interface ServerCredentialsDependencies {
+interface ServerCredentialsDependencies {
   readonly clock: Pick<Clock, 'wallNow'>;
   readonly pems: PemStore;
   /** Of which the keys of TLS session tickets are made; the same in all workers. */
   readonly ticketSecret: Uint8Array;
-  /** Hears of each exchange of the files: of its error if the new ones cannot be used, and the old ones stay. */
+  /** Hears of each exchange of its files: of its error if the new ones cannot be used, and the old ones stay. */
   readonly onReload: (error: Error | undefined) => void;
 }
 
@@ -26,12 +27,18 @@ export interface ServerCredentialsDependencies {
 export class ServerCredentials {
   #contexts: ReadonlyMap<string, SecureContext> = new Map();
   #options: TlsOptions;
+  /** They live as long as the store. */
+  readonly #files: PemFiles;
+  readonly #servers = new Set<Server>();
 
   /** Throws if the files cannot be used. */
   constructor(
     private readonly config: ServerTlsConfig,
     private readonly dependencies: ServerCredentialsDependencies,
   ) {
+    const { clientAuth, certificates } = config;
+    const paths = [config, ...certificates].flatMap(({ cert, key }) => [cert, key]);
+    this.#files = dependencies.pems.open(clientAuth === undefined ? paths : [...paths, clientAuth.ca], () => this.#reload());
     this.#options = this.#load();
   }
 
@@ -58,16 +65,18 @@ export class ServerCredentials {
 
   /** Keeps a server's certificates up to date. */
   serve(server: Server): void {
-    const { pems, onReload } = this.dependencies;
-    pems.onChange(() => {
-      try {
-        this.#options = this.#load();
-        server.setSecureContext(this.#options);
-        onReload(undefined);
-      } catch (error) {
-        onReload(error as Error);
-      }
-    });
+    this.#servers.add(server);
+  }
+
+  #reload(): void {
+    try {
+      this.#options = this.#load();
+      for (const server of this.#servers) server.setSecureContext(this.#options);
+    } catch (error) {
+      this.dependencies.onReload(error as Error);
+      return;
+    }
+    this.dependencies.onReload(undefined);
   }
 
   #believes(socket: TLSSocket, shown: X509Certificate): boolean {
@@ -76,11 +85,12 @@ export class ServerCredentials {
 
   #load(): TlsOptions {
     const { config } = this;
-    const { pems, ticketSecret } = this.dependencies;
-    const ca = config.clientAuth && pems.read(config.clientAuth.ca);
+    const { ticketSecret } = this.dependencies;
+    const files = this.#files;
+    const ca = config.clientAuth && files.read(config.clientAuth.ca);
     const options: TlsOptions = {
-      cert: pems.read(config.cert),
-      key: pems.read(config.key),
+      cert: files.read(config.cert),
+      key: files.read(config.key),
       minVersion: config.minVersion,
       ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', `session tickets${config.clientAuth?.required === true ? ' of clients with certificates' : ''}`, 48)),
       sessionIdContext: 'listener',
@@ -90,10 +100,10 @@ export class ServerCredentials {
     };
     const contexts = new Map<string, SecureContext>();
     for (const { hosts, cert, key } of config.certificates) {
-      const context = contextOf({ ...options, cert: pems.read(cert), key: pems.read(key) }, cert, key);
+      const context = secureContext({ ...options, cert: files.read(cert), key: files.read(key) }, [cert, key]);
       for (const host of hosts) contexts.set(host.toLowerCase(), context);
     }
-    contextOf(options, config.cert, config.key);
+    secureContext(options, [config.cert, config.key]);
     this.#contexts = contexts;
     return options;
   }
@@ -101,14 +111,5 @@ export class ServerCredentials {
   /** Undefined is the default certificate. */
   #contextFor(name: string): SecureContext | undefined {
     return this.#contexts.get(name) ?? this.#contexts.get(`*${name.slice(Math.max(0, name.indexOf('.')))}`);
-  }
-}
-
-/** Throws an error that names the files. */
-function contextOf(options: TlsOptions, cert: string, key: string): SecureContext {
-  try {
-    return createSecureContext(options);
-  } catch (error) {
-    throw new Error(`${cert} with ${key}: ${(error as Error).message}`, { cause: error });
   }
 }

@@ -3,15 +3,18 @@ import { copyFileSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer as createTlsServer, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../tests/support/certificates.js';
 import { startEngine } from '../../tests/support/engine.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
+import { systemClock } from '../clock/clock.js';
 import { FakeClock } from '../clock/fake-clock.js';
 import { FastifyListener } from '../listener/fastify/fastify-listener.js';
 import { Http1Listener } from '../listener/http1-listener.js';
+import { ClientCredentials } from './client-credentials.js';
 import { PemStore } from './pem-store.js';
 import { ServerCredentials } from './server-credentials.js';
+import { TlsSession } from './tls-session.js';
 
 const request = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
 
@@ -94,7 +97,7 @@ describe('TLS towards clients', () => {
       const renewed = await authority.issue('renewed', { dns: ['shop.test'] });
       copyFileSync(renewed.cert, current.cert);
       copyFileSync(renewed.key, current.key);
-      engine.pems.refresh();
+      await engine.pems.refresh();
       assert.equal((await ask(engine.port, versions)).subject, 'renewed');
       assert.equal((await ask(engine.port, { ...versions, session })).resumed, true);
       // The connection from before goes on.
@@ -106,7 +109,7 @@ describe('TLS towards clients', () => {
     });
   }
 
-  test('says which files cannot be used', (context) => {
+  test('says which files cannot be used', async (context) => {
     const current = { cert: `${authority.directory}/named.crt`, key: `${authority.directory}/named.key` };
     copyFileSync(other.cert, current.cert);
     copyFileSync(other.key, current.key);
@@ -118,10 +121,25 @@ describe('TLS towards clients', () => {
     context.after(() => pems.close());
     credentials.serve(server);
     copyFileSync(shop.key, current.key);
-    pems.refresh();
+    await pems.refresh();
     copyFileSync(shop.cert, current.cert);
-    pems.refresh();
+    await pems.refresh();
     assert.deepEqual(reasons.map((reason) => reason?.split(': ')[0]), [`${current.cert} with ${current.key}`, undefined]);
+  });
+
+  test('an exchange of files that are not its own is none', async (context) => {
+    const theirs = `${authority.directory}/theirs.crt`;
+    copyFileSync(other.cert, theirs);
+    const pems = new PemStore(new FakeClock());
+    context.after(() => pems.close());
+    pems.open([theirs]);
+    const reloads: (Error | undefined)[] = [];
+    const credentials = new ServerCredentials(tls(), { clock: new FakeClock(), pems, ticketSecret: Buffer.alloc(32, 's'), onReload: (error) => reloads.push(error) });
+    const server = createTlsServer(credentials.options);
+    credentials.serve(server);
+    copyFileSync(shop.cert, theirs);
+    await pems.refresh();
+    assert.deepEqual(reloads, []);
   });
 
   test('certificates that cannot be used do not replace those that can', async () => {
@@ -130,7 +148,7 @@ describe('TLS towards clients', () => {
     copyFileSync(shop.key, current.key);
     const engine = await startEngine([origin.address], { tls: { ...tls(), ...current } });
     copyFileSync(other.key, current.key);
-    engine.pems.refresh();
+    await engine.pems.refresh();
     assert.equal((await ask(engine.port)).subject, 'shop');
     await engine.close();
   });
@@ -255,6 +273,67 @@ describe('TLS towards an upstream', () => {
     assert.deepEqual(await forward(port, { ca: authority.ca }, 3), ['200 secret', '200 secret', '200 secret']);
     assert.deepEqual(seen.map(({ resumed }) => resumed), [false, true, true]);
     await stop();
+  });
+
+  describe('when files change', () => {
+    let pems: PemStore;
+    let reasons: (string | undefined)[];
+    const copyOf = (name: string, { cert, key }: KeyPairFiles): KeyPairFiles => {
+      const copy = { cert: `${authority.directory}/${name}.crt`, key: `${authority.directory}/${name}.key` };
+      copyFileSync(cert, copy.cert);
+      copyFileSync(key, copy.key);
+      return copy;
+    };
+    const credentialsOf = (files: KeyPairFiles): ClientCredentials =>
+      new ClientCredentials({ ca: authority.ca, serverName: 'shop.test', minVersion: 'TLSv1.2', ...files }, { pems, onReload: (error) => reasons.push(error?.message) });
+    beforeEach(() => {
+      pems = new PemStore(new FakeClock());
+      reasons = [];
+    });
+    afterEach(() => pems.close());
+
+    test('sessions outlive an exchange of what is not its own, and end with one of its own', async () => {
+      const [ours, theirs] = [copyOf('ours', other), copyOf('theirs', shop)];
+      const port = await start(shop, { requestCert: true, ca: readFileSync(authority.ca) });
+      const session = new TlsSession(credentialsOf(ours), systemClock);
+      credentialsOf(theirs);
+      const call = (): Promise<void> =>
+        new Promise((resolve, reject) => {
+          const socket = session.connect({ host: '127.0.0.1', port }, '127.0.0.1').on('error', reject);
+          socket.resume().on('close', () => resolve());
+          socket.write(request);
+        });
+      await call();
+      copyOf('theirs', other);
+      await pems.refresh();
+      await call();
+      copyOf('ours', await authority.issue('newcomer', { dns: ['newcomer.test'] }));
+      await pems.refresh();
+      await call();
+      await call();
+      assert.deepEqual(seen.map(({ resumed }) => resumed), [false, true, false, true]);
+      await stop();
+    });
+
+    test('says which cannot be used, and goes on with what it has until they can', async () => {
+      const ours = copyOf('ours', other);
+      const credentials = credentialsOf(ours);
+      copyFileSync(shop.key, ours.key);
+      await pems.refresh();
+      assert.equal(credentials.version, 0);
+      copyFileSync(shop.cert, ours.cert);
+      await pems.refresh();
+      assert.equal(credentials.version, 1);
+      assert.deepEqual(reasons.map((reason) => reason?.split(': ')[0]), [`${authority.ca} with ${ours.cert} with ${ours.key}`, undefined]);
+    });
+
+    test('hears of no change any more once it is closed', async () => {
+      const credentials = credentialsOf(copyOf('ours', other));
+      credentials.close();
+      copyOf('ours', shop);
+      await pems.refresh();
+      assert.deepEqual(reasons, []);
+    });
   });
 
   test('an upstream that speaks no TLS is told apart from one that is not there', async () => {

@@ -8,7 +8,7 @@ import { endOfWait } from './end-of-wait.js';
 import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
 
 /** What a bulkhead needs of the connections to an endpoint. */
-export type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued' | 'hasIdle' | 'serveWaiting' | 'closeOldestIdle' | 'guard'>;
+type GuardedPool = Pick<EndpointPool, 'limits' | 'connections' | 'queued' | 'hasIdle' | 'serveWaiting' | 'closeOldestIdle' | 'guard'>;
 
 interface Waiting {
   readonly pool: GuardedPool;

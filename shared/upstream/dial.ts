@@ -10,7 +10,7 @@ import { breakOff } from '../http/break-off.js';
 import type { TlsClient } from '../tls/client-credentials.js';
 import { connectError } from './connect-error.js';
 
-export interface DialOptions {
+interface DialOptions {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   /** TLS included. */
@@ -23,7 +23,7 @@ export interface DialOptions {
 }
 
 /** A connection that was made, and what ends it so that the peer sees it broken off. */
-export interface Dialled {
+interface Dialled {
   readonly socket: Socket;
   readonly breakOff: () => void;
 }

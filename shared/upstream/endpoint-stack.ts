@@ -8,14 +8,16 @@ import { breaker } from '../policy/breaker/breaker.js';
 import type { Endpoint } from './endpoint.js';
 import type { UpstreamWatches } from './health/upstream-watches.js';
 
-export interface EndpointStackDependencies {
+interface EndpointStackDependencies {
   readonly clock: Clock;
   readonly onTransition: (upstream: string, endpoint: string, state: 'closed' | 'open' | 'half-open') => void;
   readonly watches: UpstreamWatches;
+  /** Told of each endpoint that has something to count; what it returns runs when the endpoint is closed, and counts no more. */
+  readonly count: (upstream: string, endpoint: string) => () => void;
 }
 
 /** Puts in front of an endpoint's connection what an attempt passes, in this order, in both proxies. */
-export function guardEndpoint(endpoint: Endpoint, upstream: string, config: UpstreamConfig, { clock, onTransition, watches }: EndpointStackDependencies): void {
+export function guardEndpoint(endpoint: Endpoint, upstream: string, config: UpstreamConfig, { clock, onTransition, watches, count }: EndpointStackDependencies): void {
   const watch = watches.get(upstream, config)?.watch(endpoint);
   const gate =
     config.breaker &&
@@ -49,8 +51,10 @@ export function guardEndpoint(endpoint: Endpoint, upstream: string, config: Upst
     gate?.brokeOff(exchange);
     watch?.brokeOff();
   };
+  const uncount = count(upstream, endpoint.name);
   endpoint.onClose = () => {
     gate?.close();
     watch?.close();
+    uncount();
   };
 }

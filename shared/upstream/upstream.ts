@@ -32,6 +32,8 @@ export interface UpstreamDependencies {
   /** Told of every upstream that comes to life; what it returns runs at its end. */
   readonly watch?: ((upstream: Upstream) => () => void) | undefined;
   readonly onPanic?: ((upstream: string, isPanic: boolean) => void) | undefined;
+  /** Told of each exchange of the files of an upstream's `tls`: of its error if the new ones cannot be used, and the old ones stay. */
+  readonly onTlsReload?: ((upstream: string, error: Error | undefined) => void) | undefined;
   /** Whether an address is one of this proxy's own listeners: what was sent there would come back. */
   readonly isOwnAddress?: ((host: string, port: number) => boolean) | undefined;
 }
@@ -54,6 +56,7 @@ export class Upstream {
   /** One for all endpoints, and one for each subset that something refers to, by its labels. */
   readonly #selections = new Map<string, Selection>();
   #isPanic = false;
+  readonly #credentials: ClientCredentials | undefined;
   readonly #unwatch: (() => void) | undefined;
 
   /** With `previous`, endpoints that are unchanged are taken over with their connections, breakers and latencies. */
@@ -70,7 +73,8 @@ export class Upstream {
     const shared = previous !== undefined && previous.#settings === this.#settings ? previous : undefined;
     const changes = shared === undefined ? { count: 0 } : shared.#changes;
     this.#changes = changes;
-    const credentials = config.tls && new ClientCredentials(config.tls, dependencies.pems);
+    const credentials = shared === undefined ? config.tls && new ClientCredentials(config.tls, { pems: dependencies.pems, onReload: (error) => dependencies.onTlsReload?.(name, error) }) : shared.#credentials;
+    this.#credentials = credentials;
     this.#create = ({ address, identity }) => {
       const endpoint = new Endpoint(address, config, { ...dependencies, credentials: identity === undefined ? credentials : (dependencies.meshClient ?? withoutIdentity)(name, formatAddress(address), identity) });
       endpoint.onChange = () => changes.count++;
@@ -79,7 +83,12 @@ export class Upstream {
     };
     this.balance = this.balanceOver(balance.subset);
     // Nothing after this can fail: from here on there is something to close.
-    this.#replace(endpoints, shared === undefined ? new Map<string, Member>() : shared.#members);
+    try {
+      this.#replace(endpoints, shared === undefined ? new Map<string, Member>() : shared.#members);
+    } catch (error) {
+      if (shared === undefined) credentials?.close();
+      throw error;
+    }
     this.#unwatch = dependencies.watch?.(this);
   }
 
@@ -166,6 +175,7 @@ export class Upstream {
   /** Closes the endpoints that `successor` did not take over; exchanges in flight finish. */
   retire(successor?: Upstream): void {
     this.#unwatch?.();
+    if (successor === undefined || successor.#credentials !== this.#credentials) this.#credentials?.close();
     closeOthers(this.#members, successor === undefined ? undefined : successor.#members);
   }
 

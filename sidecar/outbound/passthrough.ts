@@ -10,7 +10,7 @@ import { plainAddress } from '../../shared/listener/network-list.js';
 import { hostOf } from '../../shared/routing/route-table.js';
 import { Upstream, type UpstreamDependencies } from '../../shared/upstream/upstream.js';
 
-export interface PassthroughDependencies extends UpstreamDependencies {
+interface PassthroughDependencies extends UpstreamDependencies {
   /** All addresses of a name; default: what the system's resolver says, its hosts file and search domains included. */
   readonly resolve?: (name: string) => Promise<readonly string[]>;
 }

@@ -10,6 +10,7 @@ import type { Policies } from '../../shared/policy/policies.js';
 import { destination } from '../../shared/routing/destination.js';
 import { routeName } from '../../shared/routing/route-name.js';
 import { hostOf, RouteTable } from '../../shared/routing/route-table.js';
+import type { NamesInUse } from '../../shared/telemetry/names-in-use.js';
 import type { UpstreamWatches } from '../../shared/upstream/health/upstream-watches.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
@@ -23,7 +24,7 @@ interface Destination {
 }
 
 type OutboundConfig = Pick<SidecarDynamicConfig, 'routes' | 'upstreams'> & { readonly unknownHosts?: 'refuse' | 'passthrough' | undefined };
-type OutboundDependencies = UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly discovery: DiscoverDependencies };
+type OutboundDependencies = UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly routes: NamesInUse; readonly discovery: DiscoverDependencies };
 
 /** One version of the services that the application may call. */
 export class OutboundPlan {
@@ -46,11 +47,13 @@ export class OutboundPlan {
       const services = new Map<string, Service>();
       for (const upstream of upstreams) {
         const { name, balance } = upstream;
+        await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
         services.set(name, sideStack(await delivery(generation, dependencies, upstream, { scope: `upstream ${name}` }), balance));
       }
       const table = routes.length === 0 ? undefined : new RouteTable<Destination>();
       for (const route of routes) {
         const name = routeName(route);
+        await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
         table?.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
       }
       const unknownHost = unknownHosts === 'passthrough' ? await passthroughService(generation, dependencies) : refuse;

@@ -5,7 +5,7 @@ import { faultSchedule, type ScheduledFault } from './schedule.js';
 import { StallWatch, type Stall } from './stall-watch.js';
 import { Subject } from './subject.js';
 
-export interface ChaosOptions {
+interface ChaosOptions {
   readonly seconds: number;
   readonly seed: number;
 }

@@ -24,7 +24,7 @@ const stricter: readonly RegExp[] = [
   /^expectation_failed$/,
 ];
 
-export interface Difference {
+interface Difference {
   readonly bytes: string;
   readonly reason: string;
 }

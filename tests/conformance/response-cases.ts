@@ -1,6 +1,6 @@
 /* What a client gets for the bytes of an upstream. Every case runs against every listener. */
 
-export interface ResponseCase {
+interface ResponseCase {
   readonly name: string;
   /** What the upstream answers every request with, before it closes the connection. */
   readonly send: string;

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Agent, request } from 'undici';
 import { portIn, TestProcess } from './process.js';
 
-export interface AnsweredChange {
+interface AnsweredChange {
   readonly kind: string;
   readonly name: string;
   readonly action: string;
@@ -35,21 +35,21 @@ export interface Answer {
 }
 
 /** A line of the audit log. */
-export interface AuditedRequest {
+interface AuditedRequest {
   readonly by: string;
   readonly what: string;
   readonly outcome: string;
   readonly moreChanges?: number;
 }
 
-export interface AskOptions {
+interface AskOptions {
   readonly token?: string | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   /** Files of a client certificate. */
   readonly certificate?: { readonly cert: string; readonly key: string };
 }
 
-export interface StartOptions {
+interface StartOptions {
   /** PEM file: the authority of its certificate, where it speaks TLS. */
   readonly ca?: string;
   readonly port?: number;

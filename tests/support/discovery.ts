@@ -3,7 +3,7 @@ import type { EndpointConfig } from '../../shared/config/endpoints.js';
 import { formatAddress } from '../../shared/config/units.js';
 import type { DiscoveryFailure, DiscoveryListener, DiscoverySource } from '../../shared/discovery/source.js';
 
-export type DiscoveryEvent =
+type DiscoveryEvent =
   | { readonly kind: 'found'; readonly endpoints: readonly EndpointConfig[]; readonly addresses: readonly string[] }
   | { readonly kind: 'failed'; readonly failure: DiscoveryFailure }
   | { readonly kind: 'ignored'; readonly details: readonly string[] };

@@ -7,7 +7,7 @@ import { portIn, type TestProcess } from './process.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 
-export interface EnrolledPairOptions {
+interface EnrolledPairOptions {
   /** Answers in the place of the application that is called. */
   readonly app: (path: string, headers: Readonly<Record<string, string | string[] | undefined>>) => string;
   /** What policies say of the inventory, by their names; all are placed at the sidecar. */
@@ -16,7 +16,7 @@ export interface EnrolledPairOptions {
   readonly environments?: { readonly caller?: NodeJS.ProcessEnv; readonly callee?: NodeJS.ProcessEnv };
 }
 
-export interface EnrolledPair {
+interface EnrolledPair {
   readonly mesh: TestMesh;
   readonly callee: TestProcess;
   readonly caller: TestProcess;

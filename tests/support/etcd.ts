@@ -11,7 +11,7 @@ const isInstalled = spawnSync('etcd', ['--version']).status === 0;
 /** For tests that need a real etcd. */
 export const withEtcd = { skip: isInstalled ? false : 'etcd is not installed' };
 
-export interface TestEtcdOptions {
+interface TestEtcdOptions {
   readonly members?: number;
   readonly args?: readonly string[];
   readonly scheme?: 'http' | 'https';

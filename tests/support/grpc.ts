@@ -36,7 +36,7 @@ export function grpcClient(port: number, authority: string): Client {
   return new Client(`127.0.0.1:${port}`, credentials.createInsecure(), { 'grpc.default_authority': authority, 'grpc.enable_retries': 0, 'grpc.use_local_subchannel_pool': 1 });
 }
 
-export interface UnaryOutcome {
+interface UnaryOutcome {
   readonly code: number;
   readonly details: string;
   readonly message: string | undefined;

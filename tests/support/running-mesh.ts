@@ -15,7 +15,7 @@ import { until } from './until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 
-export interface PlaneStatus {
+interface PlaneStatus {
   readonly held: readonly string[];
   readonly proxies: readonly {
     readonly node: string;

@@ -40,7 +40,7 @@ export async function startTcp(endpoints: readonly (string | number)[], options:
     upstreamSchema.parse({ endpoints: endpoints.map((endpoint) => (typeof endpoint === 'number' ? `127.0.0.1:${endpoint}` : endpoint)), balance: { algorithm: 'round-robin' }, ...options.upstream }),
     {
       clock, sweep, random: () => 0, pems, isOwnAddress: options.isOwnAddress,
-      guard: (endpoint, name, guarded) => guardEndpoint(endpoint, name, guarded, { clock, onTransition: () => {}, watches: { get: () => undefined } as unknown as UpstreamWatches }),
+      guard: (endpoint, name, guarded) => guardEndpoint(endpoint, name, guarded, { clock, onTransition: () => {}, watches: { get: () => undefined } as unknown as UpstreamWatches, count: () => () => {} }),
     },
   );
   const over: Exchange[] = [];

@@ -9,7 +9,7 @@ import { Upstream } from '../../shared/upstream/upstream.js';
 import { randomFrom } from '../conformance/generate-case.js';
 import { exchange, request, response } from './policy.js';
 
-export interface TestUpstreamOptions {
+interface TestUpstreamOptions {
   readonly balance?: object;
   readonly zone?: string;
   readonly seed?: number;

@@ -17,7 +17,7 @@ export interface Price extends QuoteRequest {
   readonly instance: string;
 }
 
-export interface PricingDefinition extends ServiceDefinition {
+interface PricingDefinition extends ServiceDefinition {
   readonly Quote: MethodDefinition<QuoteRequest, Price>;
   readonly Scale: MethodDefinition<ScaleRequest, Price>;
 }

@@ -6,7 +6,7 @@ import type { LimitsConfig } from '../../config/sections.js';
 import { glance, nextGlance } from '../http2/glance.js';
 import { RateBound } from '../http2/rate-bound.js';
 
-export interface ClientSessionOptions {
+interface ClientSessionOptions {
   readonly limits: LimitsConfig;
   readonly clock: Clock;
   /** Hears of it when the session is closed because its client asks for more than anybody needs. */

@@ -5,7 +5,7 @@ import type { LimitsConfig } from '../../config/sections.js';
 import type { ServerCredentials } from '../../tls/server-credentials.js';
 import { sessionOptions } from '../http2/session-options.js';
 
-export interface NodeServerOptions {
+interface NodeServerOptions {
   readonly limits: LimitsConfig;
   readonly credentials: ServerCredentials | undefined;
   /** Whether a connection may come, whatever it has still to pass; one that may not has been dealt with. */

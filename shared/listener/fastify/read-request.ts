@@ -11,7 +11,7 @@ import { checkScheme, isVisible, parseAuthority, parseTarget, type Target } from
 import { readRequestFields } from '../../http2/request-fields.js';
 
 /** The head of a request, read by the engine's rules. */
-export interface RequestParts {
+interface RequestParts {
   readonly method: string;
   readonly target: Target;
   readonly authority: string;

@@ -4,7 +4,7 @@ import type { HttpResponse } from '../../http/message.js';
 import type { WireFraming } from '../../http1/message-writer.js';
 import { statusLine } from '../../http1/status-line.js';
 
-export interface ResponseFraming {
+interface ResponseFraming {
   readonly kind: WireFraming;
   /** The field line that announces it, when the response does not carry one already. */
   readonly field: string;

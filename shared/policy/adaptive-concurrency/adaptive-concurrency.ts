@@ -6,7 +6,7 @@ import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 import type { AdaptiveLimit, Lesson } from './adaptive-limit.js';
 
-export interface AdaptiveConcurrencyDependencies {
+interface AdaptiveConcurrencyDependencies {
   readonly clock: Clock;
   /** Shared by all that send to the same service. */
   readonly limit: AdaptiveLimit;
@@ -14,7 +14,7 @@ export interface AdaptiveConcurrencyDependencies {
 }
 
 /** A level without a configuration of levels. */
-export const onlyLevel = 'default';
+const onlyLevel = 'default';
 
 /**
  * Admits as many requests at a time as the service was found to be able to work on, and sheds the rest with `overloaded`.

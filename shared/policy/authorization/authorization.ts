@@ -4,7 +4,7 @@ import { aliasRemoval } from '../../http/field-aliases.js';
 import type { Layer } from '../../http/service.js';
 import { ruleSet, type Decision, type Tally } from './rule-set.js';
 
-export interface AuthorizationDependencies {
+interface AuthorizationDependencies {
   /** Where it is counted how often a rule decided so. */
   readonly tally: (decision: Decision, rule: string) => Tally;
 }

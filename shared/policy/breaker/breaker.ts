@@ -20,7 +20,7 @@ export interface Breaker {
   close(): void;
 }
 
-export interface BreakerDependencies {
+interface BreakerDependencies {
   readonly clock: Pick<Clock, 'after'>;
   /** Names the breaker in opossum's events. */
   readonly name: string;

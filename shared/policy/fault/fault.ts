@@ -9,7 +9,7 @@ import { allHold, conditionsOf } from '../../routing/conditions.js';
 /** `suppressed`: a request was to be held, but as many are held as may be. */
 export type FaultEvent = 'delay' | 'abort' | 'suppressed';
 
-export interface FaultDependencies {
+interface FaultDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;

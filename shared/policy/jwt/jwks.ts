@@ -26,7 +26,7 @@ export async function localKeySet(jwks: string | object): Promise<KeySet> {
   return { getKey: createLocalJWKSet(set), version: 0, close: () => {} };
 }
 
-export interface RemoteKeySetDependencies {
+interface RemoteKeySetDependencies {
   readonly clock: Clock;
   readonly fetchJson: (url: string, timeoutMs: number) => Promise<unknown>;
   readonly onEvent: ((event: KeySetEvent) => void) | undefined;

@@ -10,7 +10,7 @@ import type { Layer } from '../../http/service.js';
 import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, type KeySet, type KeySetEvent } from './jwks.js';
 import { TokenCache } from './token-cache.js';
 
-export interface JwtDependencies {
+interface JwtDependencies {
   readonly clock: Clock;
   readonly fetchJson?: (url: string, timeoutMs: number) => Promise<unknown>;
   readonly onEvent?: (event: KeySetEvent) => void;

@@ -17,7 +17,7 @@ import { shadowAuthority } from './shadow-authority.js';
  */
 export type MirrorOutcome = 'answered' | 'failed' | 'timed_out' | 'too_large' | 'overflow' | 'incomplete';
 
-export interface MirrorDependencies {
+interface MirrorDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;

@@ -18,7 +18,7 @@ export interface QuotaCounter {
   count(scope: string, key: string, windowMs: number, maxKeys: number): Promise<Counted>;
 }
 
-export interface RateLimitDependencies {
+interface RateLimitDependencies {
   readonly clock: Pick<Clock, 'now'>;
   /** Counts there instead of here; quotas of one scope are counted together. */
   readonly counter?: { readonly scope: string; readonly counter: QuotaCounter } | undefined;

@@ -11,7 +11,7 @@ import { parseRetryAfter } from './retry-after.js';
 import { ReplayableBody } from './replayable-body.js';
 import type { RetryBudget } from './retry-budget.js';
 
-export interface RetryDependencies {
+interface RetryDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;

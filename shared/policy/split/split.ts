@@ -5,7 +5,7 @@ import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import { byHash, byWeight, hashOf } from './choose.js';
 
-export interface SplitDependencies {
+interface SplitDependencies {
   /** Uniform in [0, 1). */
   readonly random: () => number;
 }

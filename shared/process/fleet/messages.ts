@@ -17,7 +17,7 @@ export interface WorkerFunctions {
   /** Does nothing if nothing was prepared. */
   discard(): Promise<void>;
   /** Looks at the identity's files now. */
-  refreshIdentity(): void;
+  refreshIdentity(): Promise<void>;
   upstreams(): UpstreamDescription[];
   collect(): Promise<MetricObject[]>;
   /** Finishes what is in flight, says farewell and exits. Answers when it takes no more connections. */

@@ -49,8 +49,8 @@ export class OneProcess<Config extends ProxyConfig, Dynamic extends Shared> impl
     await this.apply(dynamic);
   }
 
-  async refreshIdentity(): Promise<void> {
-    this.#dataPlane.refreshIdentity();
+  refreshIdentity(): Promise<void> {
+    return this.#dataPlane.refreshIdentity();
   }
 
   async upstreams(): Promise<UpstreamDescription[]> {

@@ -9,7 +9,7 @@ import { closeUnanswered } from './unanswered-connections.js';
 const answerTimeoutMs = 60_000;
 
 /** How a worker ended. */
-export interface WorkerExit {
+interface WorkerExit {
   readonly code: number | null;
   readonly signal: string | null;
 }

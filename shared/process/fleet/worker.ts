@@ -84,7 +84,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
         version.commit();
       }),
     discard: () => turns.take(async () => discard()),
-    refreshIdentity: () => dataPlane?.refreshIdentity(),
+    refreshIdentity: async () => dataPlane?.refreshIdentity(),
     upstreams: () => proxy?.upstreams() ?? [],
     collect,
     async drain(options) {

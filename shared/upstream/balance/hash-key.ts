@@ -1,9 +1,10 @@
 import type { HashConfig } from '../../config/balance.js';
+import { cookieOf } from '../../http/cookies.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest } from '../../http/message.js';
 
 /** What keeps a request on its endpoint; undefined when it has nothing of the kind. For a connection that is no HTTP's it is always the client's address. */
-export type HashKey = (request: HttpRequest, exchange: Exchange) => string | undefined;
+type HashKey = (request: HttpRequest, exchange: Exchange) => string | undefined;
 
 export function hashKey(config: HashConfig): HashKey {
   if (config === 'ip') return (_request, exchange) => exchange.clientAddress;
@@ -13,22 +14,9 @@ export function hashKey(config: HashConfig): HashKey {
     return (request, exchange) => request.headers.get(header) || streamKey(request, exchange);
   }
   const { cookie } = config;
-  return (request, exchange) => cookieOf(request, cookie) ?? exchange.stickyKey ?? streamKey(request, exchange);
+  return (request, exchange) => cookieOf(request.headers, cookie) || exchange.stickyKey || streamKey(request, exchange);
 }
 
 function streamKey({ stream }: HttpRequest, { clientAddress }: Exchange): string | undefined {
   return stream === undefined ? undefined : clientAddress;
 }
-
-/** The value of a cookie, or undefined if it is missing or empty (RFC 6265 section 5.4). */
-export function cookieOf({ headers }: HttpRequest, name: string): string | undefined {
-  for (const line of headers.has('cookie') ? headers.getAll('cookie') : none) {
-    for (const pair of line.split(';')) {
-      const equals = pair.indexOf('=');
-      if (equals !== -1 && pair.slice(0, equals).trim() === name) return pair.slice(equals + 1).trim() || undefined;
-    }
-  }
-  return undefined;
-}
-
-const none: readonly string[] = [];

@@ -29,7 +29,7 @@ export interface Share {
   readonly isPanic: boolean;
 }
 
-export interface ShareOptions {
+interface ShareOptions {
   /** A level keeps all its traffic until its healthy part times this falls below 1. */
   readonly overprovisioning: number;
   /** Part (0 to 1) of healthy endpoints below which health is ignored; 0: never. */

@@ -5,7 +5,7 @@ import { hashKey } from './hash-key.js';
 import { Ring } from './ring.js';
 import { expectedLatency, twoChoices } from './two-choices.js';
 
-export interface RingHashConfig {
+interface RingHashConfig {
   readonly hash: HashConfig;
   readonly boundedLoad: number | undefined;
 }

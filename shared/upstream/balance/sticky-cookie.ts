@@ -1,6 +1,6 @@
 import type { HashConfig } from '../../config/balance.js';
+import { cookieOf } from '../../http/cookies.js';
 import type { Layer } from '../../http/service.js';
-import { cookieOf } from './hash-key.js';
 
 /**
  * Gives a client without the cookie one, whose value decides where this request and all later ones go. The value is
@@ -13,7 +13,7 @@ export function stickyCookie(config: HashConfig | undefined, random: () => numbe
   const word = (): string => Math.floor(random() * 2 ** 32).toString(16).padStart(8, '0');
   return (next) =>
     function stickyCookie(request, exchange) {
-      if (cookieOf(request, cookie) !== undefined) return next(request, exchange);
+      if (cookieOf(request.headers, cookie)) return next(request, exchange);
       const key = (exchange.stickyKey ??= word() + word());
       return next(request, exchange).then((response) => {
         response.headers.append('Set-Cookie', `${cookie}=${key}${attributes}${request.scheme === 'https' ? '; Secure' : ''}`);

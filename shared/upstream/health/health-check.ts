@@ -3,7 +3,7 @@ import type { HealthCheckConfig } from '../../config/health.js';
 import type { EndpointHealth } from '../endpoint-health.js';
 import type { Probe, ProbeFailure, StartProbe } from './probe.js';
 
-export interface HealthCheckDependencies {
+interface HealthCheckDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;

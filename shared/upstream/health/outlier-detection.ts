@@ -12,12 +12,12 @@ export type OutlierEvent =
   | { readonly kind: 'ejected' | 'refused'; readonly endpoint: string; readonly reason: EjectionReason; readonly forMs: number }
   | { readonly kind: 'returned'; readonly endpoint: string };
 
-export interface OutlierDetectionDependencies {
+interface OutlierDetectionDependencies {
   readonly clock: Clock;
   readonly onEvent?: (event: OutlierEvent) => void;
 }
 
-export interface Outlier {
+interface Outlier {
   /** Counts each attempt at the endpoint. */
   readonly layer: Layer;
   /** Told of an answer that had begun well, and was broken off by the endpoint. */
@@ -115,8 +115,8 @@ export class OutlierDetection {
 
   #failed(member: Member, isGatewayError: boolean, isError: boolean): void {
     member.requests++;
-    // What was under way when it was ejected says nothing new.
-    if (member.ejectedUntil !== undefined) return;
+    // What was under way when it was ejected says nothing new, nor what is of one that is gone.
+    if (member.ejectedUntil !== undefined || !this.#members.has(member)) return;
     const { consecutive5xx, consecutiveGatewayErrors, consecutiveErrors } = this.config;
     member.fives++;
     member.gatewayErrors = isGatewayError ? member.gatewayErrors + 1 : 0;

@@ -110,7 +110,7 @@ describe('probes', () => {
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
       const address = { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
-      const credentials = new ClientCredentials({ serverName: 'orders.example', minVersion: 'TLSv1.2', ca: authority.ca }, pems);
+      const credentials = new ClientCredentials({ serverName: 'orders.example', minVersion: 'TLSv1.2', ca: authority.ca }, { pems, onReload: () => {} });
       for (const protocol of ['h2', 'auto'] as const) assert.equal(await probe({}, address, credentials, protocol), undefined);
       assert.match((await probe({ path: '/' }, address, credentials, 'h2'))!.detail, /a check with a path speaks HTTP\/1\.1/);
       server.close();
@@ -125,7 +125,7 @@ describe('probes', () => {
           server.on('tlsClientError', () => {});
           server.listen(0, '127.0.0.1');
           await once(server, 'listening');
-          const credentials = new ClientCredentials({ serverName, minVersion: 'TLSv1.2', ...(trusts && { ca: authority.ca }) }, pems);
+          const credentials = new ClientCredentials({ serverName, minVersion: 'TLSv1.2', ...(trusts && { ca: authority.ca }) }, { pems, onReload: () => {} });
           const failure = await probe(path === undefined ? {} : { path }, { host: '127.0.0.1', port: (server.address() as AddressInfo).port }, credentials);
           assert.equal(failure?.kind, passes ? undefined : 'connect', failure?.detail);
           server.close();

@@ -19,7 +19,7 @@ export interface UpstreamWatchDependencies {
 }
 
 /** What guards one endpoint: layers, and what ends with it. */
-export interface EndpointWatch {
+interface EndpointWatch {
   readonly bulkhead: Layer | undefined;
   /** In front of what takes a connection of its own. */
   readonly streamBulkhead: Layer | undefined;
@@ -64,7 +64,6 @@ export class UpstreamWatch {
         outlier?.close();
         check?.close();
         if (check !== undefined) this.#checks.delete(check);
-        this.dependencies.metrics.forgetEndpoint(this.upstream, endpoint.name);
       },
     };
   }

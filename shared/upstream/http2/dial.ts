@@ -9,7 +9,7 @@ import type { TlsClient } from '../../tls/client-credentials.js';
 import { TlsSession } from '../../tls/tls-session.js';
 import { connectError } from '../connect-error.js';
 
-export interface DialDependencies {
+interface DialDependencies {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   readonly credentials?: TlsClient | undefined;

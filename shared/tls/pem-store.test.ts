@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { FakeClock } from '../clock/fake-clock.js';
+import { PemStore } from './pem-store.js';
+
+describe('the files of a process', () => {
+  let directory: string;
+  let cert: string;
+  let key: string;
+  let clock: FakeClock;
+  let looks: string[];
+  let pems: PemStore;
+  before(() => {
+    directory = mkdtempSync(join(tmpdir(), 'pems-'));
+    [cert, key] = [join(directory, 'cert'), join(directory, 'key')];
+  });
+  after(() => rmSync(directory, { recursive: true }));
+  beforeEach(() => {
+    for (const path of [cert, key]) writeFileSync(path, 'first');
+    clock = new FakeClock();
+    looks = [];
+    pems = new PemStore(clock, (path) => {
+      looks.push(path);
+      return readFile(path);
+    });
+  });
+
+  test('who reads one hears of its change, once for several at the same time', async () => {
+    const heard: string[] = [];
+    const files = pems.open([cert, key], () => heard.push(`${files.read(cert).toString()} ${files.read(key).toString()}`));
+    pems.open([key], () => heard.push('key'));
+    writeFileSync(cert, 'second');
+    await pems.refresh();
+    writeFileSync(cert, 'third');
+    writeFileSync(key, 'third');
+    await pems.refresh();
+    await pems.refresh();
+    assert.deepEqual(heard, ['second first', 'third third', 'key']);
+    pems.close();
+    assert.equal(clock.pending, 0);
+  });
+
+  test('one that nobody reads any more is not looked at any more, and the last leaves no timer behind', async () => {
+    const heard: string[] = [];
+    const [first, second] = [pems.open([cert, key], () => heard.push('first')), pems.open([key], () => heard.push('second'))];
+    first.close();
+    first.close();
+    writeFileSync(key, 'second');
+    await pems.refresh();
+    assert.deepEqual([looks, heard], [[key], ['second']]);
+    second.close();
+    await pems.refresh();
+    assert.deepEqual(looks, [key]);
+    assert.equal(clock.pending, 0);
+    assert.equal(pems.open([key]).read(key).toString(), 'second');
+    assert.equal(clock.pending, 1);
+    pems.close();
+  });
+
+  test('one that is not there yet is a change when it comes, also for who has read it before that was seen', async () => {
+    const late = join(directory, 'late');
+    let changes = 0;
+    const files = pems.open([late], () => changes++);
+    assert.throws(() => files.read(late), { code: 'ENOENT' });
+    writeFileSync(late, 'here');
+    assert.equal(files.read(late).toString(), 'here');
+    await pems.refresh();
+    assert.equal(changes, 1);
+    rmSync(late);
+    await pems.refresh();
+    assert.equal(files.read(late).toString(), 'here', 'one that is gone keeps its contents');
+    pems.close();
+  });
+
+  test('while a volume hangs there is no second look, and nothing that was read is exchanged in part', async () => {
+    const waiting: ((contents: Buffer) => void)[] = [];
+    const answer = async (contents: string): Promise<void> => {
+      waiting.shift()!(Buffer.from(contents));
+      await clock.advance(0);
+    };
+    const slow = new PemStore(clock, () => new Promise((resolve) => waiting.push(resolve)));
+    let changes = 0;
+    const files = slow.open([cert, key], () => changes++);
+    await clock.advance(60_000);
+    assert.equal(waiting.length, 1);
+    await answer('second');
+    assert.equal(files.read(cert).toString(), 'first');
+    await answer('second');
+    assert.deepEqual([files.read(cert).toString(), files.read(key).toString(), changes], ['second', 'second', 1]);
+    await clock.advance(4_999);
+    assert.equal(waiting.length, 0);
+    await clock.advance(1);
+    assert.equal(waiting.length, 1);
+    const asked = slow.refresh();
+    await answer('second');
+    await answer('second');
+    assert.equal(waiting.length, 1, 'what was asked for within a look is one of its own');
+    await answer('third');
+    await answer('third');
+    await asked;
+    assert.deepEqual([files.read(cert).toString(), changes], ['third', 2]);
+    slow.close();
+  });
+});
