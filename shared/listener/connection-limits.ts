@@ -5,8 +5,11 @@ import { plainAddress } from './network-list.js';
 /** A limit that turns connections away as they come. */
 export type ConnectionLimit = 'maxConnections' | 'maxConnectionsPerClient';
 
-/** Hears of connections that were closed as they came, since a limit was reached. */
-export type OnRefusal = (limit: ConnectionLimit, clientAddress: string) => void;
+/** That, or that no descriptor was left for it. */
+export type RefusalReason = ConnectionLimit | 'descriptors';
+
+/** Hears of connections that were closed as they came, since a limit was reached. Who the client is is not known to everybody. */
+export type OnRefusal = (reason: RefusalReason, clientAddress?: string) => void;
 
 /**
  * How many connections a listener has, in all and of each client, whatever they have still to pass. The server's own count would not do: with

@@ -19,6 +19,7 @@ import { openLineWriter, type LineWriter } from '../telemetry/line-writer.js';
 import type { Logger } from '../telemetry/logger.js';
 import { MtlsReport } from '../telemetry/mtls-report.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { refusalReport } from '../telemetry/refusal-report.js';
 import { tcpAccessLog } from '../telemetry/tcp-access-log.js';
 import { TcpMetrics } from '../telemetry/tcp-metrics.js';
 import type { TcpConnection } from '../tcp/tcp-connection.js';
@@ -185,16 +186,9 @@ export class DataPlane {
     return this.metrics.connectionGauge(listener);
   }
 
-  /** What a listener reports when it turns a connection away: every one is counted, and one a minute is worth a line. */
+  /** What a listener reports when it turns a connection away. */
   refusalReport(listener: string): OnRefusal {
-    let quietUntil = -Infinity;
-    return (limit, clientAddress) => {
-      this.metrics.connectionRefused(listener, limit);
-      const now = this.clock.now();
-      if (now < quietUntil) return;
-      quietUntil = now + quietMs;
-      this.logger.warn({ listener, limit, client: clientAddress }, 'a limit of connections was reached: further ones are closed');
-    };
+    return refusalReport(listener, this);
   }
 
   /** What a listener reports when it closes a connection of HTTP/2 that floods it. */
@@ -211,6 +205,3 @@ export class DataPlane {
     this.#close();
   }
 }
-
-/** How long a listener that turns connections away is quiet about it (ms). */
-const quietMs = 60_000;
