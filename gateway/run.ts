@@ -12,5 +12,6 @@ await runProxy({
   parseSnapshot: (document, config) => parseConfig(document, gatewayDynamicSchema, (snapshot) => crossCheck(snapshot, config)),
   dynamicOf: ({ routes, upstreams }) => ({ routes, upstreams }),
   withDynamic: (config, dynamic) => ({ ...config, ...dynamic }),
+  httpListeners: () => 1,
   create: (config, dataPlane) => Gateway.create(config, dataPlane),
 });

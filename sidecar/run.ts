@@ -18,6 +18,7 @@ await runProxy({
   },
   dynamicOf: ({ inbound, routes, upstreams }) => ({ inbound: inboundPoliciesOf(inbound), routes, upstreams }),
   withDynamic: (config, { inbound, routes, upstreams }) => ({ ...config, ...(config.inbound && { inbound: { ...config.inbound, ...inbound } }), routes, upstreams }),
+  httpListeners: ({ inbound, outbound }) => [inbound, outbound].filter((side) => side !== undefined).length,
   create: (config, dataPlane) => Sidecar.create(config, dataPlane),
 
   async beside({ service, inbound, controlPlane }, { clock, lifecycle }) {

@@ -1,5 +1,7 @@
 import { lstatSync, unlinkSync, type Stats } from 'node:fs';
 import { connect, type AddressInfo, type Server } from 'node:net';
+import type { OnRefusal } from './connection-limits.js';
+import { isWantOfDescriptors } from './descriptors.js';
 
 export interface BindAddress {
   readonly host?: string | undefined;
@@ -9,14 +11,16 @@ export interface BindAddress {
 }
 
 /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
-export async function bind(server: Server, { host, port, path }: BindAddress): Promise<AddressInfo> {
+export async function bind(server: Server, { host, port, path }: BindAddress, onRefusal?: OnRefusal): Promise<AddressInfo> {
   if (path !== undefined) await removeStaleSocket(path);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(path === undefined ? { host, port, backlog } : { path, backlog }, () => {
       server.off('error', reject);
-      // Such as too many open files, as a connection is accepted: there will be others.
-      server.on('error', () => {});
+      // As a connection is accepted: there will be others.
+      server.on('error', (error) => {
+        if (isWantOfDescriptors(error)) onRefusal?.('descriptors');
+      });
       resolve();
     });
   });

@@ -1,12 +1,16 @@
 import type { Socket } from 'node:net';
 import type { LimitsConfig } from '../config/sections.js';
+import { descriptorLimit, hasLastDescriptor } from './descriptors.js';
 import { plainAddress } from './network-list.js';
 
 /** A limit that turns connections away as they come. */
 type ConnectionLimit = 'maxConnections' | 'maxConnectionsPerClient';
 
-/** Hears of connections that were closed as they came, since a limit was reached. */
-export type OnRefusal = (limit: ConnectionLimit, clientAddress: string) => void;
+/** That, or that no descriptor was left for it. */
+export type RefusalReason = ConnectionLimit | 'descriptors';
+
+/** Hears of connections that were closed as they came, since a limit was reached. Who the client is is not known to everybody. */
+export type OnRefusal = (reason: RefusalReason, clientAddress?: string) => void;
 
 /**
  * How many connections a listener has, in all and of each client, whatever they have still to pass. The server's own count would not do: with
@@ -15,6 +19,7 @@ export type OnRefusal = (limit: ConnectionLimit, clientAddress: string) => void;
 export class ConnectionLimits {
   #accepted = 0;
   readonly #perClient = new Map<string, number>();
+  readonly #descriptors = descriptorLimit();
 
   constructor(
     private readonly limits: Pick<LimitsConfig, ConnectionLimit>,
@@ -24,6 +29,7 @@ export class ConnectionLimits {
   /** Whether there may be one more in all, which is counted until it is closed. One that is too many is closed. */
   takes(socket: Socket): boolean {
     if (this.#accepted >= this.limits.maxConnections) return this.#turnAway(socket, 'maxConnections', plainAddress(socket.remoteAddress ?? ''));
+    if (hasLastDescriptor(socket, this.#descriptors)) return this.#turnAway(socket, 'descriptors', plainAddress(socket.remoteAddress ?? ''));
     this.#accepted++;
     socket.once('close', () => this.#accepted--);
     return true;
@@ -43,7 +49,7 @@ export class ConnectionLimits {
     return true;
   }
 
-  #turnAway(socket: Socket, limit: ConnectionLimit, client: string): false {
+  #turnAway(socket: Socket, limit: RefusalReason, client: string): false {
     // Errors are followed by `close`.
     socket.on('error', () => {});
     socket.destroy();

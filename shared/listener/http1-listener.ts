@@ -108,7 +108,7 @@ export class Http1Listener {
 
   /** Starts to listen; rejects when the address cannot be taken. Resolves with the address taken. */
   listen(): Promise<AddressInfo> {
-    return bind(this.#server, this.options.listen);
+    return bind(this.#server, this.options.listen, this.options.onRefusal);
   }
 
   /**

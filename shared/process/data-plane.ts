@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.js';
+import { onceAMinute } from '../clock/once-a-minute.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { IdentityConfig } from '../config/identity.js';
 import type { MtlsMode } from '../config/mtls.js';
@@ -21,6 +22,7 @@ import type { Logger } from '../telemetry/logger.js';
 import { MtlsReport } from '../telemetry/mtls-report.js';
 import { NamesInUse } from '../telemetry/names-in-use.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { refusalReport } from '../telemetry/refusal-report.js';
 import { tcpAccessLog } from '../telemetry/tcp-access-log.js';
 import { TcpMetrics } from '../telemetry/tcp-metrics.js';
 import type { TcpConnection } from '../tcp/tcp-connection.js';
@@ -204,31 +206,17 @@ export class DataPlane {
     return this.metrics.connectionGauge(listener);
   }
 
-  /** What a listener reports when it turns a connection away: every one is counted, and one a minute is worth a line. */
+  /** What a listener reports when it turns a connection away. */
   refusalReport(listener: string): OnRefusal {
-    const mayTell = this.#onceAMinute();
-    return (limit, clientAddress) => {
-      this.metrics.connectionRefused(listener, limit);
-      if (mayTell()) this.logger.warn({ listener, limit, client: clientAddress }, 'a limit of connections was reached: further ones are closed');
-    };
+    return refusalReport(listener, this);
   }
 
   /** What a listener reports when a peer that is listed does not begin with the PROXY protocol: likewise. */
   badHeaderReport(listener: string): OnBadHeader {
-    const mayTell = this.#onceAMinute();
+    const mayTell = onceAMinute(this.clock);
     return (reason, peer) => {
       this.metrics.badProxyHeader(listener);
       if (mayTell()) this.logger.warn({ listener, peer, reason }, 'a peer of proxyProtocol does not begin with a header of it: its connections are closed');
-    };
-  }
-
-  #onceAMinute(): () => boolean {
-    let quietUntil = -Infinity;
-    return () => {
-      const now = this.clock.now();
-      if (now < quietUntil) return false;
-      quietUntil = now + quietMs;
-      return true;
     };
   }
 
@@ -246,6 +234,3 @@ export class DataPlane {
     this.#close();
   }
 }
-
-/** How long a listener that closes connections as they come is quiet about it (ms). */
-const quietMs = 60_000;

@@ -68,6 +68,8 @@ export interface ProxyDefinition<Config extends ProxyConfig, Dynamic extends Sha
   readonly dynamicOf: (config: Config) => Dynamic;
   /** The file with that part replaced. */
   readonly withDynamic: (config: Config, dynamic: Dynamic) => Config;
+  /** How many listeners have the limits of connections of HTTP, each for itself. */
+  readonly httpListeners: (config: Config) => number;
   readonly create: (config: Config, dataPlane: DataPlane) => Promise<Proxy<Dynamic>>;
   /** What runs once beside the proxy, however many workers there are. */
   readonly beside?: (config: Config, context: ProcessContext<Config>) => Promise<{ readonly service: string; readonly registrant?: Registrant | undefined }>;

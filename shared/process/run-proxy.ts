@@ -2,6 +2,8 @@ import cluster from 'node:cluster';
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { createAdminServer } from '../admin/admin-server.js';
+import { descriptorLimit } from '../listener/descriptors.js';
+import type { Logger } from '../telemetry/logger.js';
 import type { Fleet } from './fleet/fleet.js';
 import { OneProcess } from './fleet/one-process.js';
 import { runWorker } from './fleet/worker.js';
@@ -35,6 +37,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   let snapshot: unknown;
   let config = fileConfig;
   const turns = new Turns();
+  warnOfFewDescriptors(definition.httpListeners(config), config, logger);
   const fleet = createFleet(definition, config, context);
   const { metrics } = fleet;
   lifecycle.onClose(() => fleet.close());
@@ -102,6 +105,14 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   logger.info({ ...(beside && { service: beside.service }), ...addresses, admin: adminAddress }, 'ready');
 }
 
+/** Connections of HTTP take one descriptor at least, those of TCP two; with workers, each has its share of either. */
+function warnOfFewDescriptors(httpListeners: number, { limits, tcp = [], workers }: ProxyConfig, logger: Logger): void {
+  const connections = httpListeners * limits.maxConnections + 2 * tcp.reduce((sum, { maxConnections }) => sum + maxConnections, 0);
+  const needed = Math.ceil(connections / sizeOf({ workers }));
+  const descriptors = descriptorLimit();
+  if (descriptors < needed) logger.warn({ descriptors, needed }, 'there are fewer descriptors (ulimit -n) than maxConnections needs: connections are closed before that is reached');
+}
+
 /** What this process takes from the file when it starts, and keeps until the next restart. */
 const partsOfFront: readonly string[] = ['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] satisfies (keyof ProxyConfig)[];
 
@@ -122,6 +133,9 @@ async function enrolFront(kind: string, { identity, controlPlane, service = kind
 }
 
 function createFleet<Config extends ProxyConfig, Dynamic extends Shared>(definition: ProxyDefinition<Config, Dynamic>, config: Config, context: ProcessContext<Config>): Fleet<Config, Dynamic> {
-  const size = ({ workers }: Config): number => (workers === 'auto' ? availableParallelism() : workers);
-  return size(config) === 1 ? new OneProcess(definition, config, context) : new WorkerFleet(definition, config, size, context);
+  return sizeOf(config) === 1 ? new OneProcess(definition, config, context) : new WorkerFleet(definition, config, sizeOf, context);
+}
+
+function sizeOf({ workers }: Pick<ProxyConfig, 'workers'>): number {
+  return workers === 'auto' ? availableParallelism() : workers;
 }

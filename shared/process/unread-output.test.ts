@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { Pipe } from '../../tests/support/pipe.js';
-import { TestProcess, type Output } from '../../tests/support/process.js';
+import { TestProcess, type Descriptors } from '../../tests/support/process.js';
 import { until } from '../../tests/support/until.js';
 
 const skip = process.platform === 'linux' ? false : 'there is no such pipe';
@@ -23,7 +23,7 @@ interface Quiet {
 }
 
 /** A gateway that says where it listens to nobody: that is a socket in its own directory. */
-function start(context: TestContext, workers: number, output: Output): Quiet {
+function start(context: TestContext, workers: number, output: Descriptors): Quiet {
   const directory = mkdtempSync(join(tmpdir(), 'unread-output-test-'));
   const socketPath = join(directory, 'gateway.sock');
   const gateway = new TestProcess('gateway/main.js', { listen: { path: socketPath }, admin: { port: 0 }, workers, ...nothing }, [], {}, output);

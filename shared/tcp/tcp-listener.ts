@@ -6,6 +6,8 @@ import type { TcpListenerConfig } from '../config/tcp.js';
 import type { Peer } from '../http/exchange.js';
 import type { Service } from '../http/service.js';
 import { bind } from '../listener/bind.js';
+import type { OnRefusal } from '../listener/connection-limits.js';
+import { descriptorLimit, hasLastDescriptor } from '../listener/descriptors.js';
 import { awaitFirstByte } from '../listener/first-byte.js';
 import type { Listener } from '../listener/listener.js';
 import { meshTlsServer, plaintextRefusal, type MeshListening } from '../listener/mesh-door.js';
@@ -26,6 +28,7 @@ interface TcpListenerOptions {
   readonly logger: Logger;
   /** Opens the other side of a connection; undefined while there is no upstream of that name. */
   readonly open: () => Service | undefined;
+  readonly onRefusal?: OnRefusal | undefined;
   /** Hears of every connection that got this far. */
   readonly onOpen: (connection: TcpConnection) => void;
   /** Hears of every connection that is over, once. */
@@ -55,6 +58,7 @@ export class TcpListener implements Listener {
   readonly #arriving = new Map<Socket, Late>();
   /** What lies under TLS, and who the client is, by the peer's address and port, while the handshake goes on. */
   readonly #handshakes = new Handshakes<{ readonly raw: Socket; readonly client: Party }>();
+  readonly #descriptors = descriptorLimit();
   #isFull = false;
   #draining = false;
   readonly #drained: Promise<void>;
@@ -88,7 +92,7 @@ export class TcpListener implements Listener {
   }
 
   listen(): Promise<AddressInfo> {
-    return bind(this.#server, this.options.config.listen);
+    return bind(this.#server, this.options.config.listen, this.options.onRefusal);
   }
 
   /** Stops accepting, and resolves when the last connection has ended by itself: nothing tells its two sides that they should. */
@@ -110,6 +114,12 @@ export class TcpListener implements Listener {
   #afterTcp(socket: Socket): void {
     socket.on('error', ignore);
     const client = { address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 };
+    // Not even for an endpoint's side of it.
+    if (hasLastDescriptor(socket, this.#descriptors)) {
+      socket.destroy();
+      this.options.onRefusal?.('descriptors', client.address);
+      return;
+    }
     if (this.#size >= this.options.config.maxConnections) {
       // Whatever it has still to pass: it is turned away, and logged, as itself.
       this.#accept(socket, socket, client);

@@ -22,7 +22,7 @@ export class TcpListeners {
       const mode = config.mtls ?? defaultMode(config);
       // Off is as if there were no identity: what looks like TLS is the application's own.
       const mesh = mode === 'off' ? undefined : dataPlane.meshListening(config.name, () => mode);
-      this.#listeners.set(config.name, new TcpListener({ config, credentials, mesh, clock, logger, open: opener(config, upstreamOf, config.authorization && dataPlane.dependencies.policies.streamAuthorization(config.name, config.authorization)), onOpen, onOver, onBadHeader: dataPlane.badHeaderReport(config.name) }));
+      this.#listeners.set(config.name, new TcpListener({ config, credentials, mesh, clock, logger, open: opener(config, upstreamOf, config.authorization && dataPlane.dependencies.policies.streamAuthorization(config.name, config.authorization)), onRefusal: dataPlane.refusalReport(config.name), onOpen, onOver, onBadHeader: dataPlane.badHeaderReport(config.name) }));
     }
   }
 

@@ -52,7 +52,7 @@ export class ProxyMetrics {
   readonly #controlPlane = this.#gauge('proxy_control_plane_connected', '1 while the stream of the control plane is open.', []);
   readonly #workerExits = this.#counter('proxy_worker_exits_total', 'Workers that ended without having been told to, and were replaced.', []);
   readonly upstreamPanic = new UpstreamPanicGauge(this.registry);
-  readonly #refused = this.#counter('proxy_connections_refused_total', 'Connections that were closed as they came, since a limit of connections was reached.', ['listener', 'limit']);
+  readonly #refused = this.#counter('proxy_connections_refused_total', 'Connections that were closed as they came, since a limit of connections was reached, or descriptors ran out. The listener is `front` where a worker could not take what its front had for it.', ['listener', 'limit']);
   readonly #badHeaders = this.#counter('proxy_protocol_refused_total', 'Connections that were closed because they did not begin with a PROXY protocol header, or with a wrong one, and should have.', ['listener']);
   readonly #floods = this.#counter('proxy_http2_floods_total', 'Connections of HTTP/2 that were closed because their client sent too many resets or control frames.', ['listener', 'reason']);
   readonly #grpcCalls = this.#counter('proxy_grpc_calls_total', 'Calls of gRPC, by the status they ended with.', ['listener', 'http_route', 'rpc_grpc_status_code']);

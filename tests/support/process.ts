@@ -15,10 +15,11 @@ export interface Exit {
   readonly stderr: string;
 }
 
-/** Descriptors that a process writes to, where nobody here is to read what it says. */
-export interface Output {
+/** Descriptors that a process writes to, where nobody here is to read what it says; and how many it may have. */
+export interface Descriptors {
   readonly stdout?: number;
   readonly stderr?: number;
+  readonly limit?: number;
 }
 
 /** One of our processes, started as its user would start it. */
@@ -33,10 +34,12 @@ export class TestProcess {
   /** Tells everyone who waits, and there may be several, that it said something or ended. */
   readonly #news = new EventEmitter<{ news: [] }>().setMaxListeners(0);
 
-  constructor(entry: string, config: object | string | undefined, args: readonly string[] = [], environment: NodeJS.ProcessEnv = {}, output: Output = {}) {
+  constructor(entry: string, config: object | string | undefined, args: readonly string[] = [], environment: NodeJS.ProcessEnv = {}, descriptors: Descriptors = {}) {
     const file = join(this.directory, 'config.yaml');
     if (config !== undefined) writeFileSync(file, typeof config === 'string' ? config : JSON.stringify(config));
-    this.child = spawn(process.execPath, [join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args], { stdio: ['ignore', output.stdout ?? 'pipe', output.stderr ?? 'pipe'], env: { ...process.env, ...environment } });
+    const command = [process.execPath, join(dist, entry), ...(config === undefined ? [] : ['--config', file]), ...args];
+    if (descriptors.limit !== undefined) command.unshift('sh', '-c', `ulimit -n ${descriptors.limit} && exec "$0" "$@"`);
+    this.child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', descriptors.stdout ?? 'pipe', descriptors.stderr ?? 'pipe'], env: { ...process.env, ...environment } });
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stdout += text)));
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#take(() => (this.stderr += text)));
     this.exited = once(this.child, 'close').then(([code, signal]) => {

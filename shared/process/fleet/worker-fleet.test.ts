@@ -24,6 +24,7 @@ const definition: ProxyDefinition<ProxyConfig, Shared> = {
   parseSnapshot: (document) => document as Shared,
   dynamicOf: ({ upstreams }) => ({ upstreams }),
   withDynamic: (config, dynamic) => ({ ...config, ...dynamic }),
+  httpListeners: () => 1,
   create: async (config, { metrics }) => {
     let [inForce, built, discarded] = [nameOf(config), 0, 0];
     new Gauge({

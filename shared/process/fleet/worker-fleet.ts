@@ -4,7 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import { AggregatorRegistry, type MetricObject } from 'prom-client';
 import { delay } from '../../clock/clock.js';
+import type { OnRefusal } from '../../listener/connection-limits.js';
 import { ProxyMetrics } from '../../telemetry/proxy-metrics.js';
+import { refusalReport } from '../../telemetry/refusal-report.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 import type { ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
 import type { ProcessContext } from '../run-process.js';
@@ -41,6 +43,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   readonly metrics = new ProxyMetrics();
   readonly #ticketSecret = randomBytes(32);
   readonly #counters: QuotaCounters;
+  readonly #onRefusal: OnRefusal;
   /** The present ones; those that a reload brings up; and those of before a reload, on their way out, the oldest set first. */
   #workers = new Set<WorkerProcess>();
   #next = new Set<WorkerProcess>();
@@ -65,6 +68,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   ) {
     this.#config = config;
     this.#counters = new QuotaCounters(context.clock);
+    this.#onRefusal = refusalReport('front', { ...context, metrics: this.metrics });
     cluster.schedulingPolicy = cluster.SCHED_RR;
     cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2), serialization: 'advanced' });
   }
@@ -248,12 +252,12 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     const taken = new Set([...workers].map(({ index }) => index));
     let index = 0;
     while (taken.has(index)) index++;
-    const worker = new WorkerProcess((increments) => this.#counters.count(increments), index);
+    const worker = new WorkerProcess((increments) => this.#counters.count(increments), index, () => this.#onRefusal('descriptors'));
     const startedAt = clock.now();
     workers.add(worker);
     const endWatch = watch(
       clock,
-      () => worker.call.ping(),
+      () => worker.ping(),
       () => {
         logger.error({ pid: worker.pid }, 'a worker does not answer; it is ended');
         worker.giveUp();

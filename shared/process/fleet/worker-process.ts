@@ -28,6 +28,7 @@ export class WorkerProcess {
   readonly exited: Promise<WorkerExit>;
   readonly call: BirpcReturn<WorkerFunctions, FrontFunctions>;
   readonly #worker: Worker;
+  readonly #unanswered: ReadonlySet<unknown>;
   readonly #introduced: Promise<unknown>;
   #hasBidFarewell = false;
 
@@ -35,10 +36,12 @@ export class WorkerProcess {
     count: FrontFunctions['count'],
     /** Its number among those of its set. */
     readonly index = 0,
+    /** A connection was closed that it had no descriptor for. */
+    onRefusal: () => void = () => {},
   ) {
     const worker = cluster.fork();
     this.#worker = worker;
-    closeUnanswered(worker);
+    this.#unanswered = closeUnanswered(worker, onRefusal);
     let hello: (() => void) | undefined;
     const introduced = new Promise<void>((resolve) => (hello = resolve));
     const functions: FrontFunctions = { hello: () => hello!(), count, farewell: (metrics) => this.#bidFarewell(metrics) };
@@ -68,6 +71,13 @@ export class WorkerProcess {
   async create(assignment: Assignment): Promise<void> {
     await this.#introduced;
     await this.call.create(assignment);
+  }
+
+  /** Asks it whether it is there. The connections that it was handed before must be answered for before that: one that is not is lost. */
+  async ping(): Promise<void> {
+    const handed = [...this.#unanswered];
+    await this.call.ping();
+    if (handed.some((connection) => this.#unanswered.has(connection))) throw new Error('it has not answered for a connection that it was handed');
   }
 
   /** Asks it what it counted; resolves when `lastMetrics` is that. */
