@@ -125,7 +125,7 @@ export class DataPlane {
       discovery: { clock, random, logger, metrics: watches.metrics },
       policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
     };
-    const lines = options.accessLog ? openLineWriter(1, clock, options.isStdoutShared) : undefined;
+    const lines = options.accessLog ? openLineWriter(1, { clock, isShared: options.isStdoutShared, onLost: this.#lostLines() }) : undefined;
     this.#lines = lines?.writer;
     this.#accessLog = lines && accessLog(lines.writer, { clock });
     this.#close = () => lines?.close();
@@ -199,6 +199,14 @@ export class DataPlane {
         metrics.over(connection);
         log?.(connection);
       },
+    };
+  }
+
+  #lostLines(): (lines: number) => void {
+    const mayTell = onceAMinute(this.clock);
+    return (lines) => {
+      this.metrics.accessLogLost(lines);
+      if (mayTell()) this.logger.warn('lines of the access log are lost: its reader does not keep up, or its disk is full');
     };
   }
 

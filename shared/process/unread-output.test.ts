@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
@@ -18,6 +19,7 @@ const nothing = { routes: [{ match: { path: '/nothing' }, upstream: 'nothing' }]
 
 interface Quiet {
   readonly gateway: TestProcess;
+  readonly socketPath: string;
   /** What it answers to one request. */
   readonly ask: () => Promise<number | undefined>;
 }
@@ -37,7 +39,7 @@ function start(context: TestContext, workers: number, output: Descriptors): Quie
     answer.resume();
     return answer.statusCode;
   };
-  return { gateway, ask };
+  return { gateway, socketPath, ask };
 }
 
 function untilServing({ gateway, ask }: Quiet): Promise<void> {
@@ -67,6 +69,22 @@ for (const [name, take] of untaken) {
     const gateway = new TestProcess('gateway/main.js', '{', [], {}, { stderr: take(context) });
     context.after(() => gateway.child.kill('SIGKILL'));
     assert.equal((await gateway.exited).code, 64);
+  });
+}
+
+for (const [name, take] of untaken) {
+  test(`lines of the access log that are lost on ${name} are counted, and told of`, { skip, timeout }, async (context) => {
+    const { gateway, socketPath } = start(context, 1, { stdout: take(context) });
+    const { port } = (await gateway.logged('ready'))['admin'] as { port: number };
+    // More than what waits: 3,000 lines of more than 7,000 bytes.
+    for (let client = 0; client < 10; client++) {
+      const socket = connect(socketPath).resume().on('error', () => {});
+      context.after(() => socket.destroy());
+      socket.write(`GET /${'x'.repeat(7_000)} HTTP/1.1\r\nHost: shop\r\n\r\n`.repeat(300));
+    }
+    await gateway.logged('lines of the access log are lost: its reader does not keep up, or its disk is full');
+    assert.match(await (await fetch(`http://127.0.0.1:${port}/metrics`)).text(), /^proxy_access_log_lost_lines_total [1-9]/m);
+    assert.equal((await gateway.stop()).code, 0);
   });
 }
 

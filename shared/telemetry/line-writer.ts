@@ -143,16 +143,27 @@ export function shortened(line: string, size: number): string {
   return written();
 }
 
+export interface LineWriterOptions {
+  readonly clock: Clock;
+  /** Whether other processes write there too. Default: no. */
+  readonly isShared?: boolean | undefined;
+  /** Hears of lines for which there was no room, since the reader does not keep up or the disk is full. */
+  readonly onLost?: (lines: number) => void;
+}
+
 /**
  * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. `close` writes what is left before it
  * returns, and gives up half a second after the reader took something for the last time. Where several processes write to the descriptor (`isShared`), lines stay whole all the same: writes
  * to a file do not mix (write(2), write to one open file description), and those to anything else are so small that a pipe takes them in one
  * piece, for which long lines are cut short.
  */
-export function openLineWriter(fd: number, clock: Clock, isShared = false): { writer: LineWriter; close: () => void } {
+export function openLineWriter(fd: number, { clock, isShared = false, onLost }: LineWriterOptions): { writer: LineWriter; close: () => void } {
   const isMixed = isShared && !fstatSync(fd).isFile();
   const descriptor = new DescriptorWriter(fd, { clock, maxWaitingBytes, isAside: true });
-  const writer = new LineWriter(clock, (batch) => descriptor.write(batch), isMixed ? pipeBatchBytes : batchBytes, isMixed ? shortened : undefined);
+  const flush = (batch: Buffer): void => {
+    if (!descriptor.write(batch)) onLost?.(linesIn(batch));
+  };
+  const writer = new LineWriter(clock, flush, isMixed ? pipeBatchBytes : batchBytes, isMixed ? shortened : undefined);
   return {
     writer,
     close() {
@@ -160,4 +171,10 @@ export function openLineWriter(fd: number, clock: Clock, isShared = false): { wr
       descriptor.close();
     },
   };
+}
+
+function linesIn(batch: Buffer): number {
+  let lines = 0;
+  for (let at = batch.indexOf(10); at !== -1; at = batch.indexOf(10, at + 1)) lines++;
+  return lines;
 }

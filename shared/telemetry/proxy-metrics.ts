@@ -54,6 +54,7 @@ export class ProxyMetrics {
   readonly upstreamPanic = new UpstreamPanicGauge(this.registry);
   readonly #refused = this.#counter('proxy_connections_refused_total', 'Connections that were closed as they came, since a limit of connections was reached, or descriptors ran out. The listener is `front` where a worker could not take what its front had for it.', ['listener', 'limit']);
   readonly #badHeaders = this.#counter('proxy_protocol_refused_total', 'Connections that were closed because they did not begin with a PROXY protocol header, or with a wrong one, and should have.', ['listener']);
+  readonly #lostLines = this.#counter('proxy_access_log_lost_lines_total', 'Lines of the access log that were lost because its reader did not keep up, or its disk was full.', []);
   readonly #floods = this.#counter('proxy_http2_floods_total', 'Connections of HTTP/2 that were closed because their client sent too many resets or control frames.', ['listener', 'reason']);
   readonly #grpcCalls = this.#counter('proxy_grpc_calls_total', 'Calls of gRPC, by the status they ended with.', ['listener', 'http_route', 'rpc_grpc_status_code']);
   readonly #tallies = new Map<string, Tally>();
@@ -154,6 +155,10 @@ export class ProxyMetrics {
 
   badProxyHeader(listener: string): void {
     this.#badHeaders.inc({ listener });
+  }
+
+  accessLogLost(lines: number): void {
+    this.#lostLines.inc(lines);
   }
 
   http2Flood(listener: string, reason: 'resets' | 'control_frames'): void {
