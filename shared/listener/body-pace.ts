@@ -1,7 +1,7 @@
 import type { Arrival } from '../http/body.js';
 
 /** Time before a body's average rate is looked at (ms; Kestrel's default, as is the rate). */
-const graceMs = 5_000;
+export const graceMs = 5_000;
 
 /** How fast a body arrives: from its beginning, without the time in which we did not want any of it. */
 export class BodyPace implements Arrival {
@@ -16,6 +16,8 @@ export class BodyPace implements Arrival {
     now: number,
     /** The client waits to be asked for it (`Expect: 100-continue`). */
     private isHeldBack = false,
+    /** It stays open for as long as its two ends like, as that of a call of gRPC: nobody is awaited. */
+    private readonly isOpenEnded = false,
   ) {
     this.#startedAt = now;
   }
@@ -29,11 +31,12 @@ export class BodyPace implements Arrival {
     return this.#awaitedMs !== undefined;
   }
 
-  /** The client is asked for it, or sends it without having been asked. */
-  ask(now: number): void {
-    if (!this.isHeldBack) return;
+  /** The client is asked for it, or sends it without having been asked. Returns whether it had been held back. */
+  ask(now: number): boolean {
+    if (!this.isHeldBack) return false;
     this.isHeldBack = false;
     this.#startedAt = now;
+    return true;
   }
 
   pause(now: number): void {
@@ -52,7 +55,7 @@ export class BodyPace implements Arrival {
 
   awaitedMs(now: number): number {
     if (this.#awaitedMs !== undefined) return this.#awaitedMs;
-    return this.isHeldBack ? 0 : (this.#pausedAt ?? now) - this.#startedAt;
+    return this.isHeldBack || this.isOpenEnded ? 0 : (this.#pausedAt ?? now) - this.#startedAt;
   }
 
   isTooSlow(bytes: number, now: number): boolean {

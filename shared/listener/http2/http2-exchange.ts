@@ -2,7 +2,7 @@ import { constants, type ServerHttp2Stream } from 'node:http2';
 import { ProxyError } from '../../errors/proxy-error.js';
 import { isGrpc } from '../../grpc/content-type.js';
 import type { Sweepable } from '../../clock/deadline-sweep.js';
-import { emptyBody, StreamBody, type Arrival, type Body } from '../../http/body.js';
+import { emptyBody, StreamBody, type Body } from '../../http/body.js';
 import type { Exchange } from '../../http/exchange.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
@@ -13,11 +13,9 @@ import { BodyWriter } from '../../http2/body-writer.js';
 import { closeStream } from '../../http2/close-stream.js';
 import { writeFields } from '../../http2/fields.js';
 import { readRequestFields } from '../../http2/request-fields.js';
+import { BodyPace, graceMs } from '../body-pace.js';
 import { violationToError } from '../violations.js';
 import type { Http2Connection } from './http2-connection.js';
-
-/** Time before a body's average rate is looked at (ms), as behind HTTP/1.1. */
-const rateGraceMs = 5_000;
 
 /**
  * One stream of a client: a request that is handed to the stack, and its answer.
@@ -26,11 +24,12 @@ const rateGraceMs = 5_000;
  * silent. The limits for slow bodies (`bodyIdleTimeout`, `minBodyRate`) hold until the answer begins, and not for gRPC,
  * whose streams are silent by design. A stream that the client resets cancels what runs for it at once.
  */
-export class Http2Exchange implements Sweepable, Arrival {
+export class Http2Exchange implements Sweepable {
   deadline = Infinity;
   #request: HttpRequest | undefined;
   #reader: BodyReader | undefined;
   #body: StreamBody | undefined;
+  #pace: BodyPace | undefined;
   #writer: BodyWriter | undefined;
   #response: HttpResponse | undefined;
   #responseBytes = 0;
@@ -41,14 +40,6 @@ export class Http2Exchange implements Sweepable, Arrival {
   #requestEnded = false;
   #isOver = false;
   #isStreaming = false;
-  readonly #startedAt: number;
-  #pausedAt: number | undefined;
-  /** Time in which we did not want any of the body (ms). */
-  #pausedMs = 0;
-  /** Clock reading (ms) since when the client is to send its body. */
-  #askedAt: number | undefined;
-  /** For how long the body was awaited in all (ms), once it is whole. */
-  #awaitedMs: number | undefined;
   /** When one side last sent something; and when the client last sent or took something. */
   #activeAt: number;
   #bodyActiveAt: number;
@@ -58,9 +49,8 @@ export class Http2Exchange implements Sweepable, Arrival {
     private readonly exchange: Exchange,
     private readonly connection: Http2Connection,
   ) {
-    this.#startedAt = exchange.startedAt;
-    this.#activeAt = this.#startedAt;
-    this.#bodyActiveAt = this.#startedAt;
+    this.#activeAt = exchange.startedAt;
+    this.#bodyActiveAt = exchange.startedAt;
     exchange.httpVersion = '2';
     exchange.inform = this.#inform;
     stream.on('error', () => {});
@@ -76,7 +66,6 @@ export class Http2Exchange implements Sweepable, Arrival {
       if (length !== undefined && length > options.limits.maxBodyBytes) throw new ProxyError('body_too_large');
       if (headers.has('expect') && headers.getCombined('expect')!.toLowerCase() !== '100-continue') throw new ProxyError('expectation_failed');
       this.#isStreaming = isGrpc(headers);
-      if (!headers.has('expect')) this.#askedAt = this.#startedAt;
       const request: HttpRequest = {
         method,
         target: target.target,
@@ -84,7 +73,7 @@ export class Http2Exchange implements Sweepable, Arrival {
         authority,
         scheme: this.connection.isSecure ? 'https' : 'http',
         headers,
-        body: hasNoBody ? emptyBody : this.#openBody(length),
+        body: hasNoBody ? emptyBody : this.#openBody(length, headers.has('expect')),
         cancellation: this.exchange.cancellation,
       };
       if (hasNoBody) this.stream.resume();
@@ -95,16 +84,6 @@ export class Http2Exchange implements Sweepable, Arrival {
       this.#schedule();
       this.#refuse(violationToError(error), raw);
     }
-  }
-
-  get isComplete(): boolean {
-    return this.#requestEnded;
-  }
-
-  awaitedMs(now: number): number {
-    if (this.#awaitedMs !== undefined) return this.#awaitedMs;
-    // A stream of gRPC is open for as long as its two ends like.
-    return this.#isStreaming || this.#askedAt === undefined ? 0 : (this.#pausedAt ?? now) - this.#askedAt - this.#pausedMs;
   }
 
   /** Nothing waits for the client to take it. */
@@ -122,7 +101,7 @@ export class Http2Exchange implements Sweepable, Arrival {
     const now = this.connection.now();
     const { bodyIdleTimeout, writeTimeout } = this.#limits;
     if (this.#isStalled() && now - this.#bodyActiveAt >= writeTimeout) this.#abandon(new ProxyError('client_stalled'));
-    else if (this.#awaitsBody() && (now - this.#bodyActiveAt >= bodyIdleTimeout || this.#isTooSlow(now))) this.#failBody(new ProxyError('request_timeout'));
+    else if (this.#awaitsBody() && (now - this.#bodyActiveAt >= bodyIdleTimeout || this.#pace!.isTooSlow(this.exchange.requestBytes, now))) this.#failBody(new ProxyError('request_timeout'));
     else if (now >= this.#idleAt()) this.#abandon(new ProxyError(this.#responseStarted ? 'client_stalled' : 'request_timeout'));
     this.#schedule();
   }
@@ -137,7 +116,7 @@ export class Http2Exchange implements Sweepable, Arrival {
     let next = this.#idleAt();
     if (this.#awaitsBody()) {
       next = Math.min(next, this.#bodyActiveAt + bodyIdleTimeout);
-      if (minBodyRate > 0) next = Math.min(next, Math.max(this.#startedAt, this.connection.now()) + rateGraceMs);
+      if (minBodyRate > 0) next = Math.min(next, this.connection.now() + graceMs);
     }
     if (this.#responseStarted) next = Math.min(next, (this.#isStalled() ? this.#bodyActiveAt : this.connection.now()) + writeTimeout);
     this.deadline = next;
@@ -155,19 +134,15 @@ export class Http2Exchange implements Sweepable, Arrival {
 
   /** The client owes us the rest of its request; one that we made wait does not. */
   #awaitsBody(): boolean {
-    return this.#body !== undefined && !this.#isStreaming && !this.#responseStarted && this.#askedAt !== undefined && this.#pausedAt === undefined;
+    return this.#body !== undefined && !this.#isStreaming && !this.#responseStarted && !this.#pace!.isPaused;
   }
 
   /** The client may send its body now, or does so without having been asked. */
   #ask(): void {
-    if (this.#askedAt !== undefined) return;
-    this.#askedAt = this.#bodyActiveAt = this.connection.now();
+    const now = this.connection.now();
+    if (this.#pace?.ask(now) !== true) return;
+    this.#bodyActiveAt = now;
     this.#schedule();
-  }
-
-  #isTooSlow(now: number): boolean {
-    const elapsed = this.awaitedMs(now);
-    return elapsed > rateGraceMs && this.exchange.requestBytes < (elapsed / 1_000) * this.#limits.minBodyRate;
   }
 
   #touch(): void {
@@ -175,21 +150,22 @@ export class Http2Exchange implements Sweepable, Arrival {
     this.#bodyActiveAt = this.#activeAt;
   }
 
-  #openBody(length: number | undefined): Body {
+  #openBody(length: number | undefined, isHeldBack: boolean): Body {
     const { stream } = this;
+    const pace = new BodyPace(this.#limits.minBodyRate, this.exchange.startedAt, isHeldBack, this.#isStreaming);
+    this.#pace = pace;
     const body = new StreamBody(length, {
       pause: () => {
-        this.#pausedAt ??= this.connection.now();
+        pace.pause(this.connection.now());
         stream.pause();
       },
       resume: () => {
-        if (this.#pausedAt !== undefined) this.#pausedMs += this.connection.now() - this.#pausedAt;
-        this.#pausedAt = undefined;
         this.#bodyActiveAt = this.connection.now();
+        pace.resume(this.#bodyActiveAt);
         stream.resume();
       },
       cancel: () => this.#reader?.stop(),
-    }, this);
+    }, pace);
     this.#body = body;
     this.#reader = new BodyReader(stream);
     this.#reader.read({
@@ -202,7 +178,7 @@ export class Http2Exchange implements Sweepable, Arrival {
       },
       end: (trailers) => {
         this.#touch();
-        this.#awaitedMs = this.awaitedMs(this.#activeAt);
+        pace.complete(this.#activeAt);
         this.#requestEnded = true;
         this.#body = undefined;
         body.end(trailers);
