@@ -48,6 +48,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   #workers = new Set<WorkerProcess>();
   #next = new Set<WorkerProcess>();
   #leaving: Set<WorkerProcess>[] = [];
+  /** The last that served, which is dead and keeps the ports open until another listens. */
+  #standIn: WorkerProcess | undefined;
   #config: Config;
   /** Counters and histograms of workers that are gone: totals never go down. */
   #departed: MetricObject[] = [];
@@ -130,6 +132,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
         await this.#createInto(next, config);
         this.#refuseIfClosing();
         await listenAll([...next]);
+        this.#endStandIn();
         this.#refuseIfClosing();
       } catch (error) {
         await this.#abandon(next);
@@ -171,6 +174,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   async drain(): Promise<void> {
     this.#isClosing = true;
+    this.#endStandIn();
     // One that is still starting has nothing in flight, and may not hear us yet.
     await Promise.all(
       this.#all().map(async (worker) => {
@@ -183,6 +187,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   async close(): Promise<void> {
     this.#isClosing = true;
+    this.#endStandIn();
     await Promise.all(this.#all().map((worker) => this.#breakOff(worker)));
   }
 
@@ -238,6 +243,19 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     timer.cancel();
   }
 
+  /** Whether this one, which is dead, was the last that served. */
+  #letStandIn(worker: WorkerProcess): boolean {
+    if (this.#isClosing || !this.#isListening || worker.isLeaving || this.#standIn !== undefined) return false;
+    if (this.#all().some((other) => other !== worker && other.isServing)) return false;
+    this.#standIn = worker;
+    return true;
+  }
+
+  #endStandIn(): void {
+    this.#standIn?.release();
+    this.#standIn = undefined;
+  }
+
   #promptness(): Promise<void> {
     return delay(this.context.clock, promptAnswerMs);
   }
@@ -252,7 +270,10 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     const taken = new Set([...workers].map(({ index }) => index));
     let index = 0;
     while (taken.has(index)) index++;
-    const worker = new WorkerProcess((increments) => this.#counters.count(increments), index, () => this.#onRefusal('descriptors'));
+    const worker: WorkerProcess = new WorkerProcess((increments) => this.#counters.count(increments), index, {
+      onRefusal: () => this.#onRefusal('descriptors'),
+      standsIn: () => this.#letStandIn(worker),
+    });
     const startedAt = clock.now();
     workers.add(worker);
     const endWatch = watch(
@@ -305,8 +326,11 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     try {
       worker = await this.#create(this.#workers, this.#config);
       await listenAll([worker]);
+      this.#endStandIn();
       return true;
     } catch (error) {
+      // Nobody knows how long the next try takes, and what waits takes the descriptors that it needs.
+      this.#endStandIn();
       if (!this.#isClosing) this.context.logger.error({ err: error }, 'a worker could not be replaced');
       await worker?.kill();
       return false;

@@ -3,7 +3,7 @@ import { createBirpc, type BirpcReturn } from 'birpc';
 import type { MetricObject } from 'prom-client';
 import type { DrainOptions } from '../../listener/listener.js';
 import type { Assignment, FrontFunctions, WorkerFunctions } from './messages.js';
-import { closeUnanswered } from './unanswered-connections.js';
+import { closeUnanswered, type HandOverHooks, type HandOvers } from './unanswered-connections.js';
 
 /** How long a worker may take to answer (ms). One that stands still is ended before that (`watch`), and so has refused nothing. */
 const answerTimeoutMs = 60_000;
@@ -28,7 +28,7 @@ export class WorkerProcess {
   readonly exited: Promise<WorkerExit>;
   readonly call: BirpcReturn<WorkerFunctions, FrontFunctions>;
   readonly #worker: Worker;
-  readonly #unanswered: ReadonlySet<unknown>;
+  readonly #handOvers: HandOvers;
   readonly #introduced: Promise<unknown>;
   #hasBidFarewell = false;
 
@@ -36,12 +36,18 @@ export class WorkerProcess {
     count: FrontFunctions['count'],
     /** Its number among those of its set. */
     readonly index = 0,
-    /** A connection was closed that it had no descriptor for. */
-    onRefusal: () => void = () => {},
+    hooks: HandOverHooks = {},
   ) {
     const worker = cluster.fork();
     this.#worker = worker;
-    this.#unanswered = closeUnanswered(worker, onRefusal);
+    this.#handOvers = closeUnanswered(worker, {
+      ...hooks,
+      standsIn: () => {
+        // Its exit may be told later.
+        this.isServing = false;
+        return hooks.standsIn?.() ?? false;
+      },
+    });
     let hello: (() => void) | undefined;
     const introduced = new Promise<void>((resolve) => (hello = resolve));
     const functions: FrontFunctions = { hello: () => hello!(), count, farewell: (metrics) => this.#bidFarewell(metrics) };
@@ -75,9 +81,10 @@ export class WorkerProcess {
 
   /** Asks it whether it is there. The connections that it was handed before must be answered for before that: one that is not is lost. */
   async ping(): Promise<void> {
-    const handed = [...this.#unanswered];
+    const { unanswered } = this.#handOvers;
+    const handed = [...unanswered];
     await this.call.ping();
-    if (handed.some((connection) => this.#unanswered.has(connection))) throw new Error('it has not answered for a connection that it was handed');
+    if (handed.some((connection) => unanswered.has(connection))) throw new Error('it has not answered for a connection that it was handed');
   }
 
   /** Asks it what it counted; resolves when `lastMetrics` is that. */
@@ -116,6 +123,11 @@ export class WorkerProcess {
     if (!this.hasExited) this.isLeaving = true;
     this.giveUp();
     await this.exited;
+  }
+
+  /** One that stands in for the next does not any more. */
+  release(): void {
+    this.#handOvers.release();
   }
 
   #bidFarewell(metrics: MetricObject[]): void {

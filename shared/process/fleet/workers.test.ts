@@ -135,6 +135,26 @@ describe('workers', () => {
     assert.equal((await gateway.process.stop()).code, 0);
   });
 
+  test('when all crash at once the ports stay open, and what comes meanwhile waits for the next', async () => {
+    const gateway = await startGateway({ routes: [{ upstream: 'origin' }], upstreams: upstreams(), tcp: [{ name: 'db', listen, upstream: 'origin' }] });
+    const db = portIn(await gateway.process.logged('ready'), 'db');
+    for (const pid of await workerPids(gateway)) process.kill(pid, 'SIGKILL');
+    await gateway.process.logged('a worker has exited; another takes its place', 2);
+    for (const port of [gateway.port, db]) await onConnections(port, 5, (client) => client.send(get.replace('test', 'origin')).until((text) => text.endsWith('hello')));
+    assert.equal((await gateway.process.stop()).code, 0);
+  });
+
+  test('a drain waits for no connection that waits for the next worker', async () => {
+    const gateway = await startGateway({ routes: [{ upstream: 'origin' }], upstreams: upstreams() });
+    for (const pid of await workerPids(gateway)) process.kill(pid, 'SIGKILL');
+    await gateway.process.logged('a worker has exited; another takes its place', 2);
+    const clients = await Promise.all([1, 2, 3].map(() => RawClient.connect(gateway.port)));
+    const exited = gateway.process.stop();
+    for (const client of clients) assert.equal(await client.untilClosed(), '');
+    await assert.rejects(RawClient.connect(gateway.port), { code: 'ECONNREFUSED' });
+    assert.equal((await exited).code, 0);
+  });
+
   test('one that cannot be replaced is tried again until it can, and what is applied meanwhile reaches the other', async () => {
     const authority = await TestAuthority.create();
     const { cert, key } = await authority.issue('shop', { dns: ['shop.test'] });
