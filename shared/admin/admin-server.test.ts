@@ -11,10 +11,10 @@ interface Admin {
   readonly drains: () => number;
 }
 
-async function start(context: TestContext): Promise<Admin> {
+async function start(context: TestContext, metrics = ''): Promise<Admin> {
   let drains = 0;
   const admin = createAdminServer({
-    host: '127.0.0.1', port: 0, logger: createLogger({ name: 'test', level: 'silent' }), metrics: { contentType: 'text/plain', collect: async () => '' },
+    host: '127.0.0.1', port: 0, logger: createLogger({ name: 'test', level: 'silent' }), metrics: { contentType: 'text/plain', collect: async () => metrics },
     readiness: () => ({ ready: true, reasons: [] }), config: () => ({}), upstreams: async () => [], drain: () => drains++, schema: () => ({}), version: '0',
   });
   context.after(() => admin.close());
@@ -124,4 +124,15 @@ test('a request that does not arrive in time is cut off, and so is a connection 
   others.forEach(({ socket }) => socket.destroy());
   await slow.untilClosed();
   assert.ok(performance.now() - startedAt < 20_000, `${performance.now() - startedAt} ms`);
+});
+
+test('a client that takes nothing of its answer is cut off', async (context) => {
+  const { port } = await start(context, 'x'.repeat(64 * 1_024 * 1_024));
+  const client = (await RawClient.connect(port)).send('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await client.until((text) => text.length > 0);
+  client.socket.pause();
+  // Each of these takes ten seconds to be cut off.
+  for (let waits = 0; waits < 2; waits++) await (await RawClient.connect(port)).send('GET / HTTP/1.1\r\n').untilClosed();
+  client.socket.resume();
+  assert.ok((await client.untilClosed()).length < 64 * 1_024 * 1_024);
 });

@@ -5,6 +5,7 @@ import { redact } from '../config/redact.js';
 import { withoutSchemas } from '../process/without-schemas.js';
 import type { Logger } from '../telemetry/logger.js';
 import { isCrossSite } from './cross-site.js';
+import { shareWhileRunning } from './share-while-running.js';
 
 interface AdminOptions {
   readonly host: string;
@@ -27,7 +28,7 @@ interface AdminServer {
   close(): Promise<void>;
 }
 
-/** How long a request may take to arrive, and how often that is looked at (ms). */
+/** How long a request may take to arrive, and a client may take nothing of its answer; and how often the former is looked at (ms). */
 const timeoutMs = 10_000;
 const checkIntervalMs = 1_000;
 /** What is beyond it is closed: descriptors are for what the proxy is there for. */
@@ -36,9 +37,11 @@ const maxConnections = 256;
 /** The server that operators and orchestrators talk to. It has no authentication: it belongs on loopback. */
 export function createAdminServer(options: AdminOptions): AdminServer {
   const { host, logger, metrics } = options;
+  const collect = shareWhileRunning(async () => Buffer.from(await metrics.collect()));
   const server: FastifyInstance = Fastify({
     bodyLimit: 16_384,
     requestTimeout: timeoutMs,
+    connectionTimeout: timeoutMs,
     http: { headersTimeout: timeoutMs, connectionsCheckingInterval: checkIntervalMs },
     forceCloseConnections: true,
     schemaController: withoutSchemas,
@@ -72,7 +75,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
     const { ready, reasons } = options.readiness();
     return reply.code(ready ? 200 : 503).send({ ready, reasons });
   });
-  server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.collect()));
+  server.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await collect()));
   server.get('/config', async () => redact(options.config()));
   server.get('/config/schema', async () => options.schema());
   server.get('/upstreams', async () => options.upstreams());
