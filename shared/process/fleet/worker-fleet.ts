@@ -207,9 +207,9 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     if (this.#isClosing) throw new Error('the proxy is draining');
   }
 
-  /** Ends those of a reload that failed. Some may have been handed connections already; and what drains goes on draining. */
+  /** Ends those of a reload that failed. What was told to listen may have been handed connections, and drains. */
   async #abandon(workers: Set<WorkerProcess>): Promise<void> {
-    await Promise.all([...workers].filter(({ isServing, isLeaving }) => !isServing && !isLeaving).map((worker) => worker.kill()));
+    await Promise.all([...workers].filter(({ mayHaveConnections, isLeaving }) => !mayHaveConnections && !isLeaving).map((worker) => worker.kill()));
     this.#next = new Set();
     void this.#retire(workers);
   }

@@ -18,6 +18,8 @@ interface WorkerExit {
 export class WorkerProcess {
   /** It serves: it accepts connections, and is not on its way out. */
   isServing = false;
+  /** It was told to listen: it may have connections, whether or not all of its ports could be opened. */
+  mayHaveConnections = false;
   /** Its exit is wanted. */
   isLeaving = false;
   /** It was told to break off what is in flight. */

@@ -297,6 +297,33 @@ describe('workers', () => {
     await other.close();
   });
 
+  test('a reload that cannot open one of its ports breaks off nothing that came over another', { skip: seesStates }, async () => {
+    const answers: (() => void)[] = [];
+    let requested: (() => void) | undefined;
+    const untilRequested = new Promise<void>((resolve) => (requested = resolve));
+    const slow = await httpOrigin((_incoming, response) => {
+      answers.push(() => response.end('at last'));
+      requested!();
+    });
+    const taken = await httpOrigin(() => {});
+    const gateway = await startGateway({ routes: [{ upstream: 'slow' }], upstreams: { slow: { endpoints: [`127.0.0.1:${slow.port}`] } } });
+    const old = await workerPids(gateway);
+    for (const pid of old) process.kill(pid, 'SIGSTOP');
+    for (const pid of old) while (!/\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) await new Promise((resolve) => setImmediate(resolve));
+    // One for each that stands still; the third waits for a worker that takes it, which is the first of the new ones.
+    const [first, second, third] = [await RawClient.connect(gateway.port), await RawClient.connect(gateway.port), await RawClient.connect(gateway.port)];
+    third.send(get);
+    gateway.process.reload({ ...gateway.config, tcp: [{ name: 'taken', listen: { ...listen, port: taken.port }, upstream: 'slow' }] });
+    await gateway.process.logged('the configuration could not be exchanged; the old one stays');
+    await untilRequested;
+    answers.forEach((answer) => answer());
+    await third.until((text) => text.endsWith('at last'));
+    for (const pid of old) process.kill(pid, 'SIGCONT');
+    for (const client of [first, second, third]) client.close();
+    assert.equal((await gateway.process.stop()).code, 0);
+    await Promise.all([slow.close(), taken.close()]);
+  });
+
   test('SIGTERM finishes what is in flight', async () => {
     let requested: (() => void) | undefined;
     let answer: (() => void) | undefined;
