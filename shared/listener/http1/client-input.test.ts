@@ -33,7 +33,7 @@ describe('what a client has sent', () => {
 
   test('is read again with what follows, as long as it is held', async (context) => {
     const { input, send, reads } = await client(context, ({ input: it, reads: all }, data) => {
-      if (all.length < 3) it.hold(data, all.length === 1 ? 1 : 0);
+      if (all.length < 3) it.hold(data, all.length === 1 ? 1 : 0, true);
     });
     for (const [count, text] of [[1, '-ab'], [2, 'cd'], [3, 'ef'], [4, 'gh']] as const) {
       send(text);
@@ -43,8 +43,19 @@ describe('what a client has sent', () => {
     assert.deepEqual(reads, [['-ab', 0], ['abcd', 2], ['abcdef', 4], ['gh', 0]]);
   });
 
+  test('is looked at from its beginning if it was only held', async (context) => {
+    const { send, reads } = await client(context, ({ input: it, reads: all }, data) => {
+      if (all.length === 1) it.hold(data, 0, false);
+    });
+    send('ab');
+    await until(() => reads.length === 1);
+    send('cd');
+    await until(() => reads.length === 2);
+    assert.deepEqual(reads, [['ab', 0], ['abcd', 0]]);
+  });
+
   test('is not overwritten by what another client sends', async (context) => {
-    const held = await client(context, ({ input }, data) => void input.hold(data, 0));
+    const held = await client(context, ({ input }, data) => void input.hold(data, 0, true));
     let owned: Buffer | undefined;
     const owner = await client(context, ({ input }, data) => (owned = input.own(data, 2)));
     const other = await client(context, () => {});
@@ -71,7 +82,7 @@ describe('what a client has sent', () => {
 
   test('waits behind what is to be read in a turn of its own', async (context) => {
     const { accepted, input, send, reads } = await client(context, ({ input: it, reads: all }, data) => {
-      if (all.length === 1) it.hold(data, 0);
+      if (all.length === 1) it.hold(data, 0, true);
     });
     send('held ');
     await until(() => reads.length === 1);

@@ -10,6 +10,8 @@ import { lendReads } from './lend-reads.js';
  */
 export class ClientInput {
   #held: Buffer | undefined;
+  /** How much of what is held was looked at. */
+  #scanned = 0;
   #isDeferred = false;
   /** Where the bytes that are read now are lent from. */
   #lentFrom: DataView | undefined;
@@ -17,7 +19,7 @@ export class ClientInput {
   /** What came while other bytes were read. */
   #early: Buffer | undefined;
 
-  /** `read` takes bytes, the first `scanned` of which it has seen before and held. */
+  /** `read` takes bytes, the first `scanned` of which it has looked at before. */
   constructor(
     socket: Socket,
     private readonly read: (data: Buffer, scanned: number) => void,
@@ -45,10 +47,14 @@ export class ClientInput {
     return this.#lentFrom ?? wordsOf(data);
   }
 
-  /** Keeps the rest of what is read, from `start` on, until more comes or it is read again. Returns how much that is (bytes). */
-  hold(data: Buffer, start: number): number {
+  /**
+   * Keeps the rest of what is read, from `start` on, until more comes or it is read again. Returns how much that is (bytes). `isScanned`: it was
+   * looked at, and need not be again; what was not must be, or it would go on as it is.
+   */
+  hold(data: Buffer, start: number, isScanned: boolean): number {
     if (this.#lentFrom !== undefined) this.#held = copyOf(data, start, data.length);
     else this.#held = start === 0 ? data : data.subarray(start);
+    this.#scanned = isScanned ? this.#held.length : 0;
     return this.#held.length;
   }
 
@@ -90,7 +96,7 @@ export class ClientInput {
       this.#held = Buffer.concat([held, data]);
     } else {
       this.#held = undefined;
-      this.#consume(Buffer.concat([held, data]), held.length);
+      this.#consume(Buffer.concat([held, data]), this.#scanned);
     }
   }
 

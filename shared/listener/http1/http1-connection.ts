@@ -175,6 +175,10 @@ export class Http1Connection {
         }
         offset = this.#current.readBody(data, offset);
         if (offset === -1) return;
+      } else if (this.#state === 'head' && this.#waitsForDrain) {
+        // TLS hands over all that it has read at once, also where it was paused meanwhile.
+        this.#input.hold(data, offset, false);
+        return;
       } else if (this.#state === 'head') {
         offset = this.#readHead(data, offset, scanned);
         if (offset === -1) return;
@@ -201,7 +205,7 @@ export class Http1Connection {
         throw new Http1Error('head_too_large', `a head of more than ${limits.maxHeadBytes} bytes`);
       }
       if (end === -1) {
-        this.#input.hold(data, offset);
+        this.#input.hold(data, offset, true);
         return -1;
       }
       const head = parseRequestHead(data, offset, end, limits);
@@ -229,7 +233,7 @@ export class Http1Connection {
       this.#tunnel.received(this.#input.isLent ? this.#input.own(data, offset) : data.subarray(offset));
     } else if (this.#state === 'closing') {
       if (this.#unsent === undefined) this.deadline = Math.min(this.now() + lingerMs, this.#lingersUntil);
-    } else if (this.#input.hold(data, offset) >= maxHeldBytes) {
+    } else if (this.#input.hold(data, offset, false) >= maxHeldBytes) {
       this.socket.pause();
       this.#current.onPaused();
     }
@@ -305,7 +309,7 @@ export class Http1Connection {
     this.hasClientEnded = true;
     if (this.#tunnel !== undefined) this.#tunnel.ended();
     else if (this.#state === 'closing') this.#onEndWhileClosing();
-    else if (this.#state === 'head' && !this.#input.isDeferred) this.socket.destroySoon();
+    else if (this.#state === 'head' && !this.#input.isDeferred && !(this.#waitsForDrain && this.hasNext)) this.socket.destroySoon();
     else if (this.#current.awaitsBody) this.#current.abandon(new ProxyError('client_closed'));
     else if (!this.#current.hasAnswer) this.deadline = this.within(halfCloseGraceMs);
   };
