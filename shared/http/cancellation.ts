@@ -1,6 +1,6 @@
 /** Something that stops when what it belongs to is cancelled. */
 export interface Cancellable {
-  /** Called at most once for each subscription. */
+  /** Called at most once for each subscription, and not after its end: what a subscriber does may end another's. */
   cancel(reason: Error): void;
 }
 
@@ -29,11 +29,10 @@ export class Cancellation implements Cancellable {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     const first = this.#first;
-    const others = this.#others;
     this.#first = undefined;
-    this.#others = undefined;
     first?.cancel(reason);
-    if (others !== undefined) for (const other of others) other.cancel(reason);
+    while (this.#others !== undefined && this.#others.length > 0) this.#others.shift()!.cancel(reason);
+    this.#others = undefined;
   }
 
   /** Cancels `subscriber` with this, at once if it already happened. */

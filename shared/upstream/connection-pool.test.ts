@@ -29,6 +29,25 @@ test('a request that leaves while a connection is made for it leaves the place t
   await origin.close();
 });
 
+test('a place that is freed by a request’s leaving is not given to that request, which waits for it too', async () => {
+  const origin = await tcpOrigin(() => {});
+  const sweep = new DeadlineSweep(systemClock, [1_000]);
+  const pool = new ConnectionPool(origin.address, { ...upstreamSchema.parse({}), maxConnections: 1 }, { clock: systemClock, sweep });
+  const first = await pool.acquire(new Cancellation());
+  // As a retry waits while the rest of the answer before it is read: it has the connection, and stands in line for it.
+  const leaving = new Cancellation();
+  leaving.subscribe(first);
+  const left = pool.acquire(leaving);
+  const next = pool.acquire(new Cancellation());
+  leaving.cancel(new Error('gone'));
+  await assert.rejects(left, /gone/);
+  const connection = await next;
+  assert.deepEqual([connection.isUsable, pool.size, pool.pending], [true, 1, 0]);
+  pool.destroy();
+  sweep.close();
+  await origin.close();
+});
+
 test('no connection is made for a request that has left already', async () => {
   let connections = 0;
   const origin = await tcpOrigin(() => connections++);

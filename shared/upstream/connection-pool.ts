@@ -164,7 +164,7 @@ export class ConnectionPool implements EndpointPool {
       connection.close();
       return;
     }
-    const next = this.#waiting.shift();
+    const next = this.#nextWaiting();
     if (next !== undefined) {
       next.resolve(connection);
       return;
@@ -184,13 +184,21 @@ export class ConnectionPool implements EndpointPool {
 
   /** A place became free: whoever waits longest gets a connection of their own. */
   serveWaiting(): void {
-    if (this.#waiting.length === 0 || !this.#hasRoom) return;
-    const { resolve, reject, cancellation } = this.#waiting.shift()!;
+    const next = this.#hasRoom ? this.#nextWaiting() : undefined;
+    if (next === undefined) return;
+    const { resolve, reject, cancellation } = next;
     this.#connect(cancellation).then((connection) => {
       // One whose request has left in this moment would be in use for ever.
       if (cancellation.isCancelled) this.giveBack(connection, this.clock.now());
       else resolve(connection);
     }, reject);
+  }
+
+  /** Takes out of the line who has waited longest. Of those that are being cancelled nobody was told yet, perhaps: they leave by themselves. */
+  #nextWaiting(): Waiting | undefined {
+    if (this.#waiting.length === 0) return undefined;
+    const index = this.#waiting.findIndex(({ cancellation }) => !cancellation.isCancelled);
+    return index === -1 ? undefined : this.#waiting.splice(index, 1)[0];
   }
 
   closeOldestIdle(): boolean {
@@ -239,7 +247,10 @@ export class ConnectionPool implements EndpointPool {
         deadline: this.clock.now() + this.limits.connectTimeout,
         onDeadline: () => fail(new ProxyError('upstream_connect_failed', { cause: new Error('the connection took too long') })),
       };
+      let isOver = false;
+      let unsubscribe = (): void => {};
       const settle = (): void => {
+        isOver = true;
         this.#connecting--;
         this.sweep.delete(attempt);
         unsubscribe();
@@ -247,6 +258,7 @@ export class ConnectionPool implements EndpointPool {
         socket.removeAllListeners(this.#readyEvent);
       };
       const fail = (reason: Error): void => {
+        if (isOver) return;
         settle();
         socket.on('error', () => {});
         socket.destroy();
@@ -265,7 +277,8 @@ export class ConnectionPool implements EndpointPool {
         resolve(connection);
       });
       this.sweep.add(attempt);
-      const unsubscribe = cancellation.onCancel(fail);
+      // At once, if it is cancelled already.
+      unsubscribe = cancellation.onCancel(fail);
     });
   }
 
