@@ -5,6 +5,7 @@ import { createServer as createHttp2Server, type Http2ServerResponse } from 'nod
 import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
+import { tcpOrigin } from '../../tests/support/origin.js';
 import { RawClient } from '../../tests/support/raw-client.js';
 import { upstreamSchema, type UpstreamConfig } from '../config/sections.js';
 
@@ -67,6 +68,21 @@ describe('an answer within its body', () => {
       await engine.untilFinished(1);
       await engine.close();
       server.close();
+    });
+  }
+});
+
+describe('an answer that is broken within what came with its head', () => {
+  for (const [name, rest] of [['a chunk of no size', '5\r\nfirst\r\nzz\r\n'], ['a chunk without its end', '5\r\nfirst!!']] as const) {
+    test(`is none: ${name}`, async () => {
+      const origin = await tcpOrigin((socket) => socket.once('data', () => socket.write(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${rest}`)));
+      const engine = await startEngine([origin.address]);
+      const broken: unknown[] = [];
+      engine.upstream.endpoints[0]!.pool.onBrokenOff = (exchange) => broken.push(exchange);
+      const response = await fetch(`http://127.0.0.1:${engine.port}/`);
+      assert.deepEqual([response.status, await response.text(), broken], [502, 'upstream_protocol', []]);
+      await engine.close();
+      await origin.close();
     });
   }
 });

@@ -236,10 +236,11 @@ export class Http1UpstreamConnection implements Cancellable {
     }
     const now = this.#pool.clock.now();
     const attempt = this.#attempt!;
-    this.#isAwaited = false;
     this.#state = 'body';
     if (this.#decoder === undefined) this.#complete(now, end < data.length);
-    else if (end < data.length) this.#readBody(Buffer.from(data.subarray(end)), 0);
+    // One that is broken in what came with its head is no answer yet: the attempt has failed, and whoever judges by heads must not see one.
+    else if (end < data.length && !this.#readBody(Buffer.from(data.subarray(end)), 0)) return;
+    this.#isAwaited = false;
     attempt.respond({ status: head.status, headers: head.headers, body }, now);
   }
 
@@ -264,7 +265,8 @@ export class Http1UpstreamConnection implements Cancellable {
     },
   };
 
-  #readBody(data: Buffer, offset: number): void {
+  /** Returns whether it can be read. */
+  #readBody(data: Buffer, offset: number): boolean {
     const decoder = this.#decoder!;
     const body = this.#body!;
     const now = this.#pool.clock.now();
@@ -273,12 +275,13 @@ export class Http1UpstreamConnection implements Cancellable {
       offset = decoder.decode(data, offset, (chunk) => body.push(chunk));
     } catch (error) {
       this.#break(new ProxyError('upstream_protocol', { cause: error }));
-      return;
+      return false;
     }
-    if (!decoder.done || this.#decoder !== decoder) return;
+    if (!decoder.done || this.#decoder !== decoder) return true;
     this.#body = undefined;
     this.#complete(now, offset < data.length);
     body.end(decoder.trailers);
+    return true;
   }
 
   /** The response is whole. Bytes beyond it make the connection suspect: it is closed. */
