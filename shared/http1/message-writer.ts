@@ -12,6 +12,7 @@ export type WireFraming = 'none' | 'length' | 'chunked' | 'close';
 export class MessageWriter implements BodySink {
   #head: string | undefined;
   #left: number;
+  #isFull = false;
   bytesWritten = 0;
 
   constructor(
@@ -21,6 +22,8 @@ export class MessageWriter implements BodySink {
     private readonly body: Body,
     /** Called once: with nothing when the message is complete, with the reason when it broke off. */
     private readonly done: (failure?: Error) => void,
+    /** Called whenever the socket has become full, and the source waits for it. */
+    private readonly onFull?: () => void,
   ) {
     this.#head = head;
     this.#left = framing === 'length' ? body.length! : 0;
@@ -38,10 +41,20 @@ export class MessageWriter implements BodySink {
 
   /** To be called when the socket has drained. */
   resume(): void {
+    this.#isFull = false;
     this.body.resume();
   }
 
   chunk(data: Buffer): boolean {
+    const wantsMore = this.#write(data);
+    if (!wantsMore && !this.#isFull) {
+      this.#isFull = true;
+      this.onFull?.();
+    }
+    return wantsMore;
+  }
+
+  #write(data: Buffer): boolean {
     if (this.framing === 'length') {
       this.#left -= data.length;
       if (this.#left < 0) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { TestAuthority } from '../../tests/support/certificates.js';
 import { httpOrigin, readBody, refusedPort, tcpOrigin, type Origin } from '../../tests/support/origin.js';
 import { exchangeRaw, RawClient } from '../../tests/support/raw-client.js';
@@ -106,6 +107,22 @@ describe('a well-behaved origin', () => {
       assert.doesNotMatch(answer, /content-length/i);
       await own.close();
       await origin.close();
+    }
+  });
+
+  test('lets a client go that has ended, also where the origin has told it to go on', async () => {
+    for (const interim of ['100 Continue', '103 Early Hints']) {
+      let left!: () => void;
+      const hasLeft = new Promise<void>((resolve) => (left = resolve));
+      const silent = await tcpOrigin((socket) => socket.on('error', () => {}).on('close', left).once('data', () => socket.write(`HTTP/1.1 ${interim}\r\n\r\n`)));
+      const own = await startEngine([silent.address]);
+      const client = await RawClient.connect(own.port, { allowHalfOpen: true });
+      client.socket.end(get('/', 'Expect: 100-continue\r\n'));
+      const [over] = await own.untilFinished(1);
+      assert.equal(over!.errorCode, 'client_closed');
+      await hasLeft;
+      await own.close();
+      await silent.close();
     }
   });
 
@@ -227,6 +244,44 @@ describe('limits', () => {
     client.close();
     await stalled.close();
     await endless.close();
+  });
+
+  test('a client that takes its answer is not cut off, though it was too much for it a moment ago', async () => {
+    const [ticks, size, writeTimeout, stall] = [20, 4_000_000, 1_000, 500];
+    const bursting = await tcpOrigin((socket) => {
+      socket.on('error', () => {}).once('data', () => {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${ticks + size}\r\n\r\n`);
+        let sent = 0;
+        const tick = setInterval(() => {
+          socket.write('.');
+          if (++sent < ticks) return;
+          clearInterval(tick);
+          socket.write(Buffer.alloc(size));
+        }, 70);
+      });
+    });
+    const own = await startEngine([bursting.address], { limits: { writeTimeout } });
+    // Whether a look falls into the time in which nothing is taken depends on when that is: so there are four.
+    const lengths = await Promise.all(
+      Array.from({ length: 4 }, async (_, index) => {
+        await pause((index * writeTimeout) / 4);
+        const { socket } = (await RawClient.connect(own.port)).send(lastGet('/'));
+        let length = 0;
+        let isStalled = false;
+        socket.on('data', (data: Buffer) => {
+          length += data.length;
+          if (length < 4_096 || isStalled) return;
+          isStalled = true;
+          socket.pause();
+          setTimeout(() => socket.resume(), stall);
+        });
+        await new Promise((resolve) => socket.once('close', resolve));
+        return length;
+      }),
+    );
+    assert.deepEqual(lengths.map((length) => length > ticks + size), [true, true, true, true]);
+    await own.close();
+    await bursting.close();
   });
 
   test('a client that sends requests and takes no answers is made to wait, and its answers take no more memory', async () => {

@@ -130,11 +130,12 @@ export class CurrentExchange {
     }
   }
 
-  /** The client may send its body now, and has its time from now on. */
+  /** The client may send its body now, and has its time from now on. One that owes none has no time to be given. */
   #ask(): void {
     const { connection } = this;
+    if (this.#body === undefined) return;
     const now = connection.now();
-    this.#body?.ask(now);
+    this.#body.ask(now);
     connection.deadline = this.#nextDeadline(now);
   }
 
@@ -147,9 +148,14 @@ export class CurrentExchange {
   /** The client takes more. */
   onDrain(): void {
     if (this.#writer === undefined) return;
-    this.#blockedSince = this.connection.now();
+    this.#blocked();
     this.#writer.resume();
   }
+
+  /** It takes nothing, from now on. */
+  readonly #blocked = (): void => {
+    this.#blockedSince = this.connection.now();
+  };
 
   /** It cannot be completed: cancels what runs for it, and ends the connection. What was sent of an answer must not look like all of it. */
   abandon(reason: ProxyError): void {
@@ -272,7 +278,7 @@ export class CurrentExchange {
         if (this.#exchange !== exchange) return;
         if (failure === undefined) this.#finish(exchange, writer.bytesWritten, !connection.socket.writableNeedDrain);
         else this.#breakOff(exchange, response, writer.bytesWritten, failure, framing.kind === 'close');
-      });
+      }, this.#blocked);
       this.#writer = writer;
       this.#blockedSince = connection.now();
       writer.start();
