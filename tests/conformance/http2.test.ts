@@ -166,21 +166,28 @@ describe('what the listener does with a client’s frames', () => {
     assert.deepEqual(seen, []);
   });
 
-  test('requests that are taken back one after the other (Rapid Reset) end the connection, and little of them goes upstream', async () => {
-    const own = await startEngine([origin.address], { listen: { http2: 'engine' }, limits: { http2: { maxConcurrentStreams: 100, streamIdleTimeout: 0, resetBurst: 50, resetsPerSecond: 1, controlFrameBurst: 100, controlFramesPerSecond: 1 } }, onFlood: (reason) => floods.push(reason) });
-    const cancel = Buffer.from([0, 0, 0, constants.NGHTTP2_CANCEL]);
-    const peer = await FramePeer.connect(own.port);
-    for (let batch = 0; batch < 20 && !peer.isClosed; batch++) {
-      peer.send(...requests(50, (stream) => [headers(stream + 100 * batch, requestFields({ ':path': '/slow' })), frame(frameType.reset, 0, stream + 100 * batch, cancel)]));
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    const goaway = await peer.until(({ type }) => type === frameType.goaway);
-    assert.equal(goaway.payload.readUInt32BE(4), constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    await peer.untilClosed();
-    assert.ok(own.finished.length <= 150, `${own.finished.length} requests were begun`);
-    assert.deepEqual(floods.splice(0), ['resets']);
-    await own.close();
-  });
+  const cancel = Buffer.from([0, 0, 0, constants.NGHTTP2_CANCEL]);
+  /** `isTold`: the last frame says why. The library sends none from within the reading of a frame that is wrong. */
+  const takenBack: readonly (readonly [name: string, isTold: boolean, request: (stream: number) => Buffer[]])[] = [
+    ['by resets (Rapid Reset, CVE-2023-44487)', true, (stream) => [headers(stream, requestFields({ ':path': '/slow' })), frame(frameType.reset, 0, stream, cancel)]],
+    ['by data that make us reset them (MadeYouReset, CVE-2025-8671)', false, (stream) => [headers(stream, requestFields({ ':path': '/slow', ':method': 'POST', 'content-length': '1' }), flag.endHeaders), frame(frameType.data, 0, stream, 'too long')]],
+  ];
+  for (const [name, isTold, request] of takenBack) {
+    test(`requests that are taken back one after the other end the connection, and little of them goes upstream: ${name}`, async () => {
+      const own = await startEngine([origin.address], { listen: { http2: 'engine' }, limits: { http2: { maxConcurrentStreams: 100, streamIdleTimeout: 0, resetBurst: 50, resetsPerSecond: 1, controlFrameBurst: 100, controlFramesPerSecond: 1 } }, onFlood: (reason) => floods.push(reason) });
+      const peer = await FramePeer.connect(own.port);
+      for (let batch = 0; batch < 20 && !peer.isClosed; batch++) {
+        peer.send(...requests(50, (stream) => request(stream + 100 * batch)));
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      await peer.untilClosed();
+      const goaway = peer.frames.find(({ type }) => type === frameType.goaway);
+      assert.equal(goaway?.payload.readUInt32BE(4), isTold ? constants.NGHTTP2_ENHANCE_YOUR_CALM : undefined);
+      assert.ok(own.finished.length <= 150, `${own.finished.length} requests were begun`);
+      assert.deepEqual(floods.splice(0), ['resets']);
+      await own.close();
+    });
+  }
 
   test('floods of PING and SETTINGS end the connection', async () => {
     for (const flooded of [frame(frameType.ping, 0, 0, Buffer.alloc(8)), frame(frameType.settings, 0, 0)]) {

@@ -340,7 +340,8 @@ export class Http2Exchange implements Sweepable {
   #abandon(reason: ProxyError, code: number = constants.NGHTTP2_CANCEL): void {
     if (this.#isOver) return;
     const { exchange } = this;
-    const wasTakenBack = !this.#responseStarted && reason.code === 'client_closed';
+    // By a reset, or by data that do not match their length, for which the library resets the stream (CVE-2025-8671): the upstream has its work either way.
+    const wasTakenBack = !this.#responseStarted && (reason.code === 'client_closed' || reason.code === 'bad_request');
     const body = this.#body;
     this.#body = undefined;
     exchange.errorCode ??= reason.code;
