@@ -6,12 +6,12 @@ import type { Server, TLSSocket } from 'node:tls';
  * gone; one that does so afterwards may still wait for what it asked.
  */
 export class Handshakes<T> {
-  /** By address and port or, where clients have none, by their sockets. */
+  /** By the addresses and ports of both ends (a client may use its port towards two addresses of ours) or, where clients have none, by their sockets. */
   readonly #known = new Map<unknown, T>();
 
   /** Has TLS begin on a connection. */
   begin(server: Server, raw: Socket, known: T): void {
-    const key = raw.remotePort === undefined ? raw : peerOf(raw);
+    const key = raw.remotePort === undefined ? raw : endsOf(raw);
     this.#known.set(key, known);
     raw.once('close', () => this.#known.delete(key));
     raw.allowHalfOpen = false;
@@ -20,7 +20,7 @@ export class Handshakes<T> {
 
   /** What is known of the connection below a socket of TLS; undefined where that is closed. */
   of(socket: Socket): T | undefined {
-    return this.#known.get(socket.remotePort === undefined ? below(socket) : peerOf(socket));
+    return this.#known.get(socket.remotePort === undefined ? below(socket) : endsOf(socket));
   }
 }
 
@@ -29,8 +29,8 @@ export function keepHalfOpen(server: Server): void {
   server.prependListener('secureConnection', (socket: TLSSocket) => (socket.allowHalfOpen = true));
 }
 
-function peerOf(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`;
+function endsOf(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
 }
 
 /** The socket that one of TLS was made of. Node does not document where it keeps that. */

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { FakeClock } from '../clock/fake-clock.js';
+import { FakeClock, settle } from '../clock/fake-clock.js';
 import { PemStore } from './pem-store.js';
 
 describe('the files of a process', () => {
@@ -40,6 +40,20 @@ describe('the files of a process', () => {
     await pems.refresh();
     await pems.refresh();
     assert.deepEqual(heard, ['second first', 'third third', 'key']);
+    pems.close();
+    assert.equal(clock.pending, 0);
+  });
+
+  test('there is one timer, also where readers come and go within a look', async () => {
+    let files = pems.open([cert]);
+    for (let round = 0; round < 4; round++) {
+      await clock.advance(5_000);
+      files.close();
+      files = pems.open([cert]);
+      await pems.refresh();
+      await settle();
+      assert.equal(clock.pending, 1);
+    }
     pems.close();
     assert.equal(clock.pending, 0);
   });

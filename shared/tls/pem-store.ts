@@ -99,10 +99,9 @@ export class PemStore {
   }
 
   readonly #poll = (): void => {
-    void this.refresh().then(() => {
-      this.#timer = undefined;
-      this.#schedule();
-    });
+    // Before the look: a reader that comes within it arms the next.
+    this.#timer = undefined;
+    void this.refresh().then(() => this.#schedule());
   };
 
   async #look(): Promise<void> {
