@@ -297,5 +297,54 @@ describe('endpoints from the DNS', () => {
       await events.clock.advance(1_000);
       assert.deepEqual((await events.turnUntil('found', 100)).addresses, ['127.0.0.1:81', '[::1]:81']);
     });
+
+    describe('one target of two', () => {
+      const both = ['127.0.0.1:81', '127.0.0.2:82'];
+      beforeEach(() => {
+        server.setServices(name, [{ target: 'a.test', port: 81 }, { target: 'b.test', port: 82 }], 60);
+        server.set('A', 'a.test', ['127.0.0.1'], 60);
+        server.set('A', 'b.test', ['127.0.0.2'], 60);
+      });
+
+      for (const family of ['any', 'ipv4']) {
+        test(`that nothing answers for (${family}) keeps its addresses, and is asked again soon`, async () => {
+          start({ type: 'srv', family });
+          assert.deepEqual(await found(), both);
+          server.failing = ['A b.test'];
+          await rest();
+          await events.clock.advance(30_000);
+          assert.deepEqual(await found(), both);
+          server.failing = [];
+          server.set('A', 'b.test', ['127.0.0.3']);
+          await rest();
+          await events.clock.advance(1_000);
+          assert.deepEqual(await found(), ['127.0.0.1:81', '127.0.0.3:82']);
+        });
+      }
+
+      for (const [title, gone] of [['no longer exists', () => server.records.delete('A b.test')], ['has no address any more', () => server.set('A', 'b.test', [])]] as const) {
+        test(`that ${title} is dropped, and does not come back when its look-up fails`, async () => {
+          start({ type: 'srv', family: 'ipv4' });
+          assert.deepEqual(await found(), both);
+          gone();
+          await rest();
+          await events.clock.advance(30_000);
+          assert.deepEqual(await found(), ['127.0.0.1:81']);
+          server.failing = ['A b.test'];
+          await rest();
+          await events.clock.advance(30_000);
+          assert.deepEqual(await found(), ['127.0.0.1:81']);
+        });
+      }
+
+      test('is no failure of the whole; both are', async () => {
+        start({ type: 'srv', family: 'ipv4' });
+        assert.deepEqual(await found(), both);
+        server.failing = ['A a.test', 'A b.test'];
+        await rest();
+        await events.clock.advance(30_000);
+        assert.equal(await failed(), 'server_failure');
+      });
+    });
   });
 });

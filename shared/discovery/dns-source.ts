@@ -119,12 +119,15 @@ export class DnsSource implements DiscoverySource {
         } catch (error) {
           if (!(error instanceof LookUpError)) throw error;
           failures.push(error.failure);
-          return { service, addresses: [] };
+          // Who says that there is no address is believed. Whoever could not be asked is asked again soon, and keeps what it said last.
+          if (isAnswer(error.failure)) return { service, addresses: [] };
+          ttl = 0;
+          return { service, addresses: error.known };
         }
       }),
     );
     const endpoints = endpointsOf(found);
-    if (endpoints.length === 0) throw new LookUpError(failures[0] ?? { result: 'no_data', details: [`SRV ${name}: no record can be used`, ...this.#ignored] });
+    if (endpoints.length === 0 || failures.length === found.length) throw new LookUpError(failures[0] ?? { result: 'no_data', details: [`SRV ${name}: no record can be used`, ...this.#ignored] });
     this.#forgetOthers(asked);
     for (const { details } of failures) this.#ignored.push(...details);
     return { endpoints, ttl };
@@ -158,12 +161,19 @@ export class DnsSource implements DiscoverySource {
         const failure = failureOf(name, type, answer);
         failures.push(failure);
         // What says nothing of the addresses leaves those that are known; they are asked for again soon.
-        if (failure.result === 'no_data') return { addresses: [], ttl: Infinity };
+        if (failure.result === 'no_data') {
+          this.#known.delete(key);
+          return { addresses: [], ttl: Infinity };
+        }
         return { addresses: this.#known.get(key)?.addresses ?? [], ttl: 0 };
       }),
     );
     const addresses = [...new Set(all.flatMap((one) => one.addresses))].sort();
-    if (addresses.length === 0 || failures.length === types.length) throw new LookUpError(worstOf(failures));
+    if (addresses.length === 0 || failures.length === types.length) {
+      const failure = worstOf(failures);
+      if (isAnswer(failure)) for (const type of types) this.#known.delete(`${type} ${name.toLowerCase()}`);
+      throw new LookUpError(failure, addresses.slice(0, maxAddresses));
+    }
     if (addresses.length > maxAddresses) this.#ignored.push(`${addresses.length - maxAddresses} of ${addresses.length} addresses of ${name}: at most ${maxAddresses} are used`);
     return { addresses: addresses.slice(0, maxAddresses), ttl: Math.min(...all.map(({ ttl }) => ttl)) };
   }
@@ -180,7 +190,11 @@ export class DnsSource implements DiscoverySource {
 }
 
 class LookUpError extends Error {
-  constructor(readonly failure: DiscoveryFailure) {
+  constructor(
+    readonly failure: DiscoveryFailure,
+    /** The addresses of before that still count. */
+    readonly known: readonly string[] = [],
+  ) {
     super(failure.details[0]);
   }
 }
@@ -198,6 +212,9 @@ function failureOf(name: string, type: RecordType, answer: Awaited<ReturnType<Dn
       return { result: 'timeout', details: [`${type} ${name}: no resolver answered in time`] };
   }
 }
+
+/** Whether it says something of the name, and not only of the resolver. */
+const isAnswer = ({ result }: DiscoveryFailure): boolean => result === 'no_data' || result === 'not_found';
 
 const severity = ['no_data', 'not_found', 'timeout', 'server_failure'];
 

@@ -62,6 +62,7 @@ export class Enrolment {
   #failures = 0;
   #reason = '';
   #hasWarnedOfBundle = '';
+  #writing: Promise<void> = Promise.resolve();
   #running: Promise<unknown> | undefined;
 
   constructor(private readonly options: EnrolmentOptions) {
@@ -153,6 +154,7 @@ export class Enrolment {
 
   async #ask(name: string | undefined, prove: (requestDer: Uint8Array) => Promise<EnrolmentProof>): Promise<void> {
     const { client, metrics, logger } = this.options;
+    const before = this.#bundle;
     const request = await createSigningRequest(name);
     const proof = await prove(request.der);
     const { certificate, lifetimeMs, trustBundle } = await client.certificate(request.csr, proof);
@@ -161,9 +163,16 @@ export class Enrolment {
     const identity = readIdentity(pem);
     this.#check(identity, trustBundle);
     // The roots first: whoever starts in between finds a certificate of before that they cover too.
-    if (trustBundle !== this.#bundle) await this.#directory.writeBundle(trustBundle);
+    await this.#alone(async () => {
+      if (trustBundle === this.#bundle) return;
+      // Nothing says which is the newer: the next look brings the one that is.
+      this.#etag = undefined;
+      const isOvertaken = this.#bundle !== before && isIssuedUnder(identity, this.#bundle!);
+      if (isOvertaken) return;
+      await this.#directory.writeBundle(trustBundle);
+      this.#bundle = trustBundle;
+    });
     await this.#directory.writeIdentity(pem);
-    this.#bundle = trustBundle;
     this.#hold(identity, lifeOfNew(lifetimeMs));
     this.#failures = 0;
     this.#reason = '';
@@ -201,7 +210,7 @@ export class Enrolment {
         isFailing = false;
         if (fetched !== undefined) {
           refreshMs = Math.min(longestBundlePauseMs, fetched.refreshMs);
-          await this.#useBundle(fetched.pem, fetched.etag);
+          await this.#alone(() => this.#useBundle(fetched.pem, fetched.etag));
         }
       } catch (error) {
         this.#stop.throwIfCancelled();
@@ -220,13 +229,21 @@ export class Enrolment {
       this.#hasWarnedOfBundle = pem;
       return;
     }
+    if (pem !== this.#bundle) await this.#directory.writeBundle(pem);
+    // Only now: what could not be written is to be sent again.
     this.#etag = etag;
     if (pem === this.#bundle) return;
-    await this.#directory.writeBundle(pem);
     this.#bundle = pem;
     metrics.bundle('used');
     logger.info({ roots: pem.split('BEGIN CERTIFICATE').length - 1 }, 'a new trust bundle is in force');
     onChanged();
+  }
+
+  /** One after the other: what is in force is what is on disk. */
+  #alone(step: () => Promise<void>): Promise<void> {
+    const done = this.#writing.then(step);
+    this.#writing = done.catch(() => {});
+    return done;
   }
 
   #hold(identity: HeldIdentity, life: Life): void {

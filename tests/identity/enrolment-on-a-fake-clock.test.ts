@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -27,6 +27,12 @@ let names = 0;
 class DirectClient {
   away = false;
   asked = 0;
+  /** Answers with a certificate wait for it. */
+  held: Promise<void> | undefined;
+  /** In place of the one in force. */
+  bundleOfCertificates: string | undefined;
+  looks = 0;
+  bundlesSent = 0;
   authority!: CertificateAuthority;
 
   async certificate(...[csr, proof]: Parameters<EnrolmentClient['certificate']>): ReturnType<EnrolmentClient['certificate']> {
@@ -34,7 +40,9 @@ class DirectClient {
     if (this.away) throw new Error('connect ECONNREFUSED');
     try {
       const { chain, lifetimeMs } = await this.authority.issue(csr, proof, 'test');
-      return { certificate: chain, lifetimeMs, trustBundle: this.authority.bundle.pem };
+      const pem = this.bundleOfCertificates ?? this.authority.bundle.pem;
+      await this.held;
+      return { certificate: chain, lifetimeMs, trustBundle: pem };
     } catch (error) {
       if (error instanceof Refusal && error.status === 403) throw new EnrolmentRefused(error.code, error.message);
       throw error;
@@ -44,7 +52,10 @@ class DirectClient {
   async bundle(etag: string | undefined): Promise<FetchedBundle | undefined> {
     if (this.away) throw new Error('connect ECONNREFUSED');
     const { pem, sequence, etags } = this.authority.bundle;
-    return etag === etags.json ? undefined : { pem, sequence, trustDomain: 'shop.internal', refreshMs: 30_000, etag: etags.json };
+    this.looks++;
+    if (etag === etags.json) return undefined;
+    this.bundlesSent++;
+    return { pem, sequence, trustDomain: 'shop.internal', refreshMs: 30_000, etag: etags.json };
   }
 
   async close(): Promise<void> {}
@@ -68,7 +79,7 @@ async function setUp({ offset = 0, config = {} }: { offset?: number; config?: ob
     new Enrolment({ config: { directory: folder, namespace: 'default', joinTokenFile }, service: 'orders', client: client as unknown as EnrolmentClient, clock: offBy(clock, offset), random: () => 0.5, logger: silentLogger, metrics: new IdentityMetrics(new Registry()), onChanged: () => changes++ });
   const serial = (): string => new X509Certificate(readFileSync(join(folder, 'identity.pem'))).serialNumber;
   const bundle = (): string => readFileSync(join(folder, 'bundle.pem'), 'utf8');
-  return { clock, client, authority, newToken, make, serial, bundle, changes: () => changes };
+  return { clock, client, authority, folder, newToken, make, serial, bundle, changes: () => changes };
 }
 
 describe('a proxy’s certificate', () => {
@@ -158,6 +169,80 @@ describe('a proxy’s trust bundle', () => {
     await until(() => bundle() === authority.bundle.pem);
     await until(() => changes() === 2);
     assert.equal(bundle().split('BEGIN').length - 1, 2);
+    await enrolment.close();
+  });
+
+  test('that a renewal brings late does not take the place of a newer one', async () => {
+    const { clock, client, authority, make, bundle, serial } = await setUp();
+    const enrolment = make();
+    await enrolment.start();
+    const before = serial();
+    let answer!: () => void;
+    client.held = new Promise((resolve) => (answer = resolve));
+    await until(async () => {
+      await clock.advance(minute);
+      return client.asked === 2;
+    });
+    await authority.rotate(hour);
+    await until(async () => {
+      await clock.advance(30_000);
+      return bundle() === authority.bundle.pem;
+    });
+    answer();
+    await until(() => serial() !== before);
+    assert.equal(bundle(), authority.bundle.pem);
+    await enrolment.close();
+  });
+
+  test('that comes with a certificate and is another than before is looked at again, whichever is the newer', async () => {
+    const { clock, client, authority, make, bundle, serial } = await setUp();
+    const enrolment = make();
+    await enrolment.start();
+    const [before, old] = [serial(), authority.bundle.pem];
+    await authority.rotate(hour);
+    await until(async () => {
+      await clock.advance(30_000);
+      return bundle() === authority.bundle.pem;
+    });
+    // Of two control planes the one that certificates are asked of lags behind.
+    client.bundleOfCertificates = old;
+    await until(async () => {
+      await clock.advance(minute);
+      return serial() !== before;
+    });
+    await until(async () => {
+      await clock.advance(30_000);
+      return bundle() === authority.bundle.pem;
+    });
+    await enrolment.close();
+  });
+
+  test('that cannot be written is fetched again', async () => {
+    const { clock, client, authority, folder, make, bundle } = await setUp();
+    const enrolment = make();
+    await enrolment.start();
+    const file = join(folder, 'bundle.pem');
+    rmSync(file);
+    mkdirSync(file);
+    await authority.rotate(hour);
+    const sent = client.bundlesSent;
+    await until(async () => {
+      await clock.advance(30_000);
+      return client.bundlesSent > sent;
+    });
+    // The next look comes after this one has failed.
+    const looks = client.looks;
+    await until(async () => {
+      await clock.advance(30_000);
+      return client.looks > looks;
+    });
+    rmSync(file, { recursive: true });
+    await until(async () => {
+      await clock.advance(30_000);
+      return existsSync(file);
+    });
+    assert.equal(bundle(), authority.bundle.pem);
+    assert.equal(client.asked, 1, 'no renewal has brought it');
     await enrolment.close();
   });
 

@@ -14,6 +14,8 @@ export class TestDnsServer {
   rcode: keyof typeof rcodes = 'NOERROR';
   /** Questions of these types get no answer at all; `true`: none does. */
   silent: readonly string[] | boolean = false;
+  /** Questions, as `TYPE name`, that the server fails to answer. */
+  failing: readonly string[] = [];
   /** Answers by UDP are cut. */
   truncates = false;
   /** Datagrams that are sent before, or instead of, the true answer. */
@@ -86,7 +88,7 @@ export class TestDnsServer {
     this.asked.push(`${transport} ${type} ${name}`);
     if (this.silent === true || (Array.isArray(this.silent) && this.silent.includes(type))) return [];
     const exists = [...this.records.keys()].some((key) => key.endsWith(` ${name}`));
-    const rcode = this.rcode !== 'NOERROR' ? this.rcode : exists ? 'NOERROR' : 'NXDOMAIN';
+    const rcode = this.rcode !== 'NOERROR' ? this.rcode : this.failing.includes(`${type} ${name}`) ? 'SERVFAIL' : exists ? 'NOERROR' : 'NXDOMAIN';
     const isCut = this.truncates && transport === 'udp';
     const answer = encode({
       type: 'response',
