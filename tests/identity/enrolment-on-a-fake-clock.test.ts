@@ -126,7 +126,8 @@ describe('a proxy’s certificate', () => {
       await clock.advance(minute);
     }
     const { asked } = client;
-    assert.ok(asked >= 5 && asked < 60, `asked ${asked} times`);
+    // It begins after two fifths of 24 h at the earliest. In the 2.4 h from then on it may ask once a minute, and a few times more before pauses are that long.
+    assert.ok(asked >= 5 && asked < 160, `asked ${asked} times`);
     assert.equal(serial(), before);
     client.away = false;
     await until(async () => {
