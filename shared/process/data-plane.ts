@@ -49,6 +49,8 @@ interface DataPlaneOptions {
   readonly identity?: IdentityConfig | undefined;
   /** Other processes write their access logs there too. */
   readonly isStdoutShared?: boolean;
+  /** What it counts is added up with what others do (see `ProxyMetrics`). */
+  readonly keepsSeries?: boolean;
   /** Where quotas are counted; default: here. */
   readonly counter?: QuotaCounter;
   /** Of which the keys of TLS session tickets are made; default: a random one. */
@@ -57,7 +59,7 @@ interface DataPlaneOptions {
 
 /** What both proxies stand on: clocks, metrics, logs, and how policies and endpoints are made from them. */
 export class DataPlane {
-  readonly metrics = new ProxyMetrics();
+  readonly metrics: ProxyMetrics;
   readonly dependencies: UpstreamDependencies & { readonly policies: Policies; readonly watches: UpstreamWatches; readonly routes: NamesInUse; readonly discovery: DiscoverDependencies };
   /** Tells this proxy from all others, and is the same in all of its workers. */
   readonly instance: string;
@@ -77,6 +79,7 @@ export class DataPlane {
     readonly logger: Logger,
     options: DataPlaneOptions,
   ) {
+    this.metrics = new ProxyMetrics(options);
     this.#ticketSecret = options.ticketSecret ?? randomBytes(32);
     this.instance = createHash('sha256').update(this.#ticketSecret).update('instance').digest('base64url').slice(0, 8);
     const random = Math.random; // eslint-disable-line no-restricted-properties -- this is where chance enters

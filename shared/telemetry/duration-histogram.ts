@@ -44,7 +44,7 @@ export class DurationHistogram {
     readonly help: string,
     private readonly bounds: readonly number[],
     registry: Registry,
-    { names, onGone }: { readonly names: NamesInUse; readonly onGone: (series: DurationSeries) => void },
+    { names, onGone }: { readonly names: Pick<NamesInUse, 'has'>; readonly onGone: (name: string) => void },
   ) {
     this.#series = new RetiringSeries(names, onGone);
     // What a registry needs of a metric is `get`; prom-client's types name only its own classes.

@@ -13,9 +13,9 @@ describe('what is counted of routes and upstreams', () => {
   });
 
   /** One that is under way; returns what ends it. */
-  function begin(route: string | undefined, upstream: string): () => void {
+  function begin(route: string | undefined, upstream: string, status = 200): () => void {
     const one: Exchange = exchange();
-    Object.assign(one, { route, upstream, status: 200, attempts: 2, startedAt: 0 });
+    Object.assign(one, { route, upstream, status, attempts: 2, startedAt: 0 });
     one.request = request(one);
     void service(one.request, one);
     return () => one.finish(1);
@@ -57,6 +57,27 @@ describe('what is counted of routes and upstreams', () => {
     assert.deepEqual(await seen(), ['/a 1', 'orders 2']);
     await seen();
     assert.deepEqual(await seen(), []);
+  });
+
+  test('all of a name goes together, so that nothing is there twice when it comes back', async () => {
+    const end = metrics.routes.use('/a');
+    begin('/a', 'passthrough')();
+    const late = [begin('/a', 'passthrough', 404), begin('/a', 'passthrough', 404)];
+    late.pop()!();
+    end();
+    await seen();
+    late.pop()!();
+    await seen();
+    metrics.routes.use('/a');
+    begin('/a', 'passthrough', 404)();
+    assert.deepEqual(await seen(), ['/a 1', '/a 3', 'passthrough 8']);
+  });
+
+  test('stays where several processes are added up', async () => {
+    metrics = new ProxyMetrics({ keepsSeries: true });
+    service = metrics.requests('public')(() => Promise.resolve(response(200)));
+    begin('/a', 'orders')();
+    for (let times = 0; times < 4; times++) assert.deepEqual(await seen(), ['/a 1', 'orders 2']);
   });
 
   test('a name that comes back goes on where it was', async () => {

@@ -32,15 +32,15 @@ const alwaysInUse = ['', 'passthrough'];
 
 /**
  * What a proxy counts. Names follow OpenTelemetry's HTTP conventions, and `proxy_*` where those have none. On the hot
- * path only children are used that were bound to their labels before, which costs a tenth of looking them up. What is labelled with
- * a route, an upstream or an endpoint goes some time after the configuration that named it.
+ * path only children are used that were bound to their labels before, which costs a tenth of looking them up. Durations and calls of a route, attempts and
+ * retries of an upstream, and what is labelled with an endpoint go some time after the configuration that named them.
  */
 export class ProxyMetrics {
   readonly registry = new Registry();
   /** Those of the versions of the configuration that are alive. */
   readonly routes = new NamesInUse();
   readonly upstreams = new NamesInUse();
-  readonly #duration = new DurationHistogram('http_server_request_duration_seconds', 'Time from the first byte of a request to the last of its response.', durationBuckets, this.registry, { names: this.routes, onGone: ({ labels }) => this.#forgetRoute(labels) });
+  readonly #duration = new DurationHistogram('http_server_request_duration_seconds', 'Time from the first byte of a request to the last of its response.', durationBuckets, this.registry, { names: { has: (name) => this.#keepsSeries || this.routes.has(name) }, onGone: (route) => this.#forgetRoute(route) });
   readonly #errors = this.#counter('proxy_errors_total', 'Exchanges that this proxy answered or broke off with an error, by its code.', ['listener', 'code']);
   readonly #retries = this.#counter('proxy_retries_total', 'Retries made, and retries that the budget refused.', ['upstream', 'outcome']);
   readonly #transitions = this.#counter('proxy_breaker_transitions_total', 'Changes of a breaker, by the state it went to.', ['upstream', 'endpoint', 'state']);
@@ -59,11 +59,15 @@ export class ProxyMetrics {
   readonly #grpcCalls = this.#counter('proxy_grpc_calls_total', 'Calls of gRPC, by the status they ended with.', ['listener', 'http_route', 'rpc_grpc_status_code']);
   readonly #tallies = new Map<string, Tally>();
   readonly #attempts = new Map<string, Attempts>();
-  readonly #allAttempts = new RetiringSeries<Attempts>(this.upstreams, ({ name }) => this.#forgetUpstream(name));
+  readonly #allAttempts = new RetiringSeries<Attempts>({ has: (name) => this.#keepsSeries || this.upstreams.has(name) }, (name) => this.#forgetUpstream(name));
   /** What a listener's layer remembers of a route. */
   readonly #forgetters = new Set<(route: string) => void>();
 
-  constructor() {
+  readonly #keepsSeries: boolean;
+
+  /** `keepsSeries`: those of names that are not in use any more stay, as where several processes are added up: each would drop them at its own time, and the sums go down. */
+  constructor({ keepsSeries = false }: { readonly keepsSeries?: boolean | undefined } = {}) {
+    this.#keepsSeries = keepsSeries;
     for (const name of alwaysInUse) for (const names of [this.routes, this.upstreams]) names.use(name);
     // Event loop lag sampled every 100 ms: at the default of 10 ms an idle proxy would wake 100 times a second for it.
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: 100 });
@@ -188,9 +192,11 @@ export class ProxyMetrics {
     return attempts;
   }
 
-  #forgetRoute({ listener, http_route }: DurationSeries['labels']): void {
-    for (const forget of this.#forgetters) forget(http_route as string);
-    for (let code = 0; code <= 17; code++) this.#grpcCalls.remove({ listener: listener!, http_route: http_route!, rpc_grpc_status_code: code === 17 ? 'none' : code });
+  #forgetRoute(route: string): void {
+    for (const forget of this.#forgetters) forget(route);
+    for (const listener of this.#tallies.keys()) {
+      for (let code = 0; code <= 17; code++) this.#grpcCalls.remove({ listener, http_route: route, rpc_grpc_status_code: code === 17 ? 'none' : code });
+    }
   }
 
   #forgetUpstream(upstream: string): void {

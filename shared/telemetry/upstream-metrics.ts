@@ -71,7 +71,7 @@ export class UpstreamMetrics {
 
   /** What is labelled with an endpoint goes with it. */
   forgetEndpoint(upstream: string, endpoint: string): void {
-    for (const result of ['passed', 'connect', 'status', 'protocol', 'timeout']) this.#checks.remove({ upstream, endpoint, result });
+    for (const result of ['passed', 'connect', 'status', 'protocol', 'timeout', 'resources'] satisfies ('passed' | ProbeFailure['kind'])[]) this.#checks.remove({ upstream, endpoint, result });
     for (const reason of ['consecutive_5xx', 'consecutive_gateway_errors', 'consecutive_errors', 'success_rate']) this.#ejections.remove({ upstream, endpoint, reason });
   }
 

@@ -57,6 +57,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
         zone: config.zone,
         identity: config.identity,
         isStdoutShared: true,
+        keepsSeries: true,
         counter: new SharedCounters((increments) => front.count(increments)),
         ticketSecret: assignment.ticketSecret,
       });
