@@ -43,9 +43,12 @@ export class BodyPace implements Arrival {
     this.#pausedAt ??= now;
   }
 
-  resume(now: number): void {
-    if (this.#pausedAt !== undefined) this.#startedAt += now - this.#pausedAt;
+  /** Returns whether it had been paused. */
+  resume(now: number): boolean {
+    if (this.#pausedAt === undefined) return false;
+    this.#startedAt += now - this.#pausedAt;
     this.#pausedAt = undefined;
+    return true;
   }
 
   /** The last of it is here. */

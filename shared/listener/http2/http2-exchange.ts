@@ -161,7 +161,8 @@ export class Http2Exchange implements Sweepable {
       },
       resume: () => {
         this.#bodyActiveAt = this.connection.now();
-        pace.resume(this.#bodyActiveAt);
+        // A look within the pause has put the next one off.
+        if (pace.resume(this.#bodyActiveAt)) this.#schedule();
         stream.resume();
       },
       cancel: () => this.#reader?.stop(),

@@ -345,6 +345,19 @@ describe('HTTP/2 by prior knowledge', () => {
     });
   }
 
+  test('gives up a body that stops coming after it was made to wait', async () => {
+    const layer: Layer = (next) => async (request, exchange) => {
+      await pause(200);
+      return next(request, exchange);
+    };
+    const own = await startEngine([origin.address], { listen, layer, limits: { bodyIdleTimeout: 60 } });
+    const peer = await FramePeer.connect(own.port);
+    peer.send(headers(1, requestFields({ ':method': 'POST' }), flag.endHeaders), frame(frameType.data, 0, 1, 'part'));
+    assert.equal((await own.untilFinished(1))[0]!.errorCode, 'request_timeout');
+    peer.close();
+    await own.close();
+  });
+
   test('a connection that is idle for too long is told to go, and closed', async () => {
     const own = await startEngine([origin.address], { listen, limits: { idleTimeout: 60 } });
     const client = connect(`http://127.0.0.1:${own.port}`);
