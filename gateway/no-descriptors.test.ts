@@ -19,8 +19,8 @@ function oneConnection(port: number): { ask(path: string): Promise<string>; clos
   return { ask, close: () => agent.destroy() };
 }
 
-for (const protocol of ['h1', 'h2', 'auto']) {
-  test(`a gateway without a free descriptor blames no endpoint for it, and goes on when there is one: ${protocol}`, { skip: canLimit ? false : 'there is no prlimit' }, async () => {
+for (const [protocol, host] of [['h1', '127.0.0.1'], ['h1', 'localhost'], ['h2', '127.0.0.1'], ['auto', '127.0.0.1']] as const) {
+  test(`a gateway without a free descriptor blames no endpoint for it, and goes on when there is one: ${protocol} to ${host}`, { skip: canLimit ? false : 'there is no prlimit' }, async () => {
     const origin = await httpOrigin((_request, response) => response.end('well'));
     const gateway = new TestProcess('gateway/main.js', {
       listen,
@@ -28,7 +28,7 @@ for (const protocol of ['h1', 'h2', 'auto']) {
       routes: [{ match: { path: '/orders' }, upstream: 'orders' }],
       upstreams: {
         orders: {
-          endpoints: [`127.0.0.1:${origin.port}`],
+          endpoints: [`${host}:${origin.port}`],
           protocol,
           connectTimeout: '10s',
           breaker: { volumeThreshold: 1, resetTimeout: '1h' },
@@ -48,7 +48,8 @@ for (const protocol of ['h1', 'h2', 'auto']) {
     await until(async () => /proxy_health_checks_total\{[^}]*result="resources"\} [1-9]/.test(await metrics()));
     assert.match(await client.ask('/orders'), /^503 .*"code":"resources_exhausted"/);
     const [, line] = await gateway.accessLog(2);
-    assert.deepEqual([line!['flags'], line!['reason']], ['OM', `connect EMFILE 127.0.0.1:${origin.port} - Local (undefined:undefined)`]);
+    assert.equal(line!['flags'], 'OM');
+    assert.match(String(line!['reason']), host === 'localhost' ? /^getaddrinfo \w+ localhost$/ : /^connect EMFILE 127\.0\.0\.1:/);
     limit(1_024);
     if (protocol !== 'h2') assert.match(await client.ask('/orders'), /^200 well$/);
     assert.doesNotMatch(await metrics(), /proxy_outlier_ejections_total\{|result="connect"|state="open"/);

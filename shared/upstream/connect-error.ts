@@ -1,3 +1,5 @@
+import { closeSync, openSync } from 'node:fs';
+import { devNull } from 'node:os';
 import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 
@@ -6,7 +8,18 @@ const shortages = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
 
 /** Whether a connection could not be made for a want of our own, of which the endpoint knows nothing. */
 export function isShortage(error: Error): boolean {
-  return shortages.has((error as NodeJS.ErrnoException).code ?? '');
+  const { code = '', syscall } = error as NodeJS.ErrnoException;
+  // Without a descriptor for its files and sockets a look-up finds no name, and says that or something else.
+  return shortages.has(code) || (syscall === 'getaddrinfo' && !hasDescriptor());
+}
+
+function hasDescriptor(): boolean {
+  try {
+    closeSync(openSync(devNull, 'r'));
+    return true;
+  } catch (error) {
+    return !shortages.has((error as NodeJS.ErrnoException).code ?? '');
+  }
 }
 
 /** Why there is no connection: `code`, unless it was for a want of our own. */

@@ -24,7 +24,7 @@ function start(addresses: Record<string, readonly string[] | Promise<readonly st
     },
     resolve: async (name) => {
       asked.push(name);
-      return (await addresses[name]) ?? Promise.reject(new Error('ENOTFOUND'));
+      return (await addresses[name]) ?? Promise.reject(Object.assign(new Error('no such name'), { code: 'ENOTFOUND' }));
     },
   });
   return {
@@ -126,6 +126,15 @@ describe('a host that is no upstream', () => {
     assert.equal(asked.length, 257);
     await send('h0.example');
     assert.equal(asked.length, 258);
+  });
+
+  test('that could not be asked about is asked about again at once', async () => {
+    const addresses: Record<string, readonly string[] | Promise<readonly string[]>> = { 'shop.example': Promise.reject(Object.assign(new Error('try again'), { code: 'EAI_AGAIN' })) };
+    const { send, asked } = start(addresses);
+    assert.equal(await send('shop.example'), 'no_endpoint');
+    addresses['shop.example'] = ['192.0.2.1'];
+    assert.equal(await send('shop.example'), '192.0.2.1:80');
+    assert.deepEqual(asked, ['shop.example', 'shop.example']);
   });
 
   test('that is found when nobody passes anything through any more still gets the request, and leaves nothing open', async () => {

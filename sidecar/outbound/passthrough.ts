@@ -104,7 +104,9 @@ export class Passthrough {
 
   async #search(authority: string): Promise<Host> {
     const endpoints = await this.#endpointsOf(authority).catch((error: unknown) => {
-      if (error instanceof ProxyError) this.#remember(authority, error.code);
+      // Who cannot be asked says nothing about the name.
+      if (!(error instanceof ProxyError)) throw new ProxyError('no_endpoint', { cause: error });
+      this.#remember(authority, error.code);
       throw error;
     });
     const { clock } = this.dependencies;
@@ -137,7 +139,7 @@ export class Passthrough {
   async #endpointsOf(authority: string): Promise<readonly EndpointConfig[]> {
     const name = hostOf(authority);
     const port = Number(authority.slice(name.length + 1) || 80);
-    const addresses = await this.#resolve(name.replace(/^\[|\]$/g, '')).catch(() => []);
+    const addresses = await this.#resolve(name.replace(/^\[|\]$/g, '')).catch(noneIfThereIsNone);
     if (addresses.length === 0 || port < 1 || port > 65_535) throw new ProxyError('no_endpoint');
     const others = addresses.map(plainAddress).filter((address) => !never.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'));
     if (others.length === 0) throw new ProxyError('no_route');
@@ -150,4 +152,11 @@ export class Passthrough {
 
 async function systemResolver(name: string): Promise<readonly string[]> {
   return (await lookup(name, { all: true })).map(({ address }) => address);
+}
+
+/** Answers that a name leads nowhere (getaddrinfo and DNS); anything else is a failure to ask. */
+function noneIfThereIsNone(error: unknown): readonly string[] {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOTFOUND' || code === 'ENODATA') return [];
+  throw error;
 }
