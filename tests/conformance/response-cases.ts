@@ -70,6 +70,6 @@ export const responseCases: readonly ResponseCase[] = [
   { name: 'chunks that are cut off', send: `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n`, outcome: 'truncated' },
   { name: 'a chunk that is cut off', send: `${ok}Transfer-Encoding: chunked\r\n\r\n8\r\nhalf`, outcome: 'truncated' },
   { name: 'chunks without their last CRLF', send: `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n`, outcome: 'truncated' },
-  { name: 'a chunk size that is none', send: `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nxyz\r\n`, outcome: 'truncated' },
-  { name: 'a chunk longer than its size', send: `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nhalfhalf\r\n0\r\n\r\n`, outcome: 'truncated' },
+  { name: 'a chunk size that is none', send: `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nxyz\r\n`, outcome: { code: 'upstream_protocol' } },
+  { name: 'a chunk longer than its size', send: `${ok}Transfer-Encoding: chunked\r\n\r\n4\r\nhalfhalf\r\n0\r\n\r\n`, outcome: { code: 'upstream_protocol' } },
 ];
