@@ -44,7 +44,8 @@ export class Discovery {
       },
       ignored: (details) => {
         metrics.recordsIgnored(upstream, kind, details.length);
-        const ignored = details.join();
+        // In whatever order they came.
+        const ignored = [...details].sort().join();
         if (ignored !== this.#ignored) logger.warn({ ...about, problems: details }, 'discovery found what cannot be used');
         this.#ignored = ignored;
       },

@@ -164,21 +164,26 @@ export class Enrolment {
     this.#check(identity, trustBundle);
     // The roots first: whoever starts in between finds a certificate of before that they cover too.
     await this.#alone(async () => {
-      if (trustBundle === this.#bundle) return;
-      // Nothing says which is the newer: the next look brings the one that is.
-      this.#etag = undefined;
-      const isOvertaken = this.#bundle !== before && isIssuedUnder(identity, this.#bundle!);
-      if (isOvertaken) return;
-      await this.#directory.writeBundle(trustBundle);
-      this.#bundle = trustBundle;
+      await this.#takeBundle(trustBundle, before, identity);
+      await this.#directory.writeIdentity(pem);
+      this.#hold(identity, lifeOfNew(lifetimeMs));
     });
-    await this.#directory.writeIdentity(pem);
-    this.#hold(identity, lifeOfNew(lifetimeMs));
     this.#failures = 0;
     this.#reason = '';
     metrics.renewal('renewed');
     logger.info({ name: identity.id, serial: identity.certificate.serialNumber.toLowerCase(), expiresAt: iso(identity.notAfter), proof: proof.kind }, 'a certificate is in force');
     this.options.onChanged();
+  }
+
+  /** The bundle that came with a certificate that was asked for when `before` was in force. */
+  async #takeBundle(trustBundle: string, before: string | undefined, identity: HeldIdentity): Promise<void> {
+    if (trustBundle === this.#bundle) return;
+    // Nothing says which is the newer: the next look brings the one that is.
+    this.#etag = undefined;
+    const isOvertaken = this.#bundle !== before && isIssuedUnder(identity, this.#bundle!);
+    if (isOvertaken) return;
+    await this.#directory.writeBundle(trustBundle);
+    this.#bundle = trustBundle;
   }
 
   /** Throws if an answer of the authority would do harm. */

@@ -2,6 +2,7 @@ import cluster from 'node:cluster';
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { createAdminServer } from '../admin/admin-server.js';
+import { delay } from '../clock/clock.js';
 import { descriptorLimit } from '../listener/descriptors.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { Fleet } from './fleet/fleet.js';
@@ -88,8 +89,8 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   const addresses = await fleet.listen();
   context.onReload((file) =>
     turns.take(async () => {
-      // Certificates are files too.
-      await fleet.refreshIdentity();
+      // Certificates are files too. One that takes long must not keep the configuration out.
+      await Promise.race([fleet.refreshIdentity(), delay(clock, longestLookMs)]);
       const next = withPartsOfFront(file, firstConfig);
       const parts = partsOfFront.filter((part) => !isDeepStrictEqual(next[part as keyof Config], file[part as keyof Config]));
       if (parts.length > 0) logger.warn({ parts }, 'these parts stay as they were until the next restart');
@@ -112,6 +113,9 @@ function warnOfFewDescriptors(httpListeners: number, { limits, tcp = [], workers
   const descriptors = descriptorLimit();
   if (descriptors < needed) logger.warn({ descriptors, needed }, 'there are fewer descriptors (ulimit -n) than maxConnections needs: connections are closed before that is reached');
 }
+
+/** How long a reload waits for files of certificates (ms). */
+const longestLookMs = 5_000;
 
 /** What this process takes from the file when it starts, and keeps until the next restart. */
 const partsOfFront: readonly string[] = ['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] satisfies (keyof ProxyConfig)[];

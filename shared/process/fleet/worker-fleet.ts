@@ -178,7 +178,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     // One that is still starting has nothing in flight, and may not hear us yet.
     await Promise.all(
       this.#all().map(async (worker) => {
-        if (!worker.isServing && !worker.isLeaving) return worker.kill();
+        if (!worker.mayHaveConnections && !worker.isLeaving) return worker.kill();
         await worker.drain();
         await worker.exited;
       }),
