@@ -1,7 +1,7 @@
 import { lstatSync, unlinkSync, type Stats } from 'node:fs';
 import { connect, type AddressInfo, type Server } from 'node:net';
 import type { OnRefusal } from './connection-limits.js';
-import { isWantOfDescriptors } from './descriptors.js';
+import { goOnAccepting } from './descriptors.js';
 
 export interface BindAddress {
   readonly host?: string | undefined;
@@ -18,9 +18,7 @@ export async function bind(server: Server, { host, port, path }: BindAddress, on
     server.listen(path === undefined ? { host, port, backlog } : { path, backlog }, () => {
       server.off('error', reject);
       // As a connection is accepted: there will be others.
-      server.on('error', (error) => {
-        if (isWantOfDescriptors(error)) onRefusal?.('descriptors');
-      });
+      goOnAccepting(server, onRefusal);
       resolve();
     });
   });

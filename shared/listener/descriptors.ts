@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
+import type { OnRefusal } from './connection-limits.js';
 
 /**
  * How many descriptors this process may have (`ulimit -n`); Infinity where that cannot be known. Node has raised the soft limit to the hard one when
@@ -26,7 +27,9 @@ export function hasLastDescriptor(socket: Socket, limit: number): boolean {
 /** Descriptors that clients do not get: for upstreams, files and the process itself. */
 const reserved = 16;
 
-/** Whether a server could not accept a connection for want of descriptors, here or in the whole system. */
-export function isWantOfDescriptors({ code }: NodeJS.ErrnoException): boolean {
-  return code === 'EMFILE' || code === 'ENFILE';
+/** Has a server go on where it could not accept a connection, and tell if that was for want of descriptors, here or in the whole system. */
+export function goOnAccepting(server: Server, onRefusal: OnRefusal | undefined): void {
+  server.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (code === 'EMFILE' || code === 'ENFILE') onRefusal?.('descriptors');
+  });
 }

@@ -10,7 +10,7 @@ import { ProxyError } from '../../errors/proxy-error.js';
 import type { Peer } from '../../http/exchange.js';
 import { ConnectionLimits } from '../connection-limits.js';
 import { pathAddress, removeStaleSocket } from '../bind.js';
-import { isWantOfDescriptors } from '../descriptors.js';
+import { goOnAccepting } from '../descriptors.js';
 import type { ListenerOptions } from '../http1-listener.js';
 import type { DrainOptions } from '../listener.js';
 import { plainAddress } from '../network-list.js';
@@ -139,9 +139,7 @@ export class FastifyListener {
       return true;
     };
     const server = nodeServer({ limits, credentials, takes, admit: (socket) => this.#admit(socket), onSession: (session, socket) => this.#watchSession(session, socket) });
-    server.on('error', (error) => {
-      if (isWantOfDescriptors(error)) onRefusal?.('descriptors');
-    });
+    goOnAccepting(server, onRefusal);
     const accept = (request: Request, response: Response): void => this.#accept(request, response);
     for (const event of ['request', 'checkContinue', 'checkExpectation']) server.on(event, accept);
     server.on('connect', (request: Request, to: Http2ServerResponse | Socket) => {
