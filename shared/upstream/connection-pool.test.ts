@@ -2,17 +2,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
 import { tcpOrigin, type Origin } from '../../tests/support/origin.js';
+import { exchange, request } from '../../tests/support/policy.js';
 import { exchangeRaw } from '../../tests/support/raw-client.js';
-import { systemClock } from '../clock/clock.js';
+import { systemClock, type Clock } from '../clock/clock.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
+import { FakeClock, settle } from '../clock/fake-clock.js';
 import { upstreamSchema, type UpstreamConfig } from '../config/sections.js';
+import type { ProxyError } from '../errors/proxy-error.js';
 import { Cancellation } from '../http/cancellation.js';
+import type { HttpResponse } from '../http/message.js';
+import { Attempt } from './attempt.js';
 import { ConnectionPool } from './connection-pool.js';
 
 /** A pool of connections to an origin; `close` closes both. */
-function open(origin: Origin, settings: Partial<UpstreamConfig> = {}): { readonly pool: ConnectionPool; readonly close: () => Promise<void> } {
-  const sweep = new DeadlineSweep(systemClock, [1_000]);
-  const pool = new ConnectionPool(origin.address, { ...upstreamSchema.parse({}), ...settings }, { clock: systemClock, sweep });
+function open(origin: Origin, settings: Partial<UpstreamConfig> = {}, clock: Clock = systemClock): { readonly pool: ConnectionPool; readonly close: () => Promise<void> } {
+  const sweep = new DeadlineSweep(clock, [1_000]);
+  const pool = new ConnectionPool(origin.address, { ...upstreamSchema.parse({}), ...settings }, { clock, sweep });
   const close = async (): Promise<void> => {
     pool.destroy();
     sweep.close();
@@ -83,3 +88,111 @@ test('requests that waited in line are sent again when the connection they got h
   await engine.close();
   await origin.close();
 });
+
+test('a request goes out on a connection that others have done with, if that is there before its own, which stays for the next', async () => {
+  let connections = 0;
+  const origin = await tcpOrigin(() => connections++);
+  const { pool, close } = open(origin);
+  const first = await pool.acquire(new Cancellation());
+  const waiting = pool.acquire(new Cancellation());
+  assert.deepEqual([pool.connections, pool.pending, pool.queued, pool.hasIdle], [2, 1, 0, false]);
+  pool.giveBack(first, systemClock.now());
+  assert.equal(await waiting, first);
+  // One is on its way that nobody counts on: the next waits for it, and none is made for that.
+  assert.deepEqual([pool.pending, pool.hasIdle], [0, true]);
+  const next = await pool.acquire(new Cancellation());
+  assert.notEqual(next, first);
+  assert.deepEqual([pool.size, pool.connections, connections], [2, 2, 2]);
+  await close();
+});
+
+test('a connection that is made for a request which leaves is given up, unless somebody counts on it', async () => {
+  const origin = await tcpOrigin(() => {});
+  const { pool, close } = open(origin);
+  const [leaving, staying] = [new Cancellation(), new Cancellation()];
+  const left = pool.acquire(leaving);
+  const stays = pool.acquire(staying);
+  assert.equal(pool.connections, 2);
+  leaving.cancel(new Error('gone'));
+  await assert.rejects(left, /gone/);
+  assert.deepEqual([pool.connections, pool.pending], [1, 1]);
+  assert.equal((await stays).isUsable, true);
+  assert.deepEqual([pool.size, pool.connections], [1, 1]);
+  await close();
+});
+
+test('a connection that cannot be made fails the one who counted on it; who is in line gets one that works', async () => {
+  const origin = await tcpOrigin(() => {});
+  const { pool, close } = open(origin, { maxConnections: 2 });
+  const first = await pool.acquire(new Cancellation());
+  origin.stopListening();
+  const failing = pool.acquire(new Cancellation());
+  const inLine = pool.acquire(new Cancellation());
+  assert.deepEqual([pool.pending, pool.queued], [2, 1]);
+  await assert.rejects(failing, { code: 'upstream_connect_failed' });
+  await settle();
+  assert.deepEqual([pool.pending, pool.connections], [1, 1]);
+  pool.giveBack(first, systemClock.now());
+  assert.equal(await inLine, first);
+  await close();
+});
+
+test('for who is in line behind a connection that could not be made another is tried after a pause, and at once when none is left', async () => {
+  const clock = new FakeClock();
+  const origin = await tcpOrigin(() => {});
+  const { pool, close } = open(origin, { maxConnections: 2 }, clock);
+  const busy = await pool.acquire(new Cancellation());
+  origin.stopListening();
+  const outcome = (): Promise<unknown> => pool.acquire(new Cancellation()).then(() => 'a connection', (error: unknown) => (error as ProxyError).code);
+  const [failing, inLine, last] = [outcome(), outcome(), outcome()];
+  assert.equal(await failing, 'upstream_connect_failed');
+  await clock.advance(24);
+  assert.deepEqual([pool.pending, pool.connections], [2, 1]);
+  await clock.advance(1);
+  assert.equal(await inLine, 'upstream_connect_failed');
+  assert.deepEqual([pool.pending, pool.connections], [1, 1]);
+  // Nothing works any more: there is nothing to wait for.
+  busy.close();
+  assert.equal(await last, 'upstream_connect_failed');
+  await close();
+});
+
+test('a pool that is closed serves whoever waits, and keeps nothing', async () => {
+  const origin = await tcpOrigin(() => {});
+  const { pool, close } = open(origin);
+  const waiting = pool.acquire(new Cancellation());
+  pool.close();
+  const connection = await waiting;
+  assert.equal(connection.isUsable, true);
+  pool.giveBack(connection, systemClock.now());
+  assert.deepEqual([pool.size, pool.connections], [0, 0]);
+  await close();
+});
+
+/** What an endpoint says with its first answer, and for how long (ms) its connection is kept unused then. */
+const kept: readonly (readonly [says: string, keptMs: number, settings?: Partial<UpstreamConfig>])[] = [
+  ['', 4_000],
+  ['Keep-Alive: timeout=30, max=100', 29_000],
+  ['Keep-Alive: max=5; Timeout=2', 1_000],
+  ['Keep-Alive: timeout=1', 500],
+  ['Keep-Alive: timeout=86400', 60_000],
+  ['Keep-Alive: timeout=86400', 90_000, { idleTimeout: 90_000 }],
+  ['Keep-Alive: timeout=86400', 7_000, { maxIdleTimeout: 7_000 }],
+  ['Keep-Alive: timeout=-3, xtimeout=9, timeout=9999999999', 4_000],
+];
+for (const [says, keptMs, settings] of kept) {
+  test(`an unused connection is kept ${keptMs} ms where its endpoint says "${says}" and the configuration ${JSON.stringify(settings ?? {})}`, async () => {
+    const clock = new FakeClock();
+    const origin = await tcpOrigin((socket) => socket.on('data', () => socket.write(`HTTP/1.1 200 OK\r\n${says === '' ? '' : `${says}\r\n`}Content-Length: 0\r\n\r\n`)));
+    const { pool, close } = open(origin, settings, clock);
+    const over = exchange();
+    const response = await new Promise<HttpResponse>((resolve, reject) => new Attempt(pool, request(over), over, resolve, reject).start());
+    assert.deepEqual([response.status, response.headers.get('keep-alive'), pool.size], [200, undefined, 1]);
+    await clock.advance(keptMs - 1);
+    assert.equal(pool.size, 1);
+    // Whoever looks after them does so in steps.
+    await clock.advance(500);
+    assert.equal(pool.size, 0);
+    await close();
+  });
+}

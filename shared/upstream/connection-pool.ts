@@ -1,18 +1,17 @@
-import { connect as connectTcp, type NetConnectOpts, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Clock } from '../clock/clock.js';
 import type { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { Http2UpstreamConfig, UpstreamProtocol } from '../config/http2.js';
 import { formatAddress, type Address } from '../config/units.js';
-import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import type { Cancellation } from '../http/cancellation.js';
 import type { Exchange } from '../http/exchange.js';
 import { tunnelEndOf, type TunnelEnd } from '../http/tunnel.js';
 import { ReadBuffer, wordsOf } from '../http1/read-buffer.js';
 import type { TlsClient } from '../tls/client-credentials.js';
-import { TlsSession } from '../tls/tls-session.js';
-import { connectError } from './connect-error.js';
-import { dial } from './dial.js';
+import { DialPause } from './dial-pause.js';
+import { dialStream } from './dial-stream.js';
+import { Dialer } from './dialer.js';
 import { endOfWait } from './end-of-wait.js';
 import type { ConnectionGuard, EndpointPool } from './endpoint-pool.js';
 import { Http1UpstreamConnection } from './http1-upstream-connection.js';
@@ -20,6 +19,7 @@ import { Http1UpstreamConnection } from './http1-upstream-connection.js';
 export interface PoolLimits {
   readonly connectTimeout: number;
   readonly idleTimeout: number;
+  readonly maxIdleTimeout: number;
   readonly bodyIdleTimeout: number;
   readonly maxConnections: number;
   readonly maxPending: number;
@@ -38,16 +38,17 @@ export interface PoolDependencies {
 
 interface Waiting {
   readonly cancellation: Cancellation;
-  readonly resolve: (connection: Http1UpstreamConnection) => void;
-  readonly reject: (reason: Error) => void;
+  readonly take: (connection: Http1UpstreamConnection) => void;
+  readonly fail: (reason: Error) => void;
 }
 
 /**
  * The connections to one endpoint.
  *
  * Last in, first out: the connection used most recently is the one least likely to have been closed by
- * the peer, and the ones that a quieter time does not need grow old and are closed. At `maxConnections`
- * requests wait in line, at most `maxPending` of them.
+ * the peer, and the ones that a quieter time does not need grow old and are closed. A request that finds none
+ * waits, and one is made for it; it goes out on whichever is there first, that one or one that others have done with, and
+ * what is made for it then stays for the next. At `maxConnections` requests wait in line, at most `maxPending` of them.
  */
 export class ConnectionPool implements EndpointPool {
   readonly #idle: Http1UpstreamConnection[] = [];
@@ -59,11 +60,14 @@ export class ConnectionPool implements EndpointPool {
   onBrokenOff: ((exchange: Exchange) => void) | undefined;
   private readonly sweep: DeadlineSweep;
   readonly #credentials: TlsClient | undefined;
-  readonly #session: TlsSession | undefined;
   readonly #isOwnAddress: ((host: string, port: number) => boolean) | undefined;
-  #connecting = 0;
-  /** Connections that no HTTP is spoken on. */
+  readonly #dialer: Dialer;
+  /** What gives up each connection that is being made; the oldest comes first. As many of those who wait, from the first on, count on them. */
+  readonly #dials = new Set<() => void>();
+  readonly #pause: DialPause;
+  /** Connections that no HTTP is spoken on, and those of them that are being made. */
   #streams = 0;
+  #openingStreams = 0;
   #closed = false;
 
   constructor(
@@ -76,8 +80,9 @@ export class ConnectionPool implements EndpointPool {
     this.sweep = sweep;
     sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout]);
     this.#credentials = credentials;
-    this.#session = credentials && new TlsSession(credentials, clock);
     this.#isOwnAddress = isOwnAddress;
+    this.#dialer = new Dialer(address, limits.connectTimeout, { clock, sweep, credentials });
+    this.#pause = new DialPause(clock, () => this.serveWaiting());
   }
 
   /** Connections that carry an exchange now. */
@@ -90,19 +95,19 @@ export class ConnectionPool implements EndpointPool {
   }
 
   get connections(): number {
-    return this.#all.size + this.#connecting + this.#streams;
+    return this.#all.size + this.#dials.size + this.#streams + this.#openingStreams;
   }
 
   get queued(): number {
-    return this.#waiting.length;
+    return Math.max(0, this.#waiting.length - this.#dials.size);
   }
 
   get hasIdle(): boolean {
-    return this.#idle.length > 0;
+    return this.#idle.length > 0 || this.#waiting.length < this.#dials.size;
   }
 
   get pending(): number {
-    return this.#waiting.length + this.#connecting;
+    return this.#waiting.length + this.#openingStreams;
   }
 
   /** An idle connection, or undefined. */
@@ -114,26 +119,26 @@ export class ConnectionPool implements EndpointPool {
     return undefined;
   }
 
-  /** A new connection, or the next one that becomes free when there may be no more and the request `mayWait`. */
+  /** A connection that becomes free or is made; at `maxConnections`, none is made and the request waits in line, if it `mayWait`. */
   acquire(cancellation: Cancellation, mayWait = true): Promise<Http1UpstreamConnection> {
     if (cancellation.reason !== undefined) return Promise.reject(cancellation.reason);
-    if (this.#hasRoom) return this.#connect(cancellation);
-    if (!mayWait || this.#waiting.length >= this.limits.maxPending) return Promise.reject(new ProxyError('upstream_queue_full'));
+    const isExpected = this.#waiting.length < this.#dials.size || this.#hasRoom;
+    if (!isExpected && (!mayWait || this.queued >= this.limits.maxPending)) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         cancellation,
-        resolve: (connection) => {
+        take: (connection) => {
           unsubscribe();
           resolve(connection);
         },
-        reject,
+        fail: (reason) => {
+          unsubscribe();
+          reject(reason);
+        },
       };
+      const unsubscribe = cancellation.onCancel((reason) => reject(this.#left(waiting, reason)));
       this.#waiting.push(waiting);
-      const unsubscribe = cancellation.onCancel((reason) => {
-        const index = this.#waiting.indexOf(waiting);
-        if (index !== -1) this.#waiting.splice(index, 1);
-        reject(index === -1 ? reason : endOfWait(reason));
-      });
+      if (this.queued > 0 && this.#hasRoom) this.#dial();
     });
   }
 
@@ -143,10 +148,10 @@ export class ConnectionPool implements EndpointPool {
    */
   async openStream(preamble: Buffer | undefined, cancellation: Cancellation): Promise<TunnelEnd> {
     if (!this.#hasRoom && !this.closeOldestIdle()) throw new ProxyError('upstream_queue_full');
-    this.#connecting++;
+    this.#openingStreams++;
     try {
       const { clock, sweep, address, limits } = this;
-      const { socket, breakOff } = await dial(address, { clock, sweep, connectTimeoutMs: limits.connectTimeout, credentials: this.#credentials, preamble, cancellation, isOwnAddress: this.#isOwnAddress });
+      const { socket, breakOff } = await dialStream(address, { clock, sweep, connectTimeoutMs: limits.connectTimeout, credentials: this.#credentials, preamble, cancellation, isOwnAddress: this.#isOwnAddress });
       this.#streams++;
       socket.once('close', () => {
         this.#streams--;
@@ -154,22 +159,22 @@ export class ConnectionPool implements EndpointPool {
       });
       return tunnelEndOf(socket, breakOff);
     } finally {
-      this.#connecting--;
+      this.#openingStreams--;
       this.#freed();
     }
   }
 
   giveBack(connection: Http1UpstreamConnection, now: number): void {
+    const next = this.#nextWaiting();
+    if (next !== undefined) {
+      next.take(connection);
+      return;
+    }
     if (this.#closed) {
       connection.close();
       return;
     }
-    const next = this.#nextWaiting();
-    if (next !== undefined) {
-      next.resolve(connection);
-      return;
-    }
-    connection.deadline = now + this.limits.idleTimeout;
+    connection.deadline = now + connection.idleTimeout;
     this.#idle.push(connection);
     this.guard?.freed();
   }
@@ -182,16 +187,10 @@ export class ConnectionPool implements EndpointPool {
     this.#freed();
   }
 
-  /** A place became free: whoever waits longest gets a connection of their own. */
+  /** Makes connections for those who wait in line, as far as there may be more. */
   serveWaiting(): void {
-    const next = this.#hasRoom ? this.#nextWaiting() : undefined;
-    if (next === undefined) return;
-    const { resolve, reject, cancellation } = next;
-    this.#connect(cancellation).then((connection) => {
-      // One whose request has left in this moment would be in use for ever.
-      if (cancellation.isCancelled) this.giveBack(connection, this.clock.now());
-      else resolve(connection);
-    }, reject);
+    if (this.#pause.isOn && this.#all.size > 0) return;
+    while (this.queued > 0 && this.#hasRoom) this.#dial();
   }
 
   /** Takes out of the line who has waited longest. Of those that are being cancelled nobody was told yet, perhaps: they leave by themselves. */
@@ -208,12 +207,10 @@ export class ConnectionPool implements EndpointPool {
   }
 
   /** Takes over a connection that was made elsewhere, where its protocol was still to be found out. */
-  adopt(socket: Socket): Http1UpstreamConnection {
-    const connection = new Http1UpstreamConnection(socket, this);
+  adopt(socket: Socket): void {
+    const connection = this.#add(socket);
     socket.on('data', (data) => connection.receive(data, wordsOf(data)));
-    this.#all.add(connection);
-    this.sweep.add(connection);
-    return connection;
+    this.giveBack(connection, this.clock.now());
   }
 
   /** Closes idle connections now and the others when their exchange is over. */
@@ -225,12 +222,15 @@ export class ConnectionPool implements EndpointPool {
   /** Closes every connection, whatever it carries. */
   destroy(): void {
     this.close();
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(new ProxyError('upstream_reset'));
+    this.#pause.end();
+    for (const waiting of this.#waiting.splice(0)) waiting.fail(new ProxyError('upstream_reset'));
+    for (const giveUp of this.#dials) giveUp();
+    this.#dials.clear();
     for (const connection of [...this.#all]) connection.close();
   }
 
   get #hasRoom(): boolean {
-    return this.#all.size + this.#connecting + this.#streams < this.limits.maxConnections;
+    return this.connections < this.limits.maxConnections;
   }
 
   #freed(): void {
@@ -238,70 +238,57 @@ export class ConnectionPool implements EndpointPool {
     this.guard?.freed();
   }
 
-  #connect(cancellation: Cancellation): Promise<Http1UpstreamConnection> {
-    this.#connecting++;
-    return new Promise((resolve, reject) => {
-      let connection: Http1UpstreamConnection | undefined;
-      const socket = this.#open((data, words) => connection?.receive(data, words));
-      const attempt = {
-        deadline: this.clock.now() + this.limits.connectTimeout,
-        onDeadline: () => fail(new ProxyError('upstream_connect_failed', { cause: new Error('the connection took too long') })),
-      };
-      let isOver = false;
-      let unsubscribe = (): void => {};
-      const settle = (): void => {
-        isOver = true;
-        this.#connecting--;
-        this.sweep.delete(attempt);
-        unsubscribe();
-        socket.removeAllListeners('error');
-        socket.removeAllListeners(this.#readyEvent);
-      };
-      const fail = (reason: Error): void => {
-        if (isOver) return;
-        settle();
-        socket.on('error', () => {});
-        socket.destroy();
-        reject(reason);
-        this.#freed();
-      };
-      // What fails once there is a connection is TLS: an unknown authority, another name, no protocol in common.
-      let code: ErrorCode = 'upstream_connect_failed';
-      if (this.#credentials !== undefined) socket.once('connect', () => (code = 'upstream_tls_failed'));
-      socket.once('error', (error) => fail(connectError(code, error)));
-      socket.once(this.#readyEvent, () => {
-        settle();
-        connection = new Http1UpstreamConnection(socket, this);
-        this.#all.add(connection);
-        this.sweep.add(connection);
-        resolve(connection);
-      });
-      this.sweep.add(attempt);
-      // At once, if it is cancelled already.
-      unsubscribe = cancellation.onCancel(fail);
-    });
+  /** Takes a request out that is cancelled, and with it a connection that is being made and that nobody else counts on. Returns what became of it. */
+  #left(waiting: Waiting, reason: Error): Error {
+    const index = this.#waiting.indexOf(waiting);
+    if (index === -1) return reason;
+    const isInLine = index >= this.#dials.size;
+    this.#waiting.splice(index, 1);
+    const [oldest] = this.#dials;
+    if (!isInLine && oldest !== undefined && this.#waiting.length < this.#dials.size) {
+      oldest();
+      this.#dials.delete(oldest);
+      this.#freed();
+    }
+    return isInLine ? endOfWait(reason) : reason;
   }
 
-  get #readyEvent(): 'connect' | 'secureConnect' {
-    return this.#credentials === undefined ? 'connect' : 'secureConnect';
-  }
-
-  #open(receive: (data: Buffer, words: DataView) => void): Socket {
-    const { host, port, path } = this.address;
-    const options = {
-      ...(path === undefined ? { host, port, autoSelectFamily: true } : { path }),
-      noDelay: true,
-      keepAlive: true,
-      allowHalfOpen: true,
-      onread: {
-        buffer: reads.memory,
-        callback: (length: number) => {
-          receive(reads.view(length), reads.words);
-          return true;
-        },
+  #dial(): void {
+    let connection: Http1UpstreamConnection | undefined;
+    const onread = {
+      buffer: reads.memory,
+      callback: (length: number) => {
+        connection?.receive(reads.view(length), reads.words);
+        return true;
       },
     };
-    return this.#session === undefined ? connectTcp(options as NetConnectOpts) : this.#session.connect(options, host);
+    const giveUp = this.#dialer.dial({ onread, allowHalfOpen: true }, {
+      ready: (socket) => {
+        this.#dials.delete(giveUp);
+        this.#pause.end();
+        connection = this.#add(socket);
+        this.giveBack(connection, this.clock.now());
+      },
+      failed: (reason) => {
+        this.#dials.delete(giveUp);
+        this.#failed(reason);
+      },
+    });
+    this.#dials.add(giveUp);
+  }
+
+  #add(socket: Socket): Http1UpstreamConnection {
+    const connection = new Http1UpstreamConnection(socket, this);
+    this.#all.add(connection);
+    this.sweep.add(connection);
+    return connection;
+  }
+
+  /** One of those who counted on a connection fails with it: a retry may find another endpoint better. Who is in line may wait for those that work. */
+  #failed(reason: Error): void {
+    if (this.queued > 0) this.#waiting.splice(this.#dials.size, 1)[0]!.fail(reason);
+    if (this.queued > 0 && this.#all.size > 0) this.#pause.begin();
+    this.#freed();
   }
 }
 

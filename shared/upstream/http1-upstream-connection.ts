@@ -6,12 +6,14 @@ import { emptyBody, StreamBody, type Body, type BodySource } from '../http/body.
 import { breakOff } from '../http/break-off.js';
 import type { Cancellable } from '../http/cancellation.js';
 import { fieldKind } from '../http/field-names.js';
+import type { Headers } from '../http/headers.js';
 import { hasReset } from '../http/has-reset.js';
 import type { HttpRequest } from '../http/message.js';
 import { TunnelEnd } from '../http/tunnel.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
 import { scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
+import { keepAliveSeconds } from '../http1/keep-alive.js';
 import { MessageWriter, type WireFraming } from '../http1/message-writer.js';
 import { wholeBody, wordsOf } from '../http1/read-buffer.js';
 import { SocketWriter } from '../http1/socket-writer.js';
@@ -32,6 +34,8 @@ export class Http1UpstreamConnection implements Cancellable {
   deadline = Infinity;
   /** It has carried an exchange: by now the endpoint may have closed it. */
   isUsed = false;
+  /** How long (ms) it is kept unused. */
+  idleTimeout: number;
   /** A failure while nothing of the response was received may be the keep-alive race. */
   #nothingReceived = true;
   readonly #socket: Socket;
@@ -61,6 +65,7 @@ export class Http1UpstreamConnection implements Cancellable {
     this.#socket = socket;
     this.#to = new SocketWriter(socket, true);
     this.#pool = pool;
+    this.idleTimeout = pool.limits.idleTimeout;
     socket.on('drain', () => (this.#tunnel === undefined ? this.#writer?.resume() : this.#tunnel.drained()));
     socket.on('end', this.#onEnd);
     socket.on('error', (error) => this.#break(new ProxyError('upstream_reset', { cause: error })));
@@ -224,6 +229,7 @@ export class Http1UpstreamConnection implements Cancellable {
     const { framing } = head;
     this.#keepAlive = head.keepAlive;
     this.#endsWithConnection = framing.kind === 'close';
+    if (!this.isUsed) this.#heedKeepAlive(head.headers);
     removeHopByHop(head.headers);
     let body: Body = emptyBody;
     if (framing.kind === 'length' && data.length - end >= framing.length) {
@@ -242,6 +248,14 @@ export class Http1UpstreamConnection implements Cancellable {
     else if (end < data.length && !this.#readBody(Buffer.from(data.subarray(end)), 0)) return;
     this.#isAwaited = false;
     attempt.respond({ status: head.status, headers: head.headers, body }, now);
+  }
+
+  /** With its first answer an endpoint may say how long it keeps the connection (RFC 2068 section 19.7.1.1). */
+  #heedKeepAlive(headers: Headers): void {
+    const seconds = keepAliveSeconds(headers);
+    if (seconds === undefined) return;
+    const { idleTimeout, maxIdleTimeout } = this.#pool.limits;
+    this.idleTimeout = Math.min(Math.max(idleTimeout, maxIdleTimeout), seconds < 2 ? seconds * 500 : (seconds - 1) * 1_000);
   }
 
   #openBody(length: number | undefined): StreamBody {

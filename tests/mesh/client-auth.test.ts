@@ -83,6 +83,16 @@ describe('a listener with TLS of its own, that asks clients for certificates', (
     });
   }
 
+  test('tells whoever has proven who it is how long its connection is kept, once, and nobody else', async (context) => {
+    const sidecar = await startProxy(context, 'sidecar', { service: 'inventory', limits: { idleTimeout: '20s' }, inbound: { listen: listen(), app: `127.0.0.1:${app.port}` } });
+    const ask = 'GET / HTTP/1.1\r\nHost: inventory\r\n';
+    for (const files of [caller, nameless, undefined]) {
+      const answers = await exchange(sidecar.port('inbound'), files, `${ask}\r\n${ask}Connection: close\r\n\r\n`);
+      const said = answers.split('HTTP/1.1 ').slice(1).map((text) => [...text.matchAll(/^(?:Connection|Keep-Alive): .*(?=\r$)/gm)].map(String));
+      assert.deepEqual(said, [files === undefined ? [] : ['Connection: keep-alive', 'Keep-Alive: timeout=20'], ['Connection: close']]);
+    }
+  });
+
   test('knows it at the edge of the gateway too', async (context) => {
     const gateway = await startProxy(context, 'gateway', { listen: listen(), routes: [{ upstream: 'inventory' }], upstreams: { inventory: { endpoints: [`127.0.0.1:${app.port}`] } } });
     assert.match(await exchange(gateway.port('listen'), caller, request), /hello undefined/);

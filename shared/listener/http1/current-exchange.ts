@@ -264,7 +264,7 @@ export class CurrentExchange {
     removeHopByHop(response.headers);
     for (const [name, value] of exchange.responseFields) response.headers.set(name, value);
     const date = response.headers.hasKind(fieldKind.date) ? '' : connection.listener.date.line;
-    const head = responseHead(response, framing, date, connection.keepAlive, minorVersion);
+    const head = responseHead(response, framing, date, connection.fate(minorVersion));
     const { body } = response;
     if (framing.kind === 'none') {
       const hasDrained = connection.to.text(head);

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { ProxyError } from '../../errors/proxy-error.js';
 import { breakOff } from '../../http/break-off.js';
 import type { Exchange, Peer } from '../../http/exchange.js';
@@ -6,6 +7,7 @@ import type { HttpResponse } from '../../http/message.js';
 import type { TunnelEnd } from '../../http/tunnel.js';
 import { scanHead } from '../../http1/head.js';
 import { Http1Error } from '../../http1/http1-error.js';
+import { keepAliveLines } from '../../http1/keep-alive.js';
 import { parseRequestHead } from '../../http1/request-head.js';
 import { SocketWriter } from '../../http1/socket-writer.js';
 import { statusLine } from '../../http1/status-line.js';
@@ -85,6 +87,16 @@ export class Http1Connection {
     if (this.#state !== 'head' || this.hasNext) return;
     if (this.#waitsForDrain || this.to.hasUnsent) this.#closeGently();
     else this.socket.destroy();
+  }
+
+  /**
+   * The field lines that tell a client of HTTP/1.`minorVersion` what becomes of the connection. One that has proven who it is, for which a
+   * connection is dear and which is mostly a proxy itself, hears with its first answer how long it is kept.
+   */
+  fate(minorVersion: number): string {
+    if (!this.keepAlive) return 'Connection: close\r\n';
+    if (minorVersion === 0) return 'Connection: keep-alive\r\n';
+    return this.#requests === 1 && (this.socket as Partial<TLSSocket>).authorized === true ? keepAliveLines(this.listener.options.limits.idleTimeout) : '';
   }
 
   /** What has begun to arrive is still answered. */

@@ -30,7 +30,7 @@ export function dropLength(headers: Headers): void {
   if (headers.hasKind(fieldKind.contentLength)) headers.delete('content-length');
 }
 
-/** The head as it goes on the wire, and what becomes of the connection in it. `date`: the field line for an answer that was not dated. */
-export function responseHead({ status, headers }: HttpResponse, { field }: ResponseFraming, date: string, keepAlive: boolean, minorVersion: number): string {
-  return statusLine(status) + headers.toWire() + date + field + (keepAlive ? (minorVersion === 0 ? 'Connection: keep-alive\r\n\r\n' : '\r\n') : 'Connection: close\r\n\r\n');
+/** The head as it goes on the wire. `date`: the field line for an answer that was not dated; `connection`: those that say what becomes of the connection. */
+export function responseHead({ status, headers }: HttpResponse, { field }: ResponseFraming, date: string, connection: string): string {
+  return `${statusLine(status) + headers.toWire() + date + field + connection}\r\n`;
 }

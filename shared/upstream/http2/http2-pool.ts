@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { Clock, Timer } from '../../clock/clock.js';
+import type { Clock } from '../../clock/clock.js';
 import type { DeadlineSweep } from '../../clock/deadline-sweep.js';
 import { authorityOf, formatAddress, type Address } from '../../config/units.js';
 import { ProxyError, toProxyError } from '../../errors/proxy-error.js';
@@ -7,14 +7,11 @@ import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import type { PoolDependencies, PoolLimits } from '../connection-pool.js';
+import { DialPause } from '../dial-pause.js';
+import { Dialer } from '../dialer.js';
 import { endOfWait } from '../end-of-wait.js';
 import type { ConnectionGuard, SendingPool } from '../endpoint-pool.js';
-import { Dialer } from './dial.js';
 import { Http2UpstreamSession } from './http2-session.js';
-
-/** How long (ms) no connection is made after one that was of no use, at first and at most. */
-const shortestPauseMs = 25;
-const longestPauseMs = 1_000;
 
 interface Waiting {
   readonly send: (session: Http2UpstreamSession) => void;
@@ -45,8 +42,7 @@ export class Http2Pool implements SendingPool {
   #opening = 0;
   /** What a session is expected to carry: what the last one might. */
   #places: number;
-  #pauseMs = 0;
-  #pause: Timer | undefined;
+  readonly #pause: DialPause;
   #closed = false;
 
   constructor(
@@ -62,6 +58,7 @@ export class Http2Pool implements SendingPool {
     const { pingInterval, pingTimeout } = limits.http2;
     this.sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout, ...(pingInterval === 0 ? [] : [pingInterval, pingTimeout])]);
     this.#dialer = dialer;
+    this.#pause = new DialPause(this.clock, () => this.freed());
     this.#places = limits.http2.maxConcurrentStreams;
   }
 
@@ -158,7 +155,7 @@ export class Http2Pool implements SendingPool {
 
   destroy(): void {
     this.close();
-    this.#endPause();
+    this.#pause.end();
     for (const { fail } of this.#waiting.splice(0)) fail(new ProxyError('upstream_reset'));
     for (const session of [...this.#sessions, ...this.#ending]) session.destroy();
   }
@@ -204,7 +201,7 @@ export class Http2Pool implements SendingPool {
   }
 
   get #mayOpen(): boolean {
-    if (this.#pause !== undefined || (this.#pauseMs > 0 && this.#opening > 0)) return false;
+    if (this.#pause.isOn || (this.#pause.isCareful && this.#opening > 0)) return false;
     return this.#sessions.size + this.#opening < this.limits.maxConnections;
   }
 
@@ -220,8 +217,9 @@ export class Http2Pool implements SendingPool {
 
   #connect(): void {
     this.#opening++;
-    this.#dialer.dial(['h2']).then(
-      ({ socket, protocol }) => {
+    this.#dialer.dial(http2Socket(['h2']), {
+      ready: (socket, protocol) => {
+        socket.on('error', () => {});
         if (!this.isSecure || protocol === 'h2') {
           this.#open(socket);
           return;
@@ -229,8 +227,8 @@ export class Http2Pool implements SendingPool {
         socket.destroy();
         this.#failed(new ProxyError('upstream_tls_failed', { cause: new Error('the endpoint does not speak HTTP/2') }));
       },
-      (error: unknown) => this.#failed(toProxyError(error)),
-    );
+      failed: (reason) => this.#failed(toProxyError(reason)),
+    });
   }
 
   #open(socket: Socket): void {
@@ -246,9 +244,9 @@ export class Http2Pool implements SendingPool {
     this.#sessions.add(session);
     this.#places = Math.max(1, session.capacity);
     if (session.hasRoom) {
-      this.#endPause();
+      this.#pause.end();
     } else {
-      this.#pauseNow();
+      this.#pause.begin();
       this.#closeUseless(session);
     }
     if (this.#closed && this.#waiting.length === 0) session.close();
@@ -257,14 +255,14 @@ export class Http2Pool implements SendingPool {
 
   #failed(failure: ProxyError): void {
     this.#opening--;
-    if (this.#opening > 0 || this.#hasOpen) this.#pauseNow();
+    if (this.#opening > 0 || this.#hasOpen) this.#pause.begin();
     else this.#failWaiting(failure);
     this.freed();
   }
 
   /** Whoever waits on nothing else fails with it: a retry may find the endpoint better. The next request tries at once. */
   #failWaiting(failure: ProxyError): void {
-    this.#endPause();
+    this.#pause.end();
     for (const { fail } of this.#waiting.splice(0)) fail(failure);
   }
 
@@ -272,19 +270,9 @@ export class Http2Pool implements SendingPool {
   #closeUseless(except: Http2UpstreamSession): void {
     for (const session of this.#sessions) if (session !== except && session.isIdle && !session.hasRoom) session.close();
   }
+}
 
-  #pauseNow(): void {
-    if (this.#pause !== undefined) return;
-    this.#pauseMs = Math.min(longestPauseMs, Math.max(shortestPauseMs, this.#pauseMs * 2));
-    this.#pause = this.clock.after(this.#pauseMs, () => {
-      this.#pause = undefined;
-      this.freed();
-    });
-  }
-
-  #endPause(): void {
-    this.#pause?.cancel();
-    this.#pause = undefined;
-    this.#pauseMs = 0;
-  }
+/** What a socket is opened with on which HTTP/2 may be spoken. */
+export function http2Socket(protocols: readonly string[]): { ALPNProtocols: string[]; highWaterMark: number } {
+  return { ALPNProtocols: [...protocols], highWaterMark: 65_536 };
 }

@@ -6,9 +6,9 @@ import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import type { Service } from '../../http/service.js';
 import { Attempt } from '../attempt.js';
 import { ConnectionPool, type PoolDependencies, type PoolLimits } from '../connection-pool.js';
+import { Dialer } from '../dialer.js';
 import type { ConnectionGuard, SendingPool } from '../endpoint-pool.js';
-import { Dialer } from './dial.js';
-import { Http2Pool } from './http2-pool.js';
+import { Http2Pool, http2Socket } from './http2-pool.js';
 
 /**
  * The connections to an endpoint of which it is to be found out what it speaks.
@@ -100,7 +100,7 @@ export class NegotiatingPool implements SendingPool {
 
   readonly send: Service = (request, exchange) => {
     if (!this.#dialer.isSecure) return isGrpc(request.headers) ? this.#http2.send(request, exchange) : this.#sendHttp1(request, exchange);
-    const isKnown = this.#isHttp2 ? this.#http2.isInUse : this.#http1.size + this.#http1.pending > 0;
+    const isKnown = this.#isHttp2 ? this.#http2.isInUse : this.#http1.connections > 0;
     if (isKnown) return this.#sendAsKnown(request, exchange);
     return this.#sendNegotiated(request, exchange);
   };
@@ -137,15 +137,18 @@ export class NegotiatingPool implements SendingPool {
     });
   }
 
-  async #negotiate(): Promise<void> {
-    try {
-      const { socket, protocol } = await this.#dialer.dial(['h2', 'http/1.1']);
-      this.#isHttp2 = protocol === 'h2';
-      if (this.#isHttp2) this.#http2.adopt(socket);
-      else this.#http1.giveBack(this.#http1.adopt(socket), this.#http1.clock.now());
-    } finally {
-      this.#negotiation = undefined;
-    }
+  #negotiate(): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      this.#dialer.dial(http2Socket(['h2', 'http/1.1']), {
+        ready: (socket, protocol) => {
+          this.#isHttp2 = protocol === 'h2';
+          if (this.#isHttp2) this.#http2.adopt(socket);
+          else this.#http1.adopt(socket);
+          resolve();
+        },
+        failed: reject,
+      });
+    }).finally(() => (this.#negotiation = undefined));
   }
 
   #sendAsKnown(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {

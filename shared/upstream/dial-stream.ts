@@ -32,7 +32,7 @@ interface Dialled {
  * Makes a connection for a stream. The TCP connection comes first and TLS is put on it, so that it can be reset under TLS: a
  * mere end would look to many like the end of what was sent.
  */
-export function dial({ host, port, path }: Address, options: DialOptions): Promise<Dialled> {
+export function dialStream({ host, port, path }: Address, options: DialOptions): Promise<Dialled> {
   const { clock, sweep, connectTimeoutMs, credentials, preamble, cancellation, isOwnAddress } = options;
   return new Promise((resolve, reject) => {
     const target = { ...(path === undefined ? { host, port, autoSelectFamily: true } : { path }), noDelay: true, keepAlive: true, allowHalfOpen: true, highWaterMark };

@@ -1,0 +1,22 @@
+import { fieldKind } from '../http/field-names.js';
+import type { Headers } from '../http/headers.js';
+
+const timeout = /(?:^|[\s,;])timeout=(\d{1,9})(?:$|[\s,;])/i;
+
+/** How long (s) a peer says that it keeps the connection when nothing is sent on it (RFC 2068 section 19.7.1.1). */
+export function keepAliveSeconds(headers: Headers): number | undefined {
+  const value = headers.getKind(fieldKind.keepAlive);
+  const match = value === undefined ? null : timeout.exec(value);
+  return match === null ? undefined : Number(match[1]);
+}
+
+let last = { idleTimeoutMs: Number.NaN, lines: '' };
+
+/** The field lines that tell a peer how long its connection is kept; empty if that is less than a second. */
+export function keepAliveLines(idleTimeoutMs: number): string {
+  if (last.idleTimeoutMs !== idleTimeoutMs) {
+    const seconds = Math.floor(idleTimeoutMs / 1_000);
+    last = { idleTimeoutMs, lines: seconds === 0 ? '' : `Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n` };
+  }
+  return last.lines;
+}
