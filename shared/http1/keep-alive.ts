@@ -1,13 +1,13 @@
 import { fieldKind } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 
-const timeout = /(?:^|[\s,;])timeout=(\d{1,9})(?:$|[\s,;])/i;
+const timeout = /(?<=^|[\s,;])timeout=(\d{1,9})(?=$|[\s,;])/gi;
 
-/** How long (s) a peer says that it keeps the connection when nothing is sent on it (RFC 2068 section 19.7.1.1). */
+/** How long (s) a peer says that it keeps the connection when nothing is sent on it (RFC 2068 section 19.7.1.1); the least, if it says it more than once. */
 export function keepAliveSeconds(headers: Headers): number | undefined {
-  const value = headers.getKind(fieldKind.keepAlive);
-  const match = value === undefined ? null : timeout.exec(value);
-  return match === null ? undefined : Number(match[1]);
+  if (!headers.hasKind(fieldKind.keepAlive)) return undefined;
+  const said = [...headers.getCombined('keep-alive')!.matchAll(timeout)].map(([, seconds]) => Number(seconds));
+  return said.length === 0 ? undefined : Math.min(...said);
 }
 
 let last = { idleTimeoutMs: Number.NaN, lines: '' };

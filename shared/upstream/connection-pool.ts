@@ -62,7 +62,7 @@ export class ConnectionPool implements EndpointPool {
   readonly #credentials: TlsClient | undefined;
   readonly #isOwnAddress: ((host: string, port: number) => boolean) | undefined;
   readonly #dialer: Dialer;
-  /** What gives up each connection that is being made; the oldest comes first. As many of those who wait, from the first on, count on them. */
+  /** What gives up each connection that is being made, the oldest first. As many of those who wait, from the first on, count on them. */
   readonly #dials = new Set<() => void>();
   readonly #pause: DialPause;
   /** Connections that no HTTP is spoken on, and those of them that are being made. */
@@ -125,6 +125,7 @@ export class ConnectionPool implements EndpointPool {
     const isExpected = this.#waiting.length < this.#dials.size || this.#hasRoom;
     if (!isExpected && (!mayWait || this.queued >= this.limits.maxPending)) return Promise.reject(new ProxyError('upstream_queue_full'));
     return new Promise((resolve, reject) => {
+      if (this.#waiting.length >= this.#dials.size && this.#hasRoom) this.#dial();
       const waiting: Waiting = {
         cancellation,
         take: (connection) => {
@@ -138,7 +139,6 @@ export class ConnectionPool implements EndpointPool {
       };
       const unsubscribe = cancellation.onCancel((reason) => reject(this.#left(waiting, reason)));
       this.#waiting.push(waiting);
-      if (this.queued > 0 && this.#hasRoom) this.#dial();
     });
   }
 
@@ -189,8 +189,7 @@ export class ConnectionPool implements EndpointPool {
 
   /** Makes connections for those who wait in line, as far as there may be more. */
   serveWaiting(): void {
-    if (this.#pause.isOn && this.#all.size > 0) return;
-    while (this.queued > 0 && this.#hasRoom) this.#dial();
+    while (this.queued > 0 && this.#hasRoom && !this.#holdsBack && (this.guard?.mayConnect() ?? true)) this.#dial();
   }
 
   /** Takes out of the line who has waited longest. Of those that are being cancelled nobody was told yet, perhaps: they leave by themselves. */
@@ -203,7 +202,7 @@ export class ConnectionPool implements EndpointPool {
   closeOldestIdle(): boolean {
     const connection = this.#idle.shift();
     connection?.close();
-    return connection !== undefined;
+    return connection !== undefined || this.#giveUpUnneeded();
   }
 
   /** Takes over a connection that was made elsewhere, where its protocol was still to be found out. */
@@ -233,24 +232,34 @@ export class ConnectionPool implements EndpointPool {
     return this.connections < this.limits.maxConnections;
   }
 
+  /** Connections to the endpoint work, and the last that was to be made could not be. */
+  get #holdsBack(): boolean {
+    return this.#all.size > 0 && (this.#pause.isOn || (this.#pause.isCareful && this.#dials.size > 0));
+  }
+
   #freed(): void {
     this.serveWaiting();
     this.guard?.freed();
   }
 
-  /** Takes a request out that is cancelled, and with it a connection that is being made and that nobody else counts on. Returns what became of it. */
+  /** Takes a request out that is cancelled. Returns what became of it. */
   #left(waiting: Waiting, reason: Error): Error {
     const index = this.#waiting.indexOf(waiting);
     if (index === -1) return reason;
     const isInLine = index >= this.#dials.size;
     this.#waiting.splice(index, 1);
-    const [oldest] = this.#dials;
-    if (!isInLine && oldest !== undefined && this.#waiting.length < this.#dials.size) {
-      oldest();
-      this.#dials.delete(oldest);
-      this.#freed();
-    }
+    if (!isInLine) this.#giveUpUnneeded();
     return isInLine ? endOfWait(reason) : reason;
+  }
+
+  /** Gives up the connection that was begun last, if nobody counts on it. Those before it are nearer to their end, and others wait for that. */
+  #giveUpUnneeded(): boolean {
+    const newest = [...this.#dials].at(-1);
+    if (newest === undefined || this.#waiting.length >= this.#dials.size) return false;
+    newest();
+    this.#dials.delete(newest);
+    this.#freed();
+    return true;
   }
 
   #dial(): void {
@@ -268,6 +277,8 @@ export class ConnectionPool implements EndpointPool {
         this.#pause.end();
         connection = this.#add(socket);
         this.giveBack(connection, this.clock.now());
+        // Who was held back need not be any more.
+        this.serveWaiting();
       },
       failed: (reason) => {
         this.#dials.delete(giveUp);
@@ -284,9 +295,9 @@ export class ConnectionPool implements EndpointPool {
     return connection;
   }
 
-  /** One of those who counted on a connection fails with it: a retry may find another endpoint better. Who is in line may wait for those that work. */
+  /** Whoever has waited longest fails with it: a retry may find another endpoint better. Those in line may wait for what works. */
   #failed(reason: Error): void {
-    if (this.queued > 0) this.#waiting.splice(this.#dials.size, 1)[0]!.fail(reason);
+    if (this.queued > 0) this.#nextWaiting()?.fail(reason);
     if (this.queued > 0 && this.#all.size > 0) this.#pause.begin();
     this.#freed();
   }

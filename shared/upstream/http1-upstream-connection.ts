@@ -254,6 +254,7 @@ export class Http1UpstreamConnection implements Cancellable {
   #heedKeepAlive(headers: Headers): void {
     const seconds = keepAliveSeconds(headers);
     if (seconds === undefined) return;
+    if (seconds === 0) this.#keepAlive = false;
     const { idleTimeout, maxIdleTimeout } = this.#pool.limits;
     this.idleTimeout = Math.min(Math.max(idleTimeout, maxIdleTimeout), seconds < 2 ? seconds * 500 : (seconds - 1) * 1_000);
   }

@@ -114,7 +114,7 @@ describe('the trust bundle', () => {
     writeFileSync(bundle, `${readFileSync(authority.ca, 'utf8')}\n${readFileSync(next.ca, 'utf8')}\n`);
     const renewed: Identity = { ...(await next.identity('orders')), bundle };
     const far = await serverOf(context, app.port, { ...server, bundle });
-    const [before, after] = [await clientOf(context, far.port('inbound'), { ...client, bundle }, { upstream: { idleTimeout: '1ms' } }), await clientOf(context, far.port('inbound'), renewed)];
+    const [before, after] = [await clientOf(context, far.port('inbound'), { ...client, bundle }, { upstream: { idleTimeout: '1ms', maxIdleTimeout: '1ms' } }), await clientOf(context, far.port('inbound'), renewed)];
     for (const near of [before, after]) assert.equal((await ask(near.port('outbound'))).status, 200);
     const fresh = await next.identity('inventory');
     copyFileSync(fresh.cert, server.cert);

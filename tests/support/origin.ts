@@ -15,7 +15,7 @@ export function httpOrigin(handler: RequestListener): Promise<Origin & { readonl
 }
 
 /** A TCP server that does with each connection what the test says: broken upstreams are made of this. */
-export function tcpOrigin(handler: (socket: Socket) => void, options: { readonly allowHalfOpen?: boolean } = {}): Promise<Origin & { /** The connections that there are stay. */ stopListening(): void }> {
+export function tcpOrigin(handler: (socket: Socket) => void, options: { readonly allowHalfOpen?: boolean } = {}): Promise<Origin & { /** The connections that there are stay. */ stopListening(): void; /** On the same port. */ listenAgain(): Promise<void> }> {
   const sockets = new Set<Socket>();
   const server = createTcpServer({ noDelay: true, ...options }, (socket) => {
     sockets.add(socket);
@@ -23,7 +23,7 @@ export function tcpOrigin(handler: (socket: Socket) => void, options: { readonly
     socket.on('close', () => sockets.delete(socket));
     handler(socket);
   });
-  return listen(server, () => sockets.forEach((socket) => socket.destroy())).then((origin) => ({ ...origin, stopListening: () => void server.close() }));
+  return listen(server, () => sockets.forEach((socket) => socket.destroy())).then((origin) => ({ ...origin, stopListening: () => void server.close(), listenAgain: () => new Promise((resolve) => server.listen(origin.port, '127.0.0.1', resolve)) }));
 }
 
 /** A port on which nobody listens, and nobody will. */

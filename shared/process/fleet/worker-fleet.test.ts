@@ -15,6 +15,9 @@ import { WorkerFleet } from './worker-fleet.js';
 const version = (name: string): Shared => ({ upstreams: { [name]: upstreamSchema.parse({}) } });
 const nameOf = ({ upstreams }: Shared): string => Object.keys(upstreams)[0]!;
 const isSecond = cluster.worker?.id === 2;
+/** A version that ends each worker up to the one of that number. */
+const ends = (id: number): string => `ends${id}`;
+const lastEnded = (name: string): number => Number(/^ends(\d+)$/.exec(name)?.[1] ?? 0);
 
 const definition: ProxyDefinition<ProxyConfig, Shared> = {
   kind: 'gateway',
@@ -38,6 +41,7 @@ const definition: ProxyDefinition<ProxyConfig, Shared> = {
       listen: async () => ({}),
       prepare: async (dynamic) => {
         const name = nameOf(dynamic);
+        if (cluster.worker!.id <= lastEnded(name)) process.exit(3);
         if (isSecond && name === 'refused') throw new Error('the second cannot build it');
         built++;
         return {
@@ -64,7 +68,12 @@ async function start(context: TestContext) {
   const config = { workers: 2, logLevel: 'silent', accessLog: false, drainTimeout: 1_000, drainDelay: 0, admin: { host: '', port: 0 }, limits: limitsSchema.parse({}), ...version('first') };
   const lifecycle = new Lifecycle({ clock: systemClock, logger, drainDelayMs: 0, drainTimeoutMs: 1_000 });
   const fleet = new WorkerFleet(definition, config, () => 2, { clock: systemClock, logger, lifecycle, schema: () => ({}), version: '', onReload: () => {}, drain: () => {} });
-  context.after(() => fleet.close());
+  // As the admin server does where there is no worker.
+  const alive = setInterval(() => {}, 60_000);
+  context.after(() => {
+    clearInterval(alive);
+    return fleet.close();
+  });
   await fleet.create();
   await fleet.listen();
   const workers = async (): Promise<string[]> => [...(await fleet.collect()).matchAll(/^test_worker\{worker="(\d+)",inForce="(\w+)",built="(\d+)",discarded="(\d+)"\} 1$/gm)].map(([, id, inForce, built, discarded]) => `${id}: ${inForce}, built ${built}, discarded ${discarded}`).sort();
@@ -85,5 +94,21 @@ else {
     assert.equal(told[0], 'a worker cannot put its configuration in force; it is ended');
     while ((await workers()).length < 2) await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual(await workers(), ['1: stuck, built 3, discarded 1', '3: stuck, built 0, discarded 0']);
+  });
+
+  test('a version that no worker survives is refused, and those that come serve the one before', async (context) => {
+    const { fleet, workers } = await start(context);
+    await assert.rejects(fleet.apply(version(ends(1_000))), /no worker lives long enough/);
+    while ((await workers()).length < 2) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual((await workers()).map((said) => said.replace(/^\d+/, 'one')), Array(2).fill('one: first, built 0, discarded 0'));
+  });
+
+  test('a version that comes when no worker lives is built by those that come', async (context) => {
+    const { fleet, workers } = await start(context);
+    const name = ends(Math.max(...(await workers()).map((said) => parseInt(said, 10))));
+    await fleet.apply(version(name));
+    while ((await workers()).length < 2) await new Promise((resolve) => setImmediate(resolve));
+    const said = (await workers()).map((line) => line.replace(/^\d+/, 'one'));
+    assert.ok(said.every((line) => line.startsWith(`one: ${name},`)) && said.some((line) => line.includes('built 1')), said.join());
   });
 }

@@ -28,6 +28,8 @@ const longLifeMs = 10_000;
 const maxLeaving = 2;
 /** How long a worker may take to break off what it has open (ms); then it is killed, and its connections just end. */
 const breakOffTimeoutMs = 5_000;
+/** How often a configuration is tried that no worker survives, or that comes while there is none. */
+const maxBuilds = 3;
 /** How long is waited for what workers say at once, if they say anything (ms). */
 const promptAnswerMs = 2_000;
 
@@ -56,6 +58,8 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   /** Limits that were warned of, by their paths. */
   #smallLimits: string[] = [];
   #restartDelayMs = 0;
+  /** Told when a worker has taken the place of one that exited. */
+  #onReplaced: (() => void) | undefined;
   #isReplacing = false;
   #isListening = false;
   #isClosing = false;
@@ -92,23 +96,32 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     return [...this.#workers].some(({ isServing }) => isServing);
   }
 
-  /** First all build it, and only then it is put in force: one that is refused leaves every worker as it was, with all that it holds. */
-  apply(dynamic: Dynamic): Promise<void> {
-    return this.#turns.take(async () => {
-      const workers = [...this.#workers];
-      const outcomes = await Promise.allSettled(workers.map(({ call }) => call.prepare(dynamic)));
-      // A worker that exited meanwhile refused nothing: its replacement starts with what is in force then.
-      const refused = outcomes.find((outcome, index) => outcome.status === 'rejected' && !workers[index]!.hasExited);
-      if (refused?.status === 'rejected') {
-        // One that cannot discard it serves what is in force all the same.
-        await Promise.allSettled(workers.map(({ call }) => call.discard()));
-        throw refused.reason;
-      }
-      // What replaces a worker from here on starts with it.
-      this.#config = this.definition.withDynamic(this.#config, dynamic);
-      await Promise.all(workers.map((worker) => this.#commit(worker)));
-      this.#warnOfSmallLimits();
-    });
+  /** First all build it, and only then it is put in force: one that is refused leaves every worker as it was, with all that it holds. What none has built is tried with those that come. */
+  async apply(dynamic: Dynamic): Promise<void> {
+    for (let tries = 1; !(await this.#turns.take(() => this.#applyToPresent(dynamic))); tries++) {
+      this.#refuseIfClosing();
+      if (tries === maxBuilds) throw new Error('no worker lives long enough to build it');
+      await Promise.race([new Promise<void>((resolve) => (this.#onReplaced = resolve)), delay(this.context.clock, lastRestartDelayMs)]);
+    }
+  }
+
+  /** Resolves with whether there was any to build it. */
+  async #applyToPresent(dynamic: Dynamic): Promise<boolean> {
+    const workers = [...this.#workers];
+    const outcomes = await Promise.allSettled(workers.map(({ call }) => call.prepare(dynamic)));
+    // A worker that exited meanwhile refused nothing: its replacement starts with what is in force then.
+    const refused = outcomes.find((outcome, index) => outcome.status === 'rejected' && !workers[index]!.hasExited);
+    if (refused?.status === 'rejected') {
+      // One that cannot discard it serves what is in force all the same.
+      await Promise.allSettled(workers.map(({ call }) => call.discard()));
+      throw refused.reason;
+    }
+    if (outcomes.every(({ status }) => status === 'rejected')) return false;
+    // What replaces a worker from here on starts with it.
+    this.#config = this.definition.withDynamic(this.#config, dynamic);
+    await Promise.all(workers.map((worker) => this.#commit(worker)));
+    this.#warnOfSmallLimits();
+    return true;
   }
 
   /** One that cannot put in force what it has built is ended: what it serves is not known. */
@@ -327,6 +340,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       worker = await this.#create(this.#workers, this.#config);
       await listenAll([worker]);
       this.#endStandIn();
+      this.#onReplaced?.();
       return true;
     } catch (error) {
       // Nobody knows how long the next try takes, and what waits takes the descriptors that it needs.
