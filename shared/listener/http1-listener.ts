@@ -73,6 +73,7 @@ export class Http1Listener {
   /** Connections in the mesh from which nothing has come yet. */
   readonly #silent = new Set<Sweepable>();
   #draining = false;
+  #isEnding = false;
   readonly #drained: Promise<void>;
   #setDrained: () => void = ignore;
 
@@ -102,6 +103,11 @@ export class Http1Listener {
     return this.#draining;
   }
 
+  /** Nothing takes its place: connections end with the exchanges that they carry. */
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
   get connectionCount(): number {
     return this.#connections.size;
   }
@@ -117,6 +123,7 @@ export class Http1Listener {
    */
   drain({ isReplaced = false }: DrainOptions = {}): Promise<void> {
     this.#draining = true;
+    this.#isEnding ||= !isReplaced;
     if (this.#server.listening) this.#server.close();
     const graceEnds = this.options.clock.now() + silentGraceMs;
     for (const silent of this.#silent) silent.deadline = Math.min(silent.deadline, graceEnds);

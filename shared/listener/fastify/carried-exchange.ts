@@ -6,6 +6,7 @@ import { problemResponse } from '../../errors/problem.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import { emptyBody, type Body } from '../../http/body.js';
 import { Exchange } from '../../http/exchange.js';
+import { hasReset } from '../../http/has-reset.js';
 import { Headers } from '../../http/headers.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
 import { BodyReadable, ReadableBody } from '../../http/readable.js';
@@ -26,6 +27,9 @@ export interface Answer {
   readonly headers: OutgoingHttpHeaders;
   readonly body: Readable | Buffer;
 }
+
+/** How soon a client's reset is noticed where Node does not read the connection (ms). */
+const glanceMs = 20;
 
 /** One request of Fastify's and its reply, on their way through the stack. */
 export class CarriedExchange implements Sweepable {
@@ -58,6 +62,7 @@ export class CarriedExchange implements Sweepable {
       removeHopByHop(headers);
       writeHints(reply, headers);
     };
+    this.#schedule(exchange.startedAt);
     // Hooks of the application may have taken so long that the client left meanwhile: `close` does not come twice.
     if (isGone(reply)) process.nextTick(this.#closed);
     else onceOver(reply, this.#closed);
@@ -95,6 +100,10 @@ export class CarriedExchange implements Sweepable {
 
   onDeadline(): void {
     const { clock, limits } = this.options;
+    if (this.#mayBeUnwatched() && hasReset(this.request.raw.socket)) {
+      this.request.raw.socket.destroy();
+      return;
+    }
     const now = clock.now();
     if (this.#awaitsBody() && now - this.#bodyActiveAt >= limits.bodyIdleTimeout) this.exchange.cancellation.cancel(new ProxyError('request_timeout'));
     if (this.#hasAnswer && this.#isStalled(now)) {
@@ -108,7 +117,12 @@ export class CarriedExchange implements Sweepable {
   #schedule(now: number): void {
     const { bodyIdleTimeout, writeTimeout } = this.options.limits;
     const bodyDueAt = this.#body === undefined || this.#hasAnswer ? Infinity : (this.#awaitsBody() ? this.#bodyActiveAt : now) + bodyIdleTimeout;
-    this.deadline = Math.min(bodyDueAt, this.#hasAnswer ? now + writeTimeout / 4 : Infinity);
+    this.deadline = Math.min(bodyDueAt, this.#hasAnswer ? now + writeTimeout / 4 : Infinity, this.#mayBeUnwatched() ? now + glanceMs : Infinity);
+  }
+
+  /** Node does not read a connection whose body nobody takes, and hears of no reset. */
+  #mayBeUnwatched(): boolean {
+    return this.exchange.httpVersion !== '2' && !this.request.raw.complete;
   }
 
   /** The client owes us the rest of its request; one that we made wait does not. */
@@ -171,6 +185,8 @@ export class CarriedExchange implements Sweepable {
     };
     this.#body = readable;
     this.#bodyActiveAt = clock.now();
+    // Nobody reads it yet.
+    this.#pace.pause(this.#bodyActiveAt);
     this.#schedule(this.#bodyActiveAt);
     readable.on('end', () => this.#pace.complete(clock.now()));
     readable.on('pause', () => this.#pace.pause(clock.now()));
@@ -198,8 +214,9 @@ export class CarriedExchange implements Sweepable {
         return;
       }
       const answer = this.#answer(response);
-      // Who was refused once has lost our trust in where its next request begins, and so has one whose body was cut off.
-      if ((service === this.options.refuse || exchange.cancellation.isCancelled) && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
+      // Who was refused once has lost our trust in where its next request begins, and so has one whose body was cut off. Behind a request with Upgrade Node drops what it has read, and may take the rest of a body for the next.
+      const isLast = service === this.options.refuse || exchange.cancellation.isCancelled || this.request.raw.headers.upgrade !== undefined;
+      if (isLast && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
       send(answer);
     } catch (error) {
       // The stack turns errors into responses, and Fastify sends them; what still arrives here is a defect in one of them.

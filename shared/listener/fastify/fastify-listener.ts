@@ -45,6 +45,8 @@ export class FastifyListener {
   /** Connections of which nothing more is read, since it makes no sense. */
   readonly #unreadable = new WeakSet<Socket>();
   #draining = false;
+  /** Nothing takes its place: connections end with the exchanges that they carry. */
+  #isEnding = false;
 
   constructor(options: ListenerOptions) {
     this.options = options;
@@ -111,6 +113,7 @@ export class FastifyListener {
   /** Stops accepting and lets exchanges in flight finish. */
   async drain({ isReplaced = false }: DrainOptions = {}): Promise<void> {
     this.#draining = true;
+    this.#isEnding ||= !isReplaced;
     for (const session of this.#sessions) session.goAway();
     // Where it is replaced, what waits for its next request may wait on, which neither Fastify's end nor that of Node's own servers allows.
     if (isReplaced) await new Promise((resolve) => NetServer.prototype.close.call(this.#server, resolve));
@@ -157,7 +160,7 @@ export class FastifyListener {
       socket.destroy();
       return false;
     }
-    const client = { exchanges: 0, deadline: Infinity, onDeadline: () => socket.destroy() };
+    const client: Client = { exchanges: 0, isBusy: false, waiting: [], deadline: Infinity, onDeadline: () => socket.destroy() };
     this.#sockets.set(socket, client);
     this.#sweep.add(client);
     (socket as ProvenSocket)[peerKey] = 'authorized' in socket ? credentials?.peerOf(socket) : undefined;
@@ -183,7 +186,35 @@ export class FastifyListener {
     if (this.#draining) watched.goAway();
   }
 
+  /** Requests of one connection of HTTP/1.1 are carried out one after the other, as they came (RFC 9112 section 9.3.2). Node hands them on as soon as it has read their heads. */
   #accept(request: Request, response: Response): void {
+    const client = request.httpVersionMajor === 1 ? this.#sockets.get(request.socket) : undefined;
+    if (client === undefined) {
+      this.#begin(request, response);
+    } else if (client.isBusy) {
+      client.waiting.push([request, response]);
+      if (client.waiting.length > maxPipelined) request.socket.destroy();
+    } else {
+      this.#beginInTurn(client, request, response);
+    }
+  }
+
+  #beginInTurn(client: Client, request: Request, response: Response): void {
+    client.isBusy = true;
+    response.once('close', () => {
+      // What comes behind the last request of a connection is nobody's, though Node may have taken it for requests.
+      if (!request.socket.writable) {
+        client.waiting.length = 0;
+        return;
+      }
+      client.isBusy = false;
+      const next = client.waiting.shift();
+      if (next !== undefined) this.#beginInTurn(client, ...next);
+    });
+    this.#begin(request, response);
+  }
+
+  #begin(request: Request, response: Response): void {
     const refusal = earlyRefusal(request, this.options.limits);
     if (refusal !== undefined) {
       this.#refuse(request, response, refusal);
@@ -242,6 +273,7 @@ export class FastifyListener {
     if (client === undefined) return;
     const { limits, clock } = this.options;
     client.exchanges += delta;
+    if (client.exchanges === 0 && this.#isEnding) socket.destroySoon();
     // Node starts its `idleTimeout` anew with every byte, those of empty lines too, and tells nobody when a head begins.
     client.deadline = client.exchanges > 0 ? Infinity : clock.now() + limits.idleTimeout + limits.headTimeout;
   }
@@ -250,7 +282,13 @@ export class FastifyListener {
 interface Client extends Sweepable {
   /** Those of HTTP/1.x. */
   exchanges: number;
+  /** One is carried out, or was the last, and those behind it wait. */
+  isBusy: boolean;
+  readonly waiting: [Request, Response][];
 }
+
+/** How many requests of a connection may wait for the one before them; one of more is closed. */
+const maxPipelined = 1_000;
 
 type Serve = (request: Request, response: Response) => void;
 

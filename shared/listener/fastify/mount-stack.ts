@@ -136,6 +136,7 @@ class MountedStack implements Requestable, Mounted {
     const carried = new CarriedExchange(request, reply, this.options, () => this.#sweep.delete(carried));
     this.#carried.set(request, carried);
     this.#sweep.add(carried);
+    this.#sweep.soon(carried.deadline);
     return carried;
   }
 }

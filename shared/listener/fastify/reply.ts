@@ -67,8 +67,10 @@ export function unsentOf(reply: FastifyReply): number {
 /** Breaks a reply off so that its client sees it: without a code, a stream of HTTP/2 would look as if it had ended well. */
 export function breakOff(reply: FastifyReply): void {
   const stream = streamOf(reply);
-  if (stream === undefined) reply.raw.destroy();
-  else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  const { raw } = reply;
+  if (stream !== undefined) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  else if (endsWithConnection(raw)) reset(raw.socket!);
+  else raw.destroy();
 }
 
 /** Ends a reply of which its client takes nothing. Of a session that has died, no reset goes out that would end the stream. */
@@ -101,4 +103,9 @@ const mediaType = /^[\w!#$%&'*+.^`|~-]+\/[\w!#$%&'*+.^`|~-]+\s*(?:;|$)/;
 /** Whether Fastify can make anything of what these fields say of the type. */
 export function hasMediaType(headers: OutgoingHttpHeaders): boolean {
   return typeof headers['content-type'] === 'string' && mediaType.test(headers['content-type']);
+}
+
+/** Whether the end of the connection is the only end that the answer has, so that one that is broken off would look whole. */
+function endsWithConnection(raw: FastifyReply['raw']): boolean {
+  return raw.headersSent && raw.socket !== null && !raw.hasHeader('content-length') && !(raw as { chunkedEncoding?: boolean }).chunkedEncoding;
 }

@@ -143,7 +143,8 @@ export class Http1Connection {
 
   /** The answer is written. `hasDrained`: and the client takes what is written. */
   answered(now: number, hasDrained: boolean): void {
-    if (!this.keepAlive) {
+    // A drain may have begun behind a head that promised more.
+    if (!this.keepAlive || (this.listener.isEnding && !this.hasNext)) {
       this.#closeGently();
       return;
     }
