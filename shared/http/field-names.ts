@@ -35,8 +35,6 @@ export const fieldKind = {
   /** Written with a `_`, and so perhaps another name to the application: see `kindsOf`. */
   underscored: 32_768,
   date: 65_536,
-  /** How long a peer keeps the connection when nothing is sent. */
-  keepAlive: 131_072,
 } as const;
 
 const { hopByHop, forwarding, identity, protected: guarded, notInTrailers, connection, mesh } = fieldKind;
@@ -62,7 +60,6 @@ const byKind: readonly (readonly [kind: number, names: readonly string[]])[] = [
   [fieldKind.via, ['via']],
   [fieldKind.contentType, ['content-type']],
   [fieldKind.date, ['date']],
-  [fieldKind.keepAlive, ['keep-alive']],
   [fieldKind.trace, ['x-request-id', 'traceparent', 'tracestate']],
   [connection, ['connection', 'proxy-connection']],
   [mesh | guarded | notInTrailers, ['x-envoy-attempt-count', 'x-envoy-expected-rq-timeout-ms', 'x-request-priority']],

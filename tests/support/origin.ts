@@ -8,6 +8,14 @@ export interface Origin {
   close(): Promise<void>;
 }
 
+/** An origin of bare TCP, which may be away for a while. */
+interface TcpOrigin extends Origin {
+  /** The connections that there are stay. */
+  stopListening(): void;
+  /** On the same port. */
+  listenAgain(): Promise<void>;
+}
+
 /** A real HTTP server on a free port of loopback. */
 export function httpOrigin(handler: RequestListener): Promise<Origin & { readonly server: Server }> {
   const server = createHttpServer({ keepAliveTimeout: 60_000 }, handler);
@@ -15,7 +23,7 @@ export function httpOrigin(handler: RequestListener): Promise<Origin & { readonl
 }
 
 /** A TCP server that does with each connection what the test says: broken upstreams are made of this. */
-export function tcpOrigin(handler: (socket: Socket) => void, options: { readonly allowHalfOpen?: boolean } = {}): Promise<Origin & { /** The connections that there are stay. */ stopListening(): void; /** On the same port. */ listenAgain(): Promise<void> }> {
+export async function tcpOrigin(handler: (socket: Socket) => void, options: { readonly allowHalfOpen?: boolean } = {}): Promise<TcpOrigin> {
   const sockets = new Set<Socket>();
   const server = createTcpServer({ noDelay: true, ...options }, (socket) => {
     sockets.add(socket);
@@ -23,7 +31,9 @@ export function tcpOrigin(handler: (socket: Socket) => void, options: { readonly
     socket.on('close', () => sockets.delete(socket));
     handler(socket);
   });
-  return listen(server, () => sockets.forEach((socket) => socket.destroy())).then((origin) => ({ ...origin, stopListening: () => void server.close(), listenAgain: () => new Promise((resolve) => server.listen(origin.port, '127.0.0.1', resolve)) }));
+  const origin = await listen(server, () => sockets.forEach((socket) => socket.destroy()));
+  const { host, port } = origin.address;
+  return { ...origin, stopListening: () => void server.close(), listenAgain: () => new Promise((resolve) => server.listen(port, host, resolve)) };
 }
 
 /** A port on which nobody listens, and nobody will. */
