@@ -7,9 +7,11 @@ import { Headers } from './headers.js';
 /** A Node stream as the body of a client's message. */
 export class ReadableBody implements Body {
   readonly whole = undefined;
+  /** Nothing more is told of it. */
+  #isOver = false;
 
   constructor(
-    private readonly readable: Readable & { readonly trailers?: Readonly<Record<string, string | undefined>> },
+    private readonly readable: Readable & { readonly rawTrailers?: readonly string[] },
     readonly length: number | undefined,
     /** Hears of each chunk before it goes on; what it throws ends the body. */
     private readonly onChunk: (chunk: Buffer) => void,
@@ -30,12 +32,14 @@ export class ReadableBody implements Body {
     });
     // Also tells of what happened before: a request may have broken off while it was on its way here.
     finished(readable, { writable: false }, (error) => {
+      if (this.#isOver) return;
       if (error) {
         sink.fail(new ProxyError('client_closed', { cause: error }));
         return;
       }
       const trailers = Headers.empty();
-      for (const [name, value] of Object.entries(readable.trailers ?? {})) if (value !== undefined) trailers.append(name, value);
+      const { rawTrailers = [] } = readable;
+      for (let index = 0; index < rawTrailers.length; index += 2) trailers.append(rawTrailers[index]!, rawTrailers[index + 1]!);
       trailers.deleteKind(fieldKind.notInTrailers);
       sink.end(trailers.size === 0 ? undefined : trailers);
     });
@@ -50,6 +54,7 @@ export class ReadableBody implements Body {
   }
 
   #drop(): void {
+    this.#isOver = true;
     this.readable.removeAllListeners('data');
     this.readable.resume();
   }

@@ -214,9 +214,7 @@ export class CarriedExchange implements Sweepable {
         return;
       }
       const answer = this.#answer(response);
-      // Who was refused once has lost our trust in where its next request begins, and so has one whose body was cut off. Behind a request with Upgrade Node drops what it has read, and may take the rest of a body for the next.
-      const isLast = service === this.options.refuse || exchange.cancellation.isCancelled || this.request.raw.headers.upgrade !== undefined;
-      if (isLast && exchange.httpVersion !== '2') answer.headers['connection'] = 'close';
+      if (exchange.httpVersion !== '2' && this.#isLast()) answer.headers['connection'] = 'close';
       send(answer);
     } catch (error) {
       // The stack turns errors into responses, and Fastify sends them; what still arrives here is a defect in one of them.
@@ -225,6 +223,13 @@ export class CarriedExchange implements Sweepable {
       exchange.cancellation.cancel(error as Error);
       breakOff(reply);
     }
+  }
+
+  /** Whether nothing can be read behind it on a connection of HTTP/1.x. */
+  #isLast(): boolean {
+    const { raw } = this.request;
+    // Who was refused once has lost our trust in where its next request begins, and so has one whose body was cut off. Behind a request with Upgrade Node drops what it has read, and may take the rest of a body for the next. A body that nobody takes has no limit.
+    return this.exchange.cancellation.isCancelled || raw.headers.upgrade !== undefined || (this.#body === undefined && !raw.complete);
   }
 
   #answer({ status, headers, body }: HttpResponse): Answer {

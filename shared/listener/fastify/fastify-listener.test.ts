@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { linkSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2';
-import { connect as connectTcp, createServer } from 'node:net';
+import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -26,6 +26,15 @@ async function silentOrigin(): Promise<{ readonly silent: Origin; readonly seen:
     socket.on('close', () => seen.open--);
   });
   return { silent, seen };
+}
+
+/** A proxy in front of an origin whose answers are the test's to give, and a client of it. */
+async function held(): Promise<{ readonly silent: Origin; readonly engine: TestEngine; readonly client: RawClient; readonly asked: Promise<Socket> }> {
+  let resolve!: (socket: Socket) => void;
+  const asked = new Promise<Socket>((give) => (resolve = give));
+  const silent = await tcpOrigin((socket) => socket.once('data', () => resolve(socket)));
+  const engine = await startEngine([silent.address], { kind: FastifyListener });
+  return { silent, engine, client: await RawClient.connect(engine.port), asked };
 }
 
 describe('HTTP/2', () => {
@@ -287,6 +296,68 @@ describe('what the stock plugin gets wrong', () => {
     const engine = await startEngine([origin.address], { kind: FastifyListener });
     assert.match(await exchangeRaw(engine.port, get.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')), /^HTTP\/1\.1 503 /);
     assert.equal(requests, 1);
+    await engine.close();
+    await origin.close();
+  });
+
+  test('CONNECT in a pipeline is refused when the requests before it have had their answers', options, async () => {
+    const { silent, engine, client, asked } = await held();
+    client.send(`${get}CONNECT shop:443 HTTP/1.1\r\nHost: shop:443\r\n\r\n`);
+    const socket = await asked;
+    socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok');
+    assert.match(await client.untilClosed(), /^HTTP\/1\.1 200 [^]*\r\n\r\nokHTTP\/1\.1 405 [^]*method_refused/);
+    await engine.close();
+    await silent.close();
+  });
+
+  test('a body that breaks its framing is the fault of its client, which hears so', options, async () => {
+    const { silent, engine, client, asked } = await held();
+    client.send('POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
+    await asked;
+    client.send('zz\r\n');
+    assert.match(await client.untilClosed(), /^HTTP\/1\.1 400 [^]*connection: close\r\n[^]*bad_request/i);
+    const [exchange] = await engine.untilFinished(1);
+    assert.deepEqual([exchange!.status, exchange!.errorCode], [400, 'bad_request']);
+    await engine.close();
+    await silent.close();
+  });
+
+  test('the body of a GET, which Fastify does not read, ends with its answer', options, async () => {
+    const origin = await httpOrigin((_request, response) => response.end('ok'));
+    const engine = await startEngine([origin.address], { kind: FastifyListener });
+    const client = await RawClient.connect(engine.port);
+    client.send('GET / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
+    assert.match(await client.untilClosed(), /^HTTP\/1\.1 200 [^]*connection: close\r\n[^]*ok$/i);
+    await engine.close();
+    await origin.close();
+  });
+
+  test('a drain waits for a head that has begun, and for its answer', options, async () => {
+    const origin = await httpOrigin((_request, response) => response.end('ok'));
+    const engine = await startEngine([origin.address], { kind: FastifyListener });
+    const [client, idle] = [await RawClient.connect(engine.port), await RawClient.connect(engine.port)];
+    client.send(`${get}GET / HT`);
+    await client.until((text) => text.endsWith('ok'));
+    await until(() => engine.listener.connectionCount === 2);
+    const drained = engine.listener.drain();
+    assert.equal(await idle.untilClosed(), '');
+    client.send('TP/1.1\r\nHost: shop\r\n\r\n');
+    assert.match(await client.untilClosed(), /ok(HTTP\/1\.1 200 [^]*connection: close\r\n[^]*ok)$/i);
+    await drained;
+    await engine.close();
+    await origin.close();
+  });
+
+  test('trailers of a request keep their names, and each its own line', options, async () => {
+    let trailers: string[] = [];
+    const origin = await httpOrigin(async (request, response) => {
+      await readBody(request);
+      trailers = request.rawTrailers;
+      response.end('ok');
+    });
+    const engine = await startEngine([origin.address], { kind: FastifyListener });
+    await exchangeRaw(engine.port, 'POST / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 1\r\nX-Sum: 2\r\n\r\n');
+    assert.deepEqual(trailers, ['X-Sum', '1', 'X-Sum', '2']);
     await engine.close();
     await origin.close();
   });

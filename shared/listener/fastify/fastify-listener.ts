@@ -71,11 +71,10 @@ export class FastifyListener {
     // What is thrown here by nobody's fault but ours.
     this.#application.setErrorHandler((error, request, reply) => this.#mounted!.refuse(request, reply, refusalOf(error)));
     this.#application.addHook('onRequest', async (request, reply) => {
-      const refusal = this.#refusals.get(request.raw);
-      if (refusal !== undefined) return this.#mounted!.refuse(request, reply, refusal);
       this.#count(request.socket, 1);
       onceOver(reply, () => this.#count(request.socket, -1));
-      return undefined;
+      const refusal = this.#refusals.get(request.raw);
+      return refusal === undefined ? undefined : this.#mounted!.refuse(request, reply, refusal);
     });
     this.#application.addHook('onSend', (request, reply, _payload, done) => {
       // Node announces the last answer of a connection, and leaves it open.
@@ -118,7 +117,7 @@ export class FastifyListener {
     // Where it is replaced, what waits for its next request may wait on, which neither Fastify's end nor that of Node's own servers allows.
     if (isReplaced) await new Promise((resolve) => NetServer.prototype.close.call(this.#server, resolve));
     const closed = this.#application.close();
-    for (const [socket, { exchanges }] of this.#sockets) if (exchanges === 0 && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2') socket.destroy();
+    for (const [socket, client] of this.#sockets) if (client.exchanges === 0 && (socket as Partial<TLSSocket>).alpnProtocol !== 'h2') this.#endWithoutExchange(socket, client);
     await closed;
   }
 
@@ -129,6 +128,13 @@ export class FastifyListener {
     for (const socket of this.#accepted) socket.destroy();
     await drained;
     this.#sweep.close();
+  }
+
+  /** Node knows which of them wait for a request, and closes those, but not those that have never asked for anything; and once it closes, it counts no time for a head that has begun. */
+  #endWithoutExchange(socket: Socket, client: Client): void {
+    const { clock, limits } = this.options;
+    if (socket.bytesRead === client.bytesOfHandshake) socket.destroy();
+    else client.deadline = clock.now() + limits.headTimeout;
   }
 
   #createServer(serve: Serve): Server {
@@ -147,7 +153,7 @@ export class FastifyListener {
     for (const event of ['request', 'checkContinue', 'checkExpectation']) server.on(event, accept);
     server.on('connect', (request: Request, to: Http2ServerResponse | Socket) => {
       if (to instanceof Http2ServerResponse) accept(request, to);
-      else this.#answerOn(to, request as IncomingMessage, methodRefused());
+      else this.#inTurn(to, () => this.#answerOn(to, request as IncomingMessage, methodRefused()));
     });
     return server;
   }
@@ -160,7 +166,7 @@ export class FastifyListener {
       socket.destroy();
       return false;
     }
-    const client: Client = { exchanges: 0, isBusy: false, waiting: [], deadline: Infinity, onDeadline: () => socket.destroy() };
+    const client: Client = { exchanges: 0, isBusy: false, waiting: [], bytesOfHandshake: socket.bytesRead, deadline: Infinity, onDeadline: () => socket.destroy() };
     this.#sockets.set(socket, client);
     this.#sweep.add(client);
     (socket as ProvenSocket)[peerKey] = 'authorized' in socket ? credentials?.peerOf(socket) : undefined;
@@ -186,32 +192,40 @@ export class FastifyListener {
     if (this.#draining) watched.goAway();
   }
 
-  /** Requests of one connection of HTTP/1.1 are carried out one after the other, as they came (RFC 9112 section 9.3.2). Node hands them on as soon as it has read their heads. */
   #accept(request: Request, response: Response): void {
-    const client = request.httpVersionMajor === 1 ? this.#sockets.get(request.socket) : undefined;
-    if (client === undefined) {
+    const begin = (): Response => {
       this.#begin(request, response);
+      return response;
+    };
+    if (request.httpVersionMajor === 1) this.#inTurn(request.socket, begin);
+    else begin();
+  }
+
+  /** Requests of one connection of HTTP/1.1 are carried out one after the other, as they came (RFC 9112 section 9.3.2). Node hands them on as soon as it has read their heads. */
+  #inTurn(socket: Socket, begin: () => Response): void {
+    const client = this.#sockets.get(socket);
+    if (client === undefined) {
+      begin();
     } else if (client.isBusy) {
-      client.waiting.push([request, response]);
-      if (client.waiting.length > maxPipelined) request.socket.destroy();
+      client.waiting.push(begin);
+      if (client.waiting.length > maxPipelined) socket.destroy();
     } else {
-      this.#beginInTurn(client, request, response);
+      this.#next(socket, client, begin);
     }
   }
 
-  #beginInTurn(client: Client, request: Request, response: Response): void {
+  #next(socket: Socket, client: Client, begin: () => Response): void {
     client.isBusy = true;
-    response.once('close', () => {
+    begin().once('close', () => {
       // What comes behind the last request of a connection is nobody's, though Node may have taken it for requests.
-      if (!request.socket.writable) {
+      if (!socket.writable) {
         client.waiting.length = 0;
         return;
       }
       client.isBusy = false;
-      const next = client.waiting.shift();
-      if (next !== undefined) this.#beginInTurn(client, ...next);
+      const following = client.waiting.shift();
+      if (following !== undefined) this.#next(socket, client, following);
     });
-    this.#begin(request, response);
   }
 
   #begin(request: Request, response: Response): void {
@@ -232,16 +246,12 @@ export class FastifyListener {
   }
 
   /** Answers on a connection from which nothing more is read. */
-  #answerOn(socket: Socket, request: IncomingMessage, refusal: ProxyError): void {
-    // In a pipeline nobody could tell to which request the answer belongs.
-    if ((socket as AnsweringSocket)._httpMessage) {
-      socket.destroy();
-      return;
-    }
+  #answerOn(socket: Socket, request: IncomingMessage, refusal: ProxyError): ServerResponse {
     const response = new ServerResponse(request);
     response.assignSocket(socket);
     response.once('finish', () => socket.destroySoon());
     this.#refuse(request, response, refusal);
+    return response;
   }
 
   /** Something that Node's parser cannot read, or that did not come in time: of a connection that has begun, or of one that never did. */
@@ -262,7 +272,7 @@ export class FastifyListener {
     else if (before.req.complete) before.once('finish', () => this.#answerError(refusal, socket));
     // A second answer within one that has begun could be taken for the rest of it.
     else if (before.headersSent) socket.destroy();
-    else {
+    else if (!this.#mounted!.giveUp(before.req, refusal)) {
       socket.write(`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       socket.destroySoon();
     }
@@ -284,7 +294,10 @@ interface Client extends Sweepable {
   exchanges: number;
   /** One is carried out, or was the last, and those behind it wait. */
   isBusy: boolean;
-  readonly waiting: [Request, Response][];
+  /** Each begins its request. */
+  readonly waiting: (() => Response)[];
+  /** What had been read of it before it could ask for anything. */
+  readonly bytesOfHandshake: number;
 }
 
 /** How many requests of a connection may wait for the one before them; one of more is closed. */

@@ -82,7 +82,11 @@ export async function mountStack(application: FastifyInstance, options: MountOpt
 export interface Mounted {
   /** Answers in the stack's way what Fastify would have refused in its own. */
   refuse(request: FastifyRequest, reply: FastifyReply, error: ProxyError): Promise<unknown>;
+  /** Has the stack answer a request of which the rest cannot come, if the stack has it. */
+  giveUp(request: RawRequest, error: ProxyError): boolean;
 }
+
+type RawRequest = FastifyRequest['raw'];
 
 /** Refused by the stack, by Fastify as it looked for the body, or by the plugin. */
 function isOurs(error: unknown): boolean {
@@ -98,7 +102,7 @@ export function refusalOf(error: unknown): ProxyError {
 
 class MountedStack implements Requestable, Mounted {
   readonly #replies = new WeakMap<FastifyRequest, FastifyReply>();
-  readonly #carried = new WeakMap<FastifyRequest, CarriedExchange>();
+  readonly #carried = new WeakMap<RawRequest, CarriedExchange>();
   readonly #sweep: DeadlineSweep;
 
   constructor(
@@ -120,10 +124,16 @@ class MountedStack implements Requestable, Mounted {
 
   async refuse(request: FastifyRequest, reply: FastifyReply, error: ProxyError): Promise<unknown> {
     const send = ({ statusCode, headers, body }: Answer): FastifyReply => reply.code(statusCode).headers(headers).send(body);
-    const begun = this.#carried.get(request);
+    const begun = this.#carried.get(request.raw);
     if (begun === undefined) await this.#carry(request, reply).refuse(error, send);
     else send(begun.failed(error));
     return reply;
+  }
+
+  giveUp(request: RawRequest, error: ProxyError): boolean {
+    const carried = this.#carried.get(request);
+    carried?.exchange.cancellation.cancel(error);
+    return carried !== undefined;
   }
 
   destroy(): void {}
@@ -134,7 +144,7 @@ class MountedStack implements Requestable, Mounted {
 
   #carry(request: FastifyRequest, reply: FastifyReply): CarriedExchange {
     const carried = new CarriedExchange(request, reply, this.options, () => this.#sweep.delete(carried));
-    this.#carried.set(request, carried);
+    this.#carried.set(request.raw, carried);
     this.#sweep.add(carried);
     this.#sweep.soon(carried.deadline);
     return carried;

@@ -86,14 +86,11 @@ export function cutOff(reply: FastifyReply): void {
 
 export function writeHints(reply: FastifyReply, headers: Headers): void {
   const stream = streamOf(reply);
-  if (stream !== undefined) {
-    stream.additionalHeaders(writeFields(headers, { ':status': 103 }));
-    return;
-  }
   try {
-    reply.raw.writeEarlyHints(writeFields(headers, {}) as Record<string, string | string[]>);
+    if (stream === undefined) reply.raw.writeEarlyHints(writeFields(headers, {}) as Record<string, string | string[]>);
+    else stream.additionalHeaders(writeFields(headers, { ':status': 103 }));
   } catch {
-    // Node is particular about `Link`. A hint may stay out; the answer may not.
+    // Node is particular about `Link`, and about streams that are on their way out. A hint may stay out; the answer may not.
   }
 }
 
