@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { gatewaySchema } from './config.js';
 import { crossCheck } from './cross-check.js';
 import { ConfigError, parseConfig } from '../shared/config/load.js';
@@ -17,6 +18,8 @@ function problemsOf(...routes: readonly object[]): string[] {
 
 describe('routes of the gateway', () => {
   const wrong: readonly (readonly [name: string, route: object, problem: RegExp])[] = [
+    ['keys that are not there', { upstream: 'a', jwt: { issuer: 'i', audience: 'a', jwks: '/nowhere/keys' } }, /^routes\[0\]\.jwt\.jwks: the file cannot be read \(ENOENT\)$/],
+    ['keys that are none', { upstream: 'a', jwt: { issuer: 'i', audience: 'a', jwks: fileURLToPath(new URL('../../package.json', import.meta.url)) } }, /^routes\[0\]\.jwt\.jwks: the file holds no key set: expected \{ "keys"/],
     ['no destination', {}, /^routes\[0\]\.upstream: is missing: a route needs upstream, split, redirect or respond$/],
     ['two destinations', { upstream: 'a', respond: {} }, /^routes\[0\]: upstream and respond cannot be used together/],
     ['a side that is nowhere', { split: [{ upstream: 'a', weight: 1 }, { upstream: 'c', weight: 1 }] }, /^routes\[0\]\.split\[1\]\.upstream: there is no upstream "c"; there is a, b$/],

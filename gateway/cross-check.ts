@@ -2,6 +2,7 @@ import { isObject } from '../shared/config/is-object.js';
 import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
 import { checkFastifyLimits } from '../shared/config/check-fastify.js';
 import { checkIdentity } from '../shared/config/check-identity.js';
+import { checkKeys } from '../shared/config/check-keys.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -27,6 +28,7 @@ export function crossCheck(document: unknown, running: unknown = document): Prob
     const upstream = isObject(upstreams) ? upstreams[String(route['upstream'])] : undefined;
     // A snapshot has no listen, and does not know.
     const hasIdentities = listen === undefined ? undefined : asksForCertificates(listen);
+    problems.push(...checkKeys(route, `routes[${index}]`));
     problems.push(...checkAuthorization({ path: `routes[${index}]`, own: route, hasTokens: route['jwt'] !== undefined, hasIdentities }));
     problems.push(...checkDelivery({ path: `routes[${index}]`, own: route, upstream: isObject(upstream) ? upstream : undefined }));
   });

@@ -4,7 +4,7 @@ import { admissionPolicies } from '../shared/config/policies.js';
 import { limitsSchema, processSections, proxyListenSchema, upstreamSchema, upstreamsSchema, viaName } from '../shared/config/sections.js';
 import { shapedRouteSchema, shapingPolicies } from '../shared/config/shaping.js';
 import { tcpListenersSchema } from '../shared/config/tcp.js';
-import { address, duration } from '../shared/config/units.js';
+import { address, durationFrom } from '../shared/config/units.js';
 
 const { timeout, attemptTimeout, propagateDeadline, connectTimeout, idleTimeout, protocol } = upstreamSchema.shape;
 
@@ -32,7 +32,7 @@ export const sidecarSchema = z.strictObject({
       health: z
         .strictObject({
           path: z.string().startsWith('/').optional().describe('Answers below 400 mean healthy; without it a connection does.'),
-          interval: duration.default(1_000),
+          interval: durationFrom(50).default(1_000).describe('Pause between two probes.'),
         })
         .prefault({}),
     })

@@ -2,6 +2,7 @@ import { isObject } from '../shared/config/is-object.js';
 import { asksForCertificates, checkAuthorization } from '../shared/config/check-authorization.js';
 import { checkFastifyLimits } from '../shared/config/check-fastify.js';
 import { checkIdentity } from '../shared/config/check-identity.js';
+import { checkKeys } from '../shared/config/check-keys.js';
 import { checkProtocol } from '../shared/config/check-protocol.js';
 import { checkRoutes } from '../shared/config/check-routes.js';
 import { checkDelivery } from '../shared/config/cross-check-resilience.js';
@@ -28,6 +29,7 @@ export function crossCheck(document: unknown, running: unknown = document): Prob
   if (isObject(inbound)) {
     // A snapshot has no service, and does not know.
     const hasIdentities = service === undefined ? undefined : identity !== undefined || asksForCertificates(inbound['listen']);
+    problems.push(...checkKeys(inbound, 'inbound'));
     problems.push(...checkAuthorization({ path: 'inbound', own: inbound, hasTokens: inbound['jwt'] !== undefined, hasIdentities }));
   }
   if (service === undefined) return problems;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseSpiffeId } from '../identity/spiffe.js';
+import { method } from './method.js';
 import { pattern } from './patterns.js';
 import { valueConditions } from './routes.js';
 import { isNormalPath, network, notNormal } from './units.js';
@@ -57,7 +58,6 @@ const path = z.union([
 ]);
 export type PathMatch = z.output<typeof path>;
 
-const method = z.string().regex(/^[A-Z][A-Z-]*$/, 'expected a method in capitals');
 const host = z.string().regex(/^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$|^\[[0-9a-f:.]{2,45}\]$/, 'expected a lower-case host without port, or *.suffix');
 const claimValue = z.union([z.string().max(1_024), z.number(), z.boolean()]);
 const claims = z

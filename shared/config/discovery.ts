@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { duration, tcpAddress } from './units.js';
+import { durationFrom, tcpAddress } from './units.js';
 
 /* Where an upstream's endpoints come from, besides its own list. */
 
@@ -13,12 +13,11 @@ export const dnsDiscoverySchema = z
     port: z.int().min(1).max(65_535).optional().describe('The port of every endpoint; needed for type a, while SRV records have their own.'),
     family: z.enum(['any', 'ipv4', 'ipv6']).default('any').describe('Which addresses are asked for.'),
     resolver: z.array(resolverAddress).min(1).max(8).optional().describe('Addresses of resolvers, tried in this order; default: those of the system.'),
-    timeout: duration.default(2_000).describe('How long one resolver may take to answer.'),
-    refreshMin: duration.default(5_000).describe('Least time between two look-ups, whatever the TTL.'),
-    refreshMax: duration.default(60_000).describe('Most time between two look-ups, whatever the TTL.'),
+    timeout: durationFrom(1).default(2_000).describe('How long one resolver may take to answer.'),
+    refreshMin: durationFrom(1).default(5_000).describe('Least time between two look-ups, whatever the TTL.'),
+    refreshMax: durationFrom(1).default(60_000).describe('Most time between two look-ups, whatever the TTL.'),
   })
   .refine(({ type, port }) => (type === 'a') === (port !== undefined), { path: ['port'], error: 'is needed for type a, and may not be there for type srv' })
-  .refine(({ refreshMin, timeout }) => refreshMin > 0 && timeout > 0, { path: ['refreshMin'], error: 'refreshMin and timeout must be more than 0' })
   .refine(({ refreshMin, refreshMax }) => refreshMin <= refreshMax, { path: ['refreshMax'], error: 'must not be less than refreshMin' });
 export type DnsDiscoveryConfig = z.output<typeof dnsDiscoverySchema>;
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration } from './units.js';
+import { durationFrom } from './units.js';
 
 /*
  * How the endpoints of an upstream are watched, and what is asked of them at most. Which defaults are whose:
@@ -27,10 +27,10 @@ export const healthCheckSchema = z
     method: z.enum(['GET', 'HEAD', 'OPTIONS']).optional().describe('Default: GET.'),
     headers: z.record(fieldName, fieldValue).optional().describe('Further fields of a check.'),
     expectedStatuses: z.array(statusRange).min(1).optional().describe('Statuses, and ranges such as 200-299, that mean healthy; default: 200-399.'),
-    interval: duration.default(2_000).describe('Pause between two checks of an endpoint.'),
-    unhealthyInterval: duration.optional().describe('The pause while the endpoint is unhealthy; default: the interval.'),
+    interval: durationFrom(1).default(2_000).describe('Pause between two checks of an endpoint.'),
+    unhealthyInterval: durationFrom(1).optional().describe('The pause while the endpoint is unhealthy; default: the interval.'),
     jitter: z.number().min(0).max(1).default(0.1).describe('Share of the pause by which it is randomly longer or shorter, so that proxies do not check in step.'),
-    timeout: duration.default(1_000).describe('How long a check may take, connection included.'),
+    timeout: durationFrom(1).default(1_000).describe('How long a check may take, connection included.'),
     healthyThreshold: z.int().min(1).max(100).default(2).describe('Checks in a row that must pass before an unhealthy endpoint is used again.'),
     unhealthyThreshold: z.int().min(1).max(100).default(3).describe('Checks in a row that must fail before a healthy endpoint is left out.'),
     initial: z.enum(['healthy', 'unhealthy']).default('healthy').describe('What a new endpoint counts as until checks say otherwise; from unhealthy the first check that passes is enough.'),
@@ -38,8 +38,7 @@ export const healthCheckSchema = z
   .refine(({ path, host, method, headers, expectedStatuses }) => path !== undefined || [host, method, headers, expectedStatuses].every((value) => value === undefined), {
     path: ['path'],
     error: 'is missing; host, method, headers and expectedStatuses are for checks over HTTP',
-  })
-  .refine(({ interval, unhealthyInterval = 1, timeout }) => interval > 0 && unhealthyInterval > 0 && timeout > 0, { path: ['interval'], error: 'interval, unhealthyInterval and timeout must be more than 0' });
+  });
 export type HealthCheckConfig = z.output<typeof healthCheckSchema>;
 
 const inARow = (what: string, source: string) => z.int().min(0).max(10_000).describe(`${what} in a row at which an endpoint is ejected. 0: never for this. ${source}`);
@@ -57,12 +56,11 @@ export const outlierDetectionSchema = z
       })
       .optional()
       .describe('Ejects endpoints that succeed notably less often than the others; off unless it is there.'),
-    interval: duration.default(10_000).describe('How often success rates are compared and ejected endpoints come back.'),
-    baseEjectionTime: duration.default(30_000).describe('How long an endpoint stays out, times how often it was ejected lately.'),
-    maxEjectionTime: duration.default(300_000).describe('The longest it stays out.'),
+    interval: durationFrom(1).default(10_000).describe('How often success rates are compared and ejected endpoints come back.'),
+    baseEjectionTime: durationFrom(1).default(30_000).describe('How long an endpoint stays out, times how often it was ejected lately.'),
+    maxEjectionTime: durationFrom(1).default(300_000).describe('The longest it stays out.'),
     maxEjectedPercent: z.number().min(0).max(100).default(10).describe('Share of the endpoints that may be out at a time; one may be in any case.'),
   })
-  .refine(({ interval, baseEjectionTime }) => interval > 0 && baseEjectionTime > 0, { path: ['interval'], error: 'interval and baseEjectionTime must be more than 0' })
   .refine(({ baseEjectionTime, maxEjectionTime }) => maxEjectionTime >= baseEjectionTime, { path: ['maxEjectionTime'], error: 'must not be less than baseEjectionTime' });
 export type OutlierDetectionConfig = z.output<typeof outlierDetectionSchema>;
 

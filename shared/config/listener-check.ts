@@ -1,3 +1,5 @@
+import { posix } from 'node:path';
+import { canonicalAddress } from '../listener/network-list.js';
 import { isObject } from './is-object.js';
 import { asksForCertificates, checkAuthorization } from './check-authorization.js';
 import { checkServerTls } from '../tls/check.js';
@@ -88,16 +90,30 @@ function listening(section: unknown, path: string): Listening[] {
 
 /** Whether not both can listen. */
 function collide(one: Address, other: Address): boolean {
-  if (one.path !== undefined || other.path !== undefined) return one.path === other.path;
-  return one.port === other.port && (one.host === other.host || isAny(one.host) || isAny(other.host));
+  if (one.path !== undefined || other.path !== undefined) return samePath(one.path, other.path);
+  return one.port === other.port && (isAny(one.host) || isAny(other.host) || addressesOf(one.host).some((address) => addressesOf(other.host).includes(address)));
 }
 
 /** Whether what is sent to an address arrives at a listener. Another machine's address may be anything. */
 function reaches(endpoint: Address, own: Address): boolean {
-  if (endpoint.path !== undefined || own.path !== undefined) return endpoint.path === own.path;
-  if (endpoint.port !== own.port) return false;
-  return endpoint.host === own.host || (isLocal(endpoint.host) && (isAny(own.host) || isLocal(own.host)));
+  if (endpoint.path !== undefined || own.path !== undefined) return samePath(endpoint.path, own.path);
+  return endpoint.port === own.port && addressesOf(endpoint.host).some((address) => addressesOf(own.host).includes(address) || takesLoopback(own.host, address));
+}
+
+function samePath(one: string | undefined, other: string | undefined): boolean {
+  return one !== undefined && other !== undefined && posix.normalize(one) === posix.normalize(other);
+}
+
+/** The addresses that a host may stand for, in one spelling; a name that is not looked up stands for itself. */
+function addressesOf(host: string): readonly string[] {
+  if (host === 'localhost') return ['127.0.0.1', '::1'];
+  return [canonicalAddress(host) ?? host];
+}
+
+/** Whether a listener takes what is sent to a loopback address, or to none in particular, which leads there. */
+function takesLoopback(own: string, address: string): boolean {
+  const isV4 = address === '0.0.0.0' || /^127\./.test(address);
+  return own === '::' ? isV4 || address === '::' || address === '::1' : own === '0.0.0.0' && isV4;
 }
 
 const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::';
-const isLocal = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\./.test(host) || isAny(host);

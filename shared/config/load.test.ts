@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { Pipe } from '../../tests/support/pipe.js';
 import { ConfigError, loadConfig, parseConfig } from './load.js';
 import { redact } from './redact.js';
-import { address, duration, size } from './units.js';
+import { address, duration, durationFrom, size, sizeFrom } from './units.js';
 
 const schema = z.strictObject({
   name: z.string(),
@@ -63,7 +63,10 @@ describe('loadConfig', () => {
     ['an empty file', '', /empty/],
     ['a list', '- a', /does not hold a mapping/],
     ['several documents', 'name: a\n---\nname: b', /several documents/],
-    ['a duplicate key', 'name: a\nname: b', /^2:1 : Map keys must be unique/],
+    ['a duplicate key', 'name: a\nname: b', /^2:1 name: stands here a second time/],
+    ['a duplicate key within', 'name: a\nitems: [{ port: 1 }, { port: 2, port: 3 }]', /^2:33 items\[1\]\.port: stands here a second time/],
+    ['a tag that nobody resolves', 'name: !env NAME', /^1:7 : Unresolved tag: !env/],
+    ['YAML 1.1, where no is false', '%YAML 1.1\n---\nname: no', /YAML 1\.1/],
     ['a syntax error', 'name: [a', /^1:9 : /],
     ['garbage', '\x00\x01\x02{{{', /./],
     ['aliases that multiply', `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'.split('').map((key, index) => `${key}: &${key} [${Array(9).fill(`*${'abcdefg'[index]}`).join(',')}]`).join('\n')}`, /alias/i],
@@ -72,6 +75,18 @@ describe('loadConfig', () => {
   for (const [name, text, problem] of broken) {
     test(`refuses ${name}`, async () => assert.match((await problems(text))[0]!, problem));
   }
+
+  test('a file in which everything is wrong is told of as soon as any other, and not at any length', async () => {
+    const text = `name: a\nitems:\n${'  - { prot: 1 }\n'.repeat(20_000)}`;
+    const startedAt = performance.now();
+    const told = await problems(text);
+    // Work that grows with the square of the length takes minutes.
+    assert.ok(performance.now() - startedAt < 20_000);
+    assert.equal(told.length, 40_000);
+    assert.equal(told.at(-1), '20002:7 items[19999].prot: unknown key');
+    const shown = (await load(text).then(() => '', (error: unknown) => (error as Error).message)).split('\n');
+    assert.deepEqual([shown.length, shown.at(-1)!.replace(/^.*: /, '')], [101, 'and 39900 more']);
+  });
 
   test('refuses a name that every object has, wherever it stands', async () => {
     assert.deepEqual(await problems('name: a\nupstreams:\n  a: [{ __proto__: { name: b } }]\n'), ['3:9 upstreams.a[0].__proto__: this name cannot be used', '2:1 upstreams: unknown key']);
@@ -102,6 +117,8 @@ describe('units', () => {
   const cases: readonly (readonly [z.ZodType, unknown, unknown])[] = [
     [duration, '250ms', 250], [duration, '1 minute', 60_000], [duration, '1.5s', 1_500], [duration, 20, 20],
     [duration, '10', undefined], [duration, '', undefined], [duration, '-1s', undefined], [duration, -1, undefined], [duration, '1000000h', undefined], [duration, NaN, undefined],
+    [durationFrom(100), '0.1s', 100], [durationFrom(100), 5, undefined], [durationFrom(1), 0, undefined], [durationFrom(1), 'soon', undefined],
+    [sizeFrom(256), '256', 256], [sizeFrom(256), 32, undefined],
     [size, '64KiB', 65_536], [size, '1MB', 1_000_000], [size, 10, 10], [size, '1XB', undefined], [size, '-1', undefined],
     [address, '127.0.0.1:80', { host: '127.0.0.1', port: 80 }], [address, '[::1]:80', { host: '::1', port: 80 }], [address, 'orders:8080', { host: 'orders', port: 8080 }],
     [address, 'orders', undefined], [address, 'orders:0', undefined], [address, 'orders:70000', undefined], [address, 'http://orders:80', undefined],

@@ -1,7 +1,9 @@
 import type { Stats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { isMap, LineCounter, parseAllDocuments, visit, type Document } from 'yaml';
+import { isMap, LineCounter, parseAllDocuments, type Document } from 'yaml';
 import type { z } from 'zod';
+import { namesOf } from './names.js';
+import { formatPath } from './path.js';
 
 /** One thing that is wrong with a configuration. */
 export interface Problem {
@@ -13,6 +15,9 @@ export interface Problem {
   readonly column?: number;
 }
 
+/** A generator that is wrong once is wrong everywhere. */
+const maxToldProblems = 100;
+
 /** A configuration that cannot be used, with everything that is wrong with it. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
@@ -20,7 +25,9 @@ export class ConfigError extends Error {
     readonly problems: readonly Problem[],
     readonly source = 'configuration',
   ) {
-    super(problems.map((problem) => formatProblem(source, problem)).join('\n'));
+    const told = problems.slice(0, maxToldProblems).map((problem) => formatProblem(source, problem));
+    if (problems.length > told.length) told.push(`${source}: and ${problems.length - told.length} more`);
+    super(told.join('\n'));
   }
 }
 
@@ -39,16 +46,20 @@ const maxFileBytes = 1_048_576;
 export async function loadConfig<T>(file: string, schema: z.ZodType<T>, crossCheck?: CrossCheck): Promise<T> {
   const text = await readText(file);
   const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true, stringKeys: true });
+  const documents = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: false, stringKeys: true });
   const document = Array.isArray(documents) ? documents[0] : undefined;
   if (document === undefined) throw new ConfigError([{ path: '', message: 'the file is empty; a configuration was expected' }], file);
   if (documents.length > 1) throw new ConfigError([{ path: '', message: 'the file holds several documents; one was expected' }], file);
-  if (document.errors.length > 0) {
-    throw new ConfigError(document.errors.map(({ message, pos }) => ({ path: '', message: message.split('\n', 1)[0]!.replace(/ at line \d+, column \d+:?$/, ''), ...position(lines, pos[0]) })), file);
+  const spoilt = [...document.errors, ...document.warnings];
+  if (spoilt.length > 0) {
+    throw new ConfigError(spoilt.map(({ message, pos }) => ({ path: '', message: message.split('\n', 1)[0]!.replace(/ at line \d+, column \d+:?$/, ''), ...position(lines, pos[0]) })), file);
   }
+  if (document.directives.yaml.version !== '1.2') throw new ConfigError([{ path: '', message: 'the file says that it is YAML 1.1, in which words and numbers mean other things; 1.2 was expected' }], file);
   if (!isMap(document.contents)) throw new ConfigError([{ path: '', message: 'the file does not hold a mapping of names to values' }], file);
+  const { offsets, duplicates } = namesOf(document);
+  if (duplicates.length > 0) throw new ConfigError(duplicates.map(({ path, offset }) => ({ path, message: 'stands here a second time', ...position(lines, offset) })), file);
   const { value, problems } = check(toJs(document, file), schema, crossCheck);
-  if (problems.length > 0) throw new ConfigError(problems.map((problem) => locate(document, lines, problem)), file);
+  if (problems.length > 0) throw new ConfigError(problems.map((problem) => locate(offsets, lines, problem)), file);
   return deepFreeze(value as T);
 }
 
@@ -127,44 +138,13 @@ function lowerFirst(text: string): string {
   return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
-function formatPath(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((text, key) => {
-    if (typeof key === 'number') return `${text}[${key}]`;
-    const name = String(key);
-    if (!/^[\w-]+$/.test(name)) return `${text}[${JSON.stringify(name)}]`;
-    return text === '' ? name : `${text}.${name}`;
-  }, '');
-}
-
 /** Adds the position of the deepest part of the path that exists in the text. */
-function locate(document: Document, lines: LineCounter, problem: Problem): Problem {
-  const positions = new Map<string, number>();
-  visit(document, {
-    Pair(_, pair, parents) {
-      const key = pair.key as { range?: [number, number, number]; value?: unknown };
-      const trail = [...parents, pair];
-      if (key.range !== undefined) positions.set(trailPath(trail), key.range[0]);
-    },
-  });
+function locate(offsets: ReadonlyMap<string, number>, lines: LineCounter, problem: Problem): Problem {
   for (let path = problem.path; path !== ''; path = path.replace(/(?:\.?[\w-]+|\[[^\]]*\])$/, '')) {
-    const offset = positions.get(path.replace(/(\[\d+\])+$/, ''));
+    const offset = offsets.get(path.replace(/(\[\d+\])+$/, ''));
     if (offset !== undefined) return { ...problem, ...position(lines, offset) };
   }
   return problem;
-}
-
-function trailPath(trail: readonly unknown[]): string {
-  const keys: PropertyKey[] = [];
-  trail.forEach((node, index) => {
-    const parent = trail[index - 1] as { items?: unknown[] } | undefined;
-    if (isPairNode(node)) keys.push(String(node.key.value));
-    else if (parent?.items !== undefined && !isMap(parent)) keys.push(parent.items.indexOf(node));
-  });
-  return formatPath(keys);
-}
-
-function isPairNode(node: unknown): node is { key: { value: unknown } } {
-  return typeof node === 'object' && node !== null && 'key' in node && 'value' in node;
 }
 
 function position(lines: LineCounter, offset: number): { line: number; column: number } {

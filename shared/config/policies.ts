@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { grpcConditions } from '../grpc/conditions.js';
 import { authorizationSchema } from './authorization.js';
 import { healthPolicies } from './health.js';
+import { method } from './method.js';
 import { adaptiveConcurrencySchema, hedgeSchema, retryBudgetSchema } from './resilience.js';
-import { duration, openUrl, size } from './units.js';
+import { duration, durationFrom, openUrl, size } from './units.js';
 
 /*
  * What each policy may be told. The schemas are here, apart from the policies, because both proxies
@@ -26,8 +27,8 @@ export const jwtSchema = z
     requiredScopes: z.array(z.string().min(1)).default([]).describe('All must be in `scope` or `scp`.'),
     clockTolerance: duration.default(5_000).describe('Tolerated difference of clocks for `exp` and `nbf`.'),
     cooldown: duration.default(30_000).describe('Least time between two fetches for an unknown `kid`.'),
-    cacheMaxAge: duration.default(600_000).describe('Age at which a key set that was used is fetched anew, whether anybody asks or not; old keys serve while that fails.'),
-    fetchTimeout: duration.default(5_000).describe('How long one fetch of the key set may take.'),
+    cacheMaxAge: durationFrom(1_000).default(600_000).describe('Age at which a key set that was used is fetched anew, whether anybody asks or not; old keys serve while that fails.'),
+    fetchTimeout: durationFrom(1).default(5_000).describe('How long one fetch of the key set may take.'),
   })
   .refine((jwt) => (jwt.jwksUri === undefined) !== (jwt.jwks === undefined), {
     message: 'exactly one of jwksUri and jwks is needed',
@@ -36,7 +37,7 @@ export type JwtConfig = z.output<typeof jwtSchema>;
 
 export const rateLimitSchema = z.strictObject({
   max: z.int().positive().describe('Requests that one key may make in a window.'),
-  timeWindow: duration.default(60_000).describe('Length of the window.'),
+  timeWindow: durationFrom(1).default(60_000).describe('Length of the window.'),
   key: z
     .string()
     .regex(/^(ip|sub|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$/, 'expected ip, sub or header:NAME')
@@ -59,7 +60,7 @@ export const retrySchema = z.strictObject({
     .array(z.union([z.enum([...retryConditions, ...grpcConditions]), z.int().min(400).max(599)]))
     .default(['connect-failure', 'refused', 'reset', 'gateway-error'])
     .describe('What is tried again; see docs/policies/retries.md. `gateway-error` is 502, 503 and 504, `retriable-4xx` is 409, a number is that status; `unavailable` and the like are statuses of gRPC, for which `methods` does not count.'),
-  methods: z.array(z.string()).default(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']).describe('Methods that may be tried again after something was sent; upper-case.'),
+  methods: z.array(method).default(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']).describe('Methods that may be tried again after something was sent.'),
   idempotencyKey: z.boolean().default(false).describe('Whether a request with an Idempotency-Key may be tried again whatever its method: the upstream must recognise the key.'),
   whenRetried: z
     .enum(['once', 'allow'])
@@ -78,7 +79,7 @@ export type RetryConfig = z.output<typeof retrySchema>;
 export const breakerSchema = z.strictObject({
   errorThreshold: z.number().min(1).max(100).default(50).describe('Percentage of failures at which it opens.'),
   volumeThreshold: z.int().min(1).default(5).describe('Requests in the window before it may open.'),
-  window: duration.default(10_000).describe('The rolling window that failures are counted in.'),
+  window: durationFrom(1).default(10_000).describe('The rolling window that failures are counted in.'),
   resetTimeout: duration.default(5_000).describe('How long it stays open before it lets one probe through.'),
 });
 export type BreakerConfig = z.output<typeof breakerSchema>;
@@ -93,8 +94,8 @@ export const admissionPolicies = {
 
 /** The policies that govern how a request is sent to an upstream. */
 export const upstreamPolicies = {
-  timeout: duration.optional().describe('Time for the response to start, over all attempts, without that in which the client was awaited to send its body; default 15s.'),
-  attemptTimeout: duration.optional().describe('Time for the response of one attempt to start, likewise; default: the timeout.'),
+  timeout: durationFrom(1).optional().describe('Time for the response to start, over all attempts, without that in which the client was awaited to send its body; default 15s.'),
+  attemptTimeout: durationFrom(1).optional().describe('Time for the response of one attempt to start, likewise; default: the timeout.'),
   retry: retrySchema.optional(),
   hedge: hedgeSchema.optional().describe('A second attempt for reads that take unusually long; the first answer wins.'),
   propagateDeadline: z.boolean().optional().describe('Whether upstreams are told, in X-Envoy-Expected-Rq-Timeout-Ms, how long their answer is waited for. Default: where a caller has said it, or a timeout is configured.'),

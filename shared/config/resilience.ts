@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { duration } from './units.js';
+import { method } from './method.js';
+import { duration, durationFrom } from './units.js';
 
 /*
  * What hedging and the adaptive concurrency limit may be told; beside policies.ts, because both proxies and the control
@@ -9,7 +10,7 @@ import { duration } from './units.js';
 export const retryBudgetSchema = z.strictObject({
   ratio: z.number().min(0).max(1).default(0.2).describe('Retries allowed as a share of requests; 0: only minPerSecond.'),
   minPerSecond: z.number().min(0).default(10).describe('Retries a second that are allowed in any case; 0: none but the share.'),
-  window: duration.default(10_000).describe('How long a request counts.'),
+  window: durationFrom(1).default(10_000).describe('How long a request counts.'),
 });
 export type RetryBudgetConfig = z.output<typeof retryBudgetSchema>;
 
@@ -18,7 +19,7 @@ export const hedgeSchema = z
     percentile: z.number().min(50).max(99.9).optional().describe('A further attempt is made when the answer takes longer than this percentage of recent ones did.'),
     delay: duration.optional().describe('A further attempt is made after this time; instead of percentile. 0: within a millisecond.'),
     maxAttempts: z.int().min(2).max(5).default(2).describe('Attempts that may be under way at a time, the first included; each waits for its turn.'),
-    methods: z.array(z.string().min(1)).min(1).default(['GET', 'HEAD']).describe('Only requests that may be made twice; upper-case.'),
+    methods: z.array(method).min(1).default(['GET', 'HEAD']).describe('Only requests that may be made twice.'),
     minDelay: duration.default(1).describe('With percentile: the least wait, whatever the percentile is. 0: none.'),
   })
   .refine(({ percentile, delay }) => (percentile === undefined) !== (delay === undefined), { error: 'exactly one of percentile and delay is needed' });
@@ -38,7 +39,7 @@ const prioritySchema = z
   })
   .refine(({ levels }) => Object.keys(levels).length <= 8, { path: ['levels'], error: 'expected at most 8 levels' })
   .refine(({ levels }) => Object.values(levels).includes(1), { path: ['levels'], error: 'one level must have the share 1, or the limit is never used up' })
-  .refine(({ levels, default: fallback }) => fallback in levels, { path: ['default'], error: 'is none of the levels' });
+  .refine(({ levels, default: fallback }) => Object.hasOwn(levels, fallback), { path: ['default'], error: 'is none of the levels' });
 
 export const adaptiveConcurrencySchema = z
   .strictObject({
@@ -46,8 +47,8 @@ export const adaptiveConcurrencySchema = z
     maxLimit: z.int().min(1).max(100_000).default(1_000).describe('The limit is never higher.'),
     initialLimit: z.int().min(1).default(20).describe('The limit before anything is known.'),
     tolerance: z.number().min(1).max(10).default(1.5).describe('How much slower than unloaded an answer may be before the limit is lowered; 1.5 is half as slow again.'),
-    window: duration.default(100).describe('How often the limit is looked at, given ten answers.'),
-    remeasureInterval: duration.default(60_000).describe('Under unbroken load the limit goes down to minLimit this often, for at most 50 answers or 1 s, to see how fast an unloaded answer is.'),
+    window: durationFrom(1).default(100).describe('How often the limit is looked at, given ten answers.'),
+    remeasureInterval: durationFrom(1).default(60_000).describe('Under unbroken load the limit goes down to minLimit this often, for at most 50 answers or 1 s, to see how fast an unloaded answer is.'),
     priority: prioritySchema.optional().describe('Lower levels are shed first; without it all requests are equal.'),
   })
   .refine(({ minLimit, maxLimit }) => minLimit <= maxLimit, { path: ['minLimit'], error: 'is higher than maxLimit' })

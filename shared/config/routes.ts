@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { method } from './method.js';
 import { isNormalPath, notNormal } from './units.js';
 import { valueMatchSchema } from './value-match.js';
 
@@ -22,6 +23,6 @@ const pathPrefix = z
 export const matchSchema = z.strictObject({
   path: pathPrefix.default('/').describe('Path prefix, on a segment boundary; the longest match wins. Compared decoded: no escape gets around it.'),
   host: z.string().min(1).optional().describe('Host name, or *.suffix; without it any.'),
-  method: z.union([z.string().regex(token), z.array(z.string().regex(token)).min(1)]).optional(),
+  method: z.union([method, z.array(method).min(1)]).optional(),
   ...valueConditions,
 });

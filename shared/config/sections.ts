@@ -7,24 +7,24 @@ import { identitySchema } from './identity.js';
 import { upstreamPolicies } from './policies.js';
 import { adaptiveConcurrencySchema } from './resilience.js';
 import { clientTlsSchema, serverTlsSchema } from '../tls/config.js';
-import { duration, isSocketPath, network, openUrl, size, tcpAddress } from './units.js';
+import { duration, durationFrom, isSocketPath, network, openUrl, size, sizeFrom, tcpAddress } from './units.js';
 
-const host = z.string().min(1).default('127.0.0.1');
+const host = z.string().regex(/^[\w.:%-]+$/, 'expected an address, or a name').default('127.0.0.1');
 
 /** What a listener accepts. Defaults are safe for the open Internet. */
 export const limitsSchema = z.strictObject({
-  maxHeadBytes: size.default(32_768).describe('Request line and fields together; beyond it 431.'),
+  maxHeadBytes: sizeFrom(256).default(32_768).describe('Request line and fields together; beyond it 431.'),
   maxHeaders: z.int().positive().default(100).describe('Number of fields; beyond it 431.'),
-  maxTargetBytes: size.default(8_192).describe('Length of the request target; beyond it 414.'),
+  maxTargetBytes: sizeFrom(64).default(8_192).describe('Length of the request target; beyond it 414.'),
   maxBodyBytes: size.default(1_073_741_824).describe('Length of a request body; beyond it 413.'),
-  headTimeout: duration.default(10_000).describe('From the first byte of a request to the end of its head; beyond it 408.'),
-  bodyIdleTimeout: duration.default(30_000).describe('Longest pause within a request body; beyond it 408.'),
+  headTimeout: durationFrom(1).default(10_000).describe('From the first byte of a request to the end of its head; beyond it 408.'),
+  bodyIdleTimeout: durationFrom(1).default(30_000).describe('Longest pause within a request body; beyond it 408.'),
   minBodyRate: size.default(240).describe('Bytes a second that a request body must average over its first 5 s and from then on; below it 408. 0: no limit.'),
-  writeTimeout: duration.default(60_000).describe('Longest time in which a client takes nothing of an answer; then it is cut off.'),
+  writeTimeout: durationFrom(1).default(60_000).describe('Longest time in which a client takes nothing of an answer; then it is cut off.'),
   idleTimeout: duration.default(65_000).describe('Longest pause between two requests of a connection.'),
   maxRequestsPerConnection: z.int().positive().default(100_000).describe('After so many the connection is closed, politely.'),
   upgrades: z.array(z.string().regex(/^[a-z0-9!#$%&'*+.^_|~-]+$/, 'expected a lower-case protocol name')).default(['websocket']).describe('Protocols that a client may switch to; a request for another is answered as an ordinary one.'),
-  tunnelIdleTimeout: duration.default(3_600_000).describe('Longest silence on a connection that has switched to another protocol.'),
+  tunnelIdleTimeout: durationFrom(1).default(3_600_000).describe('Longest silence on a connection that has switched to another protocol.'),
   maxConnections: z.int().positive().default(16_384),
   maxConnectionsPerClient: z.int().positive().default(16_384).describe('Connections of one client address.'),
   maxInFlight: z.int().positive().default(8_192).describe('Requests at a time in all; beyond it 503.'),
@@ -70,13 +70,13 @@ export const upstreamSchema = z.strictObject({
   ...upstreamPolicies,
   adaptiveConcurrency: adaptiveConcurrencySchema.optional().describe('Sheds what the upstream cannot take; all routes to it share the limit, but for those that have one of their own.'),
   balance: balanceSchema.prefault({}),
-  connectTimeout: duration.default(1_000).describe('Time to make a connection.'),
+  connectTimeout: durationFrom(1).default(1_000).describe('Time to make a connection.'),
   idleTimeout: duration.default(4_000).describe('Age at which an unused connection is closed, where the peer does not say how long it keeps it (Keep-Alive: timeout); keep it below the peer’s.'),
   maxIdleTimeout: duration.default(60_000).describe('The same where the peer says it: a second before its end, but never beyond this, nor idleTimeout if that is more.'),
-  bodyIdleTimeout: duration.default(60_000).describe('Longest pause within a response body.'),
+  bodyIdleTimeout: durationFrom(1).default(60_000).describe('Longest pause within a response body.'),
   maxConnections: z.int().positive().default(1_024).describe('Connections to one endpoint.'),
   maxPending: z.int().min(0).default(1_024).describe('Requests that wait for a connection to one endpoint; beyond it 503.'),
-  maxHeadBytes: size.default(65_536).describe('Length of a response head; beyond it 502.'),
+  maxHeadBytes: sizeFrom(256).default(65_536).describe('Length of a response head; beyond it 502.'),
 });
 export type UpstreamConfig = z.output<typeof upstreamSchema>;
 
@@ -95,7 +95,7 @@ const controlPlaneSchema = z.strictObject({
   node: z.string().regex(/^[A-Za-z0-9._-]{1,128}$/).describe('The name by which the control plane knows this proxy.'),
   snapshotFile: z.string().optional().describe('Where the last good snapshot is kept; the proxy starts from it.'),
   advertise: tcpAddress.optional().describe('Sidecar: the inbound address that is registered for the service.'),
-  leaseTtl: duration.default(5_000).describe('Sidecar: the registration lapses this long after its last renewal.'),
+  leaseTtl: durationFrom(100).default(5_000).describe('Sidecar: the registration lapses this long after its last renewal.'),
   weight: weightSchema.optional().describe('Sidecar: registered with the address, as the share of the traffic that this instance is to get; default 1.'),
   labels: labelsSchema.optional().describe('Sidecar: registered with the address; what subsets are chosen by, such as { version: v2 }.'),
 });

@@ -3,7 +3,7 @@ import { subsetSchema } from './balance.js';
 import { pattern } from './patterns.js';
 import { upstreamPolicies } from './policies.js';
 import { matchSchema, valueConditions } from './routes.js';
-import { duration, size } from './units.js';
+import { duration, durationFrom, size } from './units.js';
 import { fieldKind, kindsOf } from '../http/field-names.js';
 import { parseTarget } from '../http1/target.js';
 
@@ -63,7 +63,7 @@ export const mirrorSchema = z.strictObject({
   percent: percent.default(100).describe('Share of the requests that are copied.'),
   maxBodyBytes: size.default(65_536).describe('A request with a larger body is not copied.'),
   maxInFlight: z.int().positive().max(10_000).default(100).describe('Copies at a time; beyond it requests are not copied.'),
-  timeout: duration.refine((ms) => ms > 0, { error: 'expected more than 0' }).default(5_000).describe('How long a copy may take, its answer included.'),
+  timeout: durationFrom(1).default(5_000).describe('How long a copy may take, its answer included.'),
 });
 export type MirrorConfig = z.output<typeof mirrorSchema>;
 

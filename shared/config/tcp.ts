@@ -3,7 +3,7 @@ import { streamAuthorizationSchema } from './authorization.js';
 import { subsetSchema } from './balance.js';
 import { inboundMtlsSchema } from './mtls.js';
 import { proxyListenSchema } from './sections.js';
-import { duration } from './units.js';
+import { duration, durationFrom } from './units.js';
 
 /* Connections that are passed on as they are, whatever is spoken on them. */
 
@@ -27,14 +27,12 @@ export const tcpListenerSchema = z
     upstream: z.string().min(1).describe('Name of one of `upstreams`; with its tls, TLS is spoken to the endpoints.'),
     subset: subsetSchema.optional(),
     authorization: streamAuthorizationSchema.optional(),
-    connectTimeout: duration
-      .refine((ms) => ms > 0, { error: 'expected more than 0' })
+    connectTimeout: durationFrom(1)
       .default(5_000)
       .describe('Time to reach an endpoint, over all attempts; each has the connectTimeout of the upstream.'),
     connectAttempts: z.int().min(1).max(10).default(3).describe('Endpoints that are tried while no connection can be made; 1: no other is.'),
     idleTimeout: duration.default(3_600_000).describe('Longest silence on a connection, both ways together. 0: no limit.'),
-    handshakeTimeout: duration
-      .refine((ms) => ms > 0, { error: 'expected more than 0' })
+    handshakeTimeout: durationFrom(1)
       .default(10_000)
       .describe('Time for what comes before the first byte: the header of the PROXY protocol, and TLS.'),
     maxConnections: z.int().positive().default(8_192).describe('Connections at a time; beyond it they are closed at once. Each takes two file descriptors.'),

@@ -17,6 +17,9 @@ export const duration = z
   })
   .meta({ description: 'A duration: 250ms, 2s, 1m, or a number of milliseconds.' });
 
+/** One of at least so much (ms): what would be less has another unit, or was meant to say "none" where that cannot be said. */
+export const durationFrom = (least: number) => duration.refine((ms) => ms >= least, { error: ({ input }) => `expected at least ${least}ms, got ${String(input)}ms` });
+
 function parseDuration(text: string): number | undefined {
   const trimmed = text.trim();
   return /^\d+(\.\d+)?\s*[a-z]+$/i.test(trimmed) ? ms(trimmed as ms.StringValue) : undefined;
@@ -41,6 +44,9 @@ export const size = z
     return z.NEVER;
   })
   .meta({ description: 'A size: 64KiB, 10MiB, 1MB, or a number of bytes.' });
+
+/** One of at least so much (bytes). */
+export const sizeFrom = (least: number) => size.refine((bytes) => bytes >= least, { error: ({ input }) => `expected at least ${least} bytes, got ${String(input)}` });
 
 /** Where something listens: a TCP port, or the path of a Unix domain socket. */
 export type Address = TcpAddress | { readonly path: string; readonly host?: undefined; readonly port?: undefined };
