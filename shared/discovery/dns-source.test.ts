@@ -274,6 +274,17 @@ describe('endpoints from the DNS', () => {
       for (const expected of [/a target of "\."/, /port 0 of zero\.test/, /gone\.test: there is no such name/]) assert.match(ignored, expected);
     });
 
+    test('targets with many addresses have no more endpoints together than one name has, and those that go first are in', async () => {
+      const targets = ['backup.test', 'a.test', 'b.test'];
+      server.setServices(name, targets.map((target, index) => ({ target, port: 81, priority: index === 0 ? 1 : 0 })));
+      targets.forEach((target, index) => server.set('A', target, Array.from({ length: 450 }, (_, last) => `127.${index}.${last >> 8}.${last & 255}`)));
+      start({ type: 'srv', family: 'ipv4' });
+      const addresses = await found();
+      const of = (index: number): number => addresses.filter((address) => address.startsWith(`127.${index}.`)).length;
+      assert.deepEqual([of(0), of(1), of(2)], [100, 450, 450]);
+      assert.match(events.all.flatMap((event) => (event.kind === 'ignored' ? event.details : [])).join('\n'), /350 of 1350 endpoints of SRV .*: at most 1000 are used/);
+    });
+
     test('the least TTL of records and addresses counts', async () => {
       server.setServices(name, [{ target: 'a.test', port: 81 }], 60);
       server.set('A', 'a.test', ['127.0.0.1'], 3);

@@ -12,8 +12,8 @@ interface DnsSourceDependencies {
   readonly random: () => number;
 }
 
-/** More addresses, or SRV targets, than this are not taken: an answer must not decide how much work it makes. */
-const maxAddresses = 1_000;
+/** More endpoints, or SRV targets, than this are not taken: an answer must not decide how much work it makes. */
+const maxEndpoints = 1_000;
 const maxTargets = 64;
 /** As many as an endpoint's priority knows. */
 const maxPriority = 16;
@@ -126,7 +126,7 @@ export class DnsSource implements DiscoverySource {
         }
       }),
     );
-    const endpoints = endpointsOf(found);
+    const endpoints = this.#bounded(endpointsOf(found), `endpoints of SRV ${name}`);
     if (endpoints.length === 0 || failures.length === found.length) throw new LookUpError(failures[0] ?? { result: 'no_data', details: [`SRV ${name}: no record can be used`, ...this.#ignored] });
     this.#forgetOthers(asked);
     for (const { details } of failures) this.#ignored.push(...details);
@@ -172,10 +172,14 @@ export class DnsSource implements DiscoverySource {
     if (addresses.length === 0 || failures.length === types.length) {
       const failure = worstOf(failures);
       if (isAnswer(failure)) for (const type of types) this.#known.delete(`${type} ${name.toLowerCase()}`);
-      throw new LookUpError(failure, addresses.slice(0, maxAddresses));
+      throw new LookUpError(failure, addresses.slice(0, maxEndpoints));
     }
-    if (addresses.length > maxAddresses) this.#ignored.push(`${addresses.length - maxAddresses} of ${addresses.length} addresses of ${name}: at most ${maxAddresses} are used`);
-    return { addresses: addresses.slice(0, maxAddresses), ttl: Math.min(...all.map(({ ttl }) => ttl)) };
+    return { addresses: this.#bounded(addresses, `addresses of ${name}`), ttl: Math.min(...all.map(({ ttl }) => ttl)) };
+  }
+
+  #bounded<T>(all: T[], what: string): T[] {
+    if (all.length > maxEndpoints) this.#ignored.push(`${all.length - maxEndpoints} of ${all.length} ${what}: at most ${maxEndpoints} are used`);
+    return all.slice(0, maxEndpoints);
   }
 
   #isPossible(address: string, name: string): boolean {
@@ -225,12 +229,12 @@ function worstOf(failures: readonly DiscoveryFailure[]): DiscoveryFailure {
 }
 
 /**
- * SRV's priorities, which are any numbers, by their rank; its weights shared among the addresses of a target, and scaled down if they are
+ * Those that go first come first: SRV's priorities, which are any numbers, by their rank; its weights shared among the addresses of a target, and scaled down if they are
  * larger than ours. RFC 2782 gives a weight of 0 a very small chance, which 1 is.
  */
 function endpointsOf(found: readonly { readonly service: SrvRecord; readonly addresses: readonly string[] }[]): EndpointConfig[] {
-  const used = found.filter(({ addresses }) => addresses.length > 0);
-  const ranks = [...new Set(used.map(({ service }) => service.priority))].sort((a, b) => a - b);
+  const used = found.filter(({ addresses }) => addresses.length > 0).sort((a, b) => a.service.priority - b.service.priority);
+  const ranks = [...new Set(used.map(({ service }) => service.priority))];
   const heaviest = Math.max(...used.map(({ service, addresses }) => service.weight / addresses.length));
   const scale = heaviest > maxWeight ? maxWeight / heaviest : 1;
   return used.flatMap(({ service, addresses }) =>

@@ -1,8 +1,11 @@
 import type { EndpointConfig } from '../config/endpoints.js';
 
-/** Why nothing was found, as a word for the metrics; and what happened, for the log. */
+/** Why a look-up found nothing, as words for the metrics. */
+export const discoveryFailures = ['not_found', 'no_data', 'server_failure', 'timeout', 'unreadable', 'invalid'] as const;
+
+/** Why nothing was found; and what happened, for the log. */
 export interface DiscoveryFailure {
-  readonly result: 'not_found' | 'no_data' | 'server_failure' | 'timeout' | 'unreadable' | 'invalid';
+  readonly result: (typeof discoveryFailures)[number];
   readonly details: readonly string[];
 }
 

@@ -1,4 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { discoveryFailures } from '../discovery/source.js';
 import type { BulkheadLimit } from '../upstream/bulkhead.js';
 import type { EjectionReason } from '../upstream/health/outlier-detection.js';
 import type { ProbeFailure } from '../upstream/health/probe.js';
@@ -67,6 +68,8 @@ export class UpstreamMetrics {
 
   forgetDiscovery(upstream: string, source: string): void {
     this.#discovered.remove({ upstream, source });
+    this.#ignored.remove({ upstream, source });
+    for (const result of ['found', ...discoveryFailures]) this.#refreshes.remove({ upstream, source, result });
   }
 
   /** What is labelled with an endpoint goes with it. */
