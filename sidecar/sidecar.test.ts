@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { request as httpRequest } from 'node:http';
 import { after, before, describe, test } from 'node:test';
+import { freePort } from '../scenarios/lab/free-port.js';
 import { httpOrigin, refusedPort, tcpOrigin, type Origin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
 import { exchangeRaw } from '../tests/support/raw-client.js';
@@ -111,4 +112,13 @@ describe('upstreams that fail', () => {
     assert.equal(code, 64);
     for (const expected of [/a sidecar needs inbound, outbound or both/, /upstreams are reached through outbound/, /upstreams\.Inventory: expected a lower-case DNS name|endpoints\[0\]: expected an address/]) assert.match(stderr, expected);
   });
+});
+
+test('an application that goes by a name of this machine, and is this listener, is met once', async () => {
+  const port = await freePort();
+  const { process, inbound } = await start({ inbound: { listen: { ...listen, port }, app: `127.1:${port}` } });
+  const response = await fetch(`http://127.0.0.1:${inbound}/`);
+  assert.deepEqual([response.status, ((await response.json()) as { code: string }).code], [508, 'loop_detected']);
+  const { stdout } = await process.stop();
+  assert.equal(stdout.trim().split('\n').length, 1);
 });

@@ -34,6 +34,7 @@ export interface PoolDependencies {
   /** With these, TLS is spoken. */
   readonly credentials?: TlsClient | undefined;
   readonly isOwnAddress?: ((host: string, port: number) => boolean) | undefined;
+  readonly isLoop?: ((host: string, port: number) => boolean) | undefined;
 }
 
 interface Waiting {
@@ -73,7 +74,7 @@ export class ConnectionPool implements EndpointPool {
   constructor(
     readonly address: Address,
     readonly limits: PoolLimits,
-    { clock, sweep, credentials, isOwnAddress }: PoolDependencies,
+    { clock, sweep, credentials, isOwnAddress, isLoop }: PoolDependencies,
   ) {
     this.name = formatAddress(address);
     this.clock = clock;
@@ -81,7 +82,7 @@ export class ConnectionPool implements EndpointPool {
     sweep.expect([limits.connectTimeout, limits.idleTimeout, limits.bodyIdleTimeout]);
     this.#credentials = credentials;
     this.#isOwnAddress = isOwnAddress;
-    this.#dialer = new Dialer(address, limits.connectTimeout, { clock, sweep, credentials });
+    this.#dialer = new Dialer(address, limits.connectTimeout, { clock, sweep, credentials, isLoop });
     this.#pause = new DialPause(clock, () => this.serveWaiting());
   }
 

@@ -13,6 +13,8 @@ interface DialDependencies {
   readonly clock: Clock;
   readonly sweep: DeadlineSweep;
   readonly credentials?: TlsClient | undefined;
+  /** Whether what is sent to an address would come back. */
+  readonly isLoop?: ((host: string, port: number) => boolean) | undefined;
 }
 
 /** What sockets are opened with, beside the address. */
@@ -42,7 +44,7 @@ export class Dialer {
 
   /** Tells of one outcome, once, and never before it returns. What it returns gives it up; the outcome is not told then. */
   dial(options: SocketOptions, outcome: DialOutcome): () => void {
-    const { clock, sweep } = this.dependencies;
+    const { clock, sweep, isLoop } = this.dependencies;
     const socket = this.#open(options);
     const readyEvent = this.isSecure ? 'secureConnect' : 'connect';
     // What fails once there is a connection is TLS: an unknown authority, another name, no protocol in common.
@@ -67,6 +69,10 @@ export class Dialer {
     };
     const onError = (cause: Error): void => fail(connectError(code, cause));
     const onReady = (): void => {
+      if (isLoop !== undefined && this.address.path === undefined && isLoop(socket.remoteAddress!, socket.remotePort!)) {
+        fail(new ProxyError('loop_detected'));
+        return;
+      }
       settle();
       const { alpnProtocol } = socket as Partial<TLSSocket>;
       outcome.ready(socket, typeof alpnProtocol === 'string' ? alpnProtocol : undefined);

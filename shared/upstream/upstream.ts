@@ -36,6 +36,8 @@ export interface UpstreamDependencies {
   readonly onTlsReload?: ((upstream: string, error: Error | undefined) => void) | undefined;
   /** Whether an address is one of this proxy's own listeners: what was sent there would come back. */
   readonly isOwnAddress?: ((host: string, port: number) => boolean) | undefined;
+  /** The same, where HTTP would come back too: what `Via` shows needs no look at the connection. */
+  readonly isLoop?: ((host: string, port: number) => boolean) | undefined;
 }
 
 /** Counts what befell the endpoints of an upstream. All versions that share endpoints share one, and see by it that they must look anew. */

@@ -36,7 +36,8 @@ export class InboundPlan {
     try {
       upstreams = new UpstreamSet(
         { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, protocol, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
-        dependencies,
+        // An application that goes by a name of this machine may be this listener; and what `Via` says is the application's to keep.
+        { ...dependencies, isLoop: dependencies.isOwnAddress },
         previous?.upstreams,
       );
       const { policies } = dependencies;
