@@ -110,7 +110,10 @@ families() {
 
 up() {
   check
-  for tables in $(families); do
+  wanted=$(families)
+  # Of a family that is not wanted any more, rules would go on with the settings of before.
+  case $wanted in *ip6tables*) ;; *) clear_tables ip6tables ;; esac
+  for tables in $wanted; do
     if [ "$tables" = iptables ]; then rules 127.0.0.0/8 .; else rules ::1/128 :; fi | "$tables-restore" -w --noflush
     "$tables" -w -t nat -C OUTPUT -p tcp -j "$out" 2>/dev/null || "$tables" -w -t nat -A OUTPUT -p tcp -j "$out"
     "$tables" -w -t nat -C PREROUTING -p tcp -j "$in" 2>/dev/null || "$tables" -w -t nat -A PREROUTING -p tcp -j "$in"
@@ -118,15 +121,15 @@ up() {
 }
 
 down() {
-  for tables in iptables ip6tables; do
-    command -v "$tables" >/dev/null || continue
-    for jump in "OUTPUT $out" "PREROUTING $in"; do
-      # shellcheck disable=SC2086 # two words
-      set -- $jump
-      while "$tables" -w -t nat -D "$1" -p tcp -j "$2" 2>/dev/null; do :; done
-      "$tables" -w -t nat -F "$2" 2>/dev/null || continue
-      "$tables" -w -t nat -X "$2"
-    done
+  for tables in iptables ip6tables; do clear_tables "$tables"; done
+}
+
+clear_tables() {
+  command -v "$1" >/dev/null || return 0
+  for jump in "OUTPUT $out" "PREROUTING $in"; do
+    while "$1" -w -t nat -D "${jump% *}" -p tcp -j "${jump#* }" 2>/dev/null; do :; done
+    "$1" -w -t nat -F "${jump#* }" 2>/dev/null || continue
+    "$1" -w -t nat -X "${jump#* }"
   done
 }
 

@@ -94,6 +94,12 @@ test('a request that is wrong is told so, and drains nothing', async (context) =
   assert.equal(admin.drains(), 0);
 });
 
+test('a request whose body has a type and no bytes, as curl -d "" sends it, drains', async (context) => {
+  const admin = await start(context);
+  assert.equal((await drain(admin, { 'content-type': 'application/x-www-form-urlencoded', 'content-length': '0' }, '')).status, 202);
+  assert.equal(admin.drains(), 1);
+});
+
 test('a name that could be rebound is refused; an address, a name without dots, or none at all is not', async (context) => {
   const { port } = await start(context);
   const asked: readonly (readonly [head: string, status: number])[] = [

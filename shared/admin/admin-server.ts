@@ -54,6 +54,8 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   // A web page can make a browser send requests here under a name of its own (DNS rebinding): only names that
   // cannot be rebound are answered, or none, since browsers always send one. Nor may a page of another site ask for anything under ours.
   server.addHook('onRequest', async (request, reply) => {
+    // Fastify refuses the type of nothing, too.
+    if (request.headers['content-length'] === '0') delete request.headers['content-type'];
     const name = request.hostname.replace(/^\[|\]$/g, '');
     if (name !== '' && isIP(name) === 0 && name !== 'localhost' && name !== host && !/^[\w-]+$/.test(name)) {
       await problem(reply, 421, 'admin_host_refused');

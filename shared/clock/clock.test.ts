@@ -50,3 +50,11 @@ describe('a timer of the machine that ends while the event loop stands still', (
     assert.equal(hasEnded, false);
   });
 });
+
+test('a timer of the machine that is longer than Node can wait does not end at once', async (context) => {
+  let hasEnded = false;
+  const timer = systemClock.after(2 ** 31 + 1_000, () => (hasEnded = true));
+  context.after(() => timer.cancel());
+  await new Promise((resolve) => setTimeout(resolve, delayMs));
+  assert.equal(hasEnded, false);
+});

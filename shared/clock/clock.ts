@@ -39,11 +39,14 @@ class SystemTimer implements Timer {
   }
 }
 
+/** The longest that Node's timers wait (ms); what is longer they would not wait at all. */
+const maxDelayMs = 2 ** 31 - 1;
+
 /** The machine's clock. Its timers never keep a process alive: open sockets and servers do that. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   wallNow: () => Date.now(),
-  after: (delayMs, callback) => new SystemTimer(delayMs, callback),
+  after: (delayMs, callback) => new SystemTimer(Math.min(delayMs, maxDelayMs), callback),
 };
 
 /** Resolves after `delayMs`, or rejects with the signal's reason as soon as it is aborted. */

@@ -134,6 +134,15 @@ describe('interception in a network namespace', { skip: missing() }, () => {
     assert.equal(intercept('status').status, 1);
   });
 
+  test('set anew without IPv6, it leaves none of its rules there', (context) => {
+    if (intercept('up', { IPV6: 'on' }).status !== 0) return context.skip('there is no ip6tables');
+    const rules = (): string => run('ip', 'netns', 'exec', app, 'ip6tables', '-t', 'nat', '-S');
+    assert.match(rules(), /SIDECAR/);
+    assert.equal(intercept('up', { IPV6: 'off' }).status, 0);
+    assert.doesNotMatch(rules(), /SIDECAR/);
+    return undefined;
+  });
+
   test('with it the same request goes through the sidecar, and so does one to a host that it was not told of', async () => {
     const settings = { OPAQUE_PORTS: '5432:15432', EXCLUDE_OUTBOUND_PORTS: '9090' };
     assert.equal(intercept('up', settings).status, 0);
