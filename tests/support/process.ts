@@ -51,23 +51,19 @@ export class TestProcess {
   }
 
   /** Resolves with the `count`th log line that carries this message, once it is there. */
-  async logged(message: string, count = 1): Promise<Record<string, unknown>> {
-    for (;;) {
+  logged(message: string, count = 1): Promise<Record<string, unknown>> {
+    return this.#until(() => {
       const lines = wholeLines(this.stderr).filter((text) => text.includes(`"msg":"${message}"`));
-      if (lines.length >= count) return JSON.parse(lines[count - 1]!) as Record<string, unknown>;
-      if (this.#hasEnded) throw new Error(`it ended before it logged "${message}":\n${this.stderr}`);
-      await this.#hear(`it has not logged "${message}"`);
-    }
+      return lines.length < count ? undefined : (JSON.parse(lines[count - 1]!) as Record<string, unknown>);
+    }, () => `it has not logged "${message}"${count === 1 ? '' : ` ${count} times`}`);
   }
 
   /** The access log so far, once it has at least `count` lines. */
-  async accessLog(count: number): Promise<Record<string, unknown>[]> {
-    for (;;) {
+  accessLog(count: number): Promise<Record<string, unknown>[]> {
+    return this.#until(() => {
       const lines = wholeLines(this.stdout);
-      if (lines.length >= count) return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
-      if (this.#hasEnded) throw new Error(`it ended with ${lines.length} lines in its access log instead of ${count}:\n${this.stderr}`);
-      await this.#hear(`it has ${lines.length} lines in its access log instead of ${count}`);
-    }
+      return lines.length < count ? undefined : lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    }, () => `it has ${wholeLines(this.stdout).length} lines in its access log instead of ${count}`);
   }
 
   /** Exchanges the configuration file and tells the process so. */
@@ -81,8 +77,17 @@ export class TestProcess {
     return patiently(this.exited, () => `it does not end:\n${this.stderr}`);
   }
 
-  async #hear(state: string): Promise<void> {
-    await patiently(once(this.#news, 'news'), () => `${state}:\n${this.stderr}`);
+  /** Looks again whenever it says something, but not for ever: it may have much to say of other things. */
+  #until<T>(find: () => T | undefined, state: () => string): Promise<T> {
+    const search = async (): Promise<T> => {
+      for (;;) {
+        const found = find();
+        if (found !== undefined) return found;
+        if (this.#hasEnded) throw new Error(`it has ended; ${state()}:\n${this.stderr}`);
+        await once(this.#news, 'news');
+      }
+    };
+    return patiently(search(), () => `${state()}:\n${this.stderr}`);
   }
 
   #take(keep: () => void): void {
