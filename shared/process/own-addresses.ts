@@ -22,7 +22,7 @@ export class OwnAddresses {
   };
 }
 
-/** Asked only about a port that is ours, which is rare: addresses of a machine come and go. */
-function isOfThisMachine(address: string): boolean {
+/** Whether an address leads to this machine. Looks at its interfaces each time, since their addresses come and go: not for what is asked often. */
+export function isOfThisMachine(address: string): boolean {
   return /^127\./.test(address) || Object.values(networkInterfaces()).some((all: NetworkInterfaceInfo[] = []) => all.some((one) => one.address === address));
 }

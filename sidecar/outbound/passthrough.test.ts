@@ -17,6 +17,7 @@ function start(addresses: Record<string, readonly string[] | Promise<readonly st
   const passthrough = new Passthrough({
     clock, sweep, random: () => 0, pems: new PemStore(clock),
     isOwnAddress: (host, port) => `${host}:${port}` === own,
+    isOfThisMachine: (address) => address === '10.0.0.1',
     guard: (endpoint) => {
       endpoint.service = () => Promise.resolve(response(200, { 'X-Endpoint': endpoint.name }));
       opened.push(endpoint.name);
@@ -49,6 +50,7 @@ describe('a host that is no upstream', () => {
     ['that leads to loopback in IPv6 is refused', 'local6.example', 'no_route'],
     ['that leads to loopback in another guise is refused', 'mapped.example', 'no_route'],
     ['that leads to the unspecified address is refused: it is this machine too', 'any.example', 'no_route'],
+    ['that leads to something else on this machine is refused', 'self.example:15000', 'no_route'],
     ['that leads to this proxy is a loop', 'self.example:15001', 'loop_detected'],
     ['of which one address is elsewhere goes there', 'both.example', '192.0.2.2:80'],
     ['with a port that is none has no endpoint', 'shop.example:0', 'no_endpoint'],

@@ -7,12 +7,15 @@ import { ProxyError } from '../../shared/errors/proxy-error.js';
 import type { Cancellation } from '../../shared/http/cancellation.js';
 import type { Service } from '../../shared/http/service.js';
 import { plainAddress } from '../../shared/listener/network-list.js';
+import { isOfThisMachine } from '../../shared/process/own-addresses.js';
 import { hostOf } from '../../shared/routing/route-table.js';
 import { Upstream, type UpstreamDependencies } from '../../shared/upstream/upstream.js';
 
 interface PassthroughDependencies extends UpstreamDependencies {
   /** All addresses of a name; default: what the system's resolver says, its hosts file and search domains included. */
   readonly resolve?: (name: string) => Promise<readonly string[]>;
+  /** Default: whether one of its interfaces has the address now. */
+  readonly isOfThisMachine?: (address: string) => boolean;
 }
 
 /** Hosts that are remembered with their connections; the one not used for longest is forgotten first. */
@@ -49,10 +52,12 @@ export class Passthrough {
   readonly #hosts = new Map<string, Host>();
   readonly #misses = new Map<string, Miss>();
   readonly #lookups = new Map<string, Promise<Host>>();
+  readonly #isOfThisMachine: (address: string) => boolean;
   readonly #resolve: (name: string) => Promise<readonly string[]>;
   #isClosed = false;
 
   constructor(private readonly dependencies: PassthroughDependencies) {
+    this.#isOfThisMachine = dependencies.isOfThisMachine ?? isOfThisMachine;
     this.#resolve = dependencies.resolve ?? systemResolver;
   }
 
@@ -146,7 +151,10 @@ export class Passthrough {
     const { isOwnAddress } = this.dependencies;
     const usable = others.filter((address) => isOwnAddress?.(address, port) !== true);
     if (usable.length === 0) throw new ProxyError('loop_detected');
-    return usable.slice(0, maxAddresses).map((host) => plainEndpoint({ host, port }));
+    // What else listens here has its own callers: our admin server, whom nobody should reach through us.
+    const elsewhere = usable.filter((address) => !this.#isOfThisMachine(address));
+    if (elsewhere.length === 0) throw new ProxyError('no_route');
+    return elsewhere.slice(0, maxAddresses).map((host) => plainEndpoint({ host, port }));
   }
 }
 
