@@ -47,7 +47,7 @@ export const adaptiveConcurrencySchema = z
     maxLimit: z.int().min(1).max(100_000).default(1_000).describe('The limit is never higher.'),
     initialLimit: z.int().min(1).default(20).describe('The limit before anything is known.'),
     tolerance: z.number().min(1).max(10).default(1.5).describe('How much slower than unloaded an answer may be before the limit is lowered; 1.5 is half as slow again.'),
-    window: durationFrom(1).default(100).describe('How often the limit is looked at, given ten answers.'),
+    window: duration.default(100).describe('How often the limit is looked at, given ten answers.'),
     remeasureInterval: durationFrom(1).default(60_000).describe('Under unbroken load the limit goes down to minLimit this often, for at most 50 answers or 1 s, to see how fast an unloaded answer is.'),
     priority: prioritySchema.optional().describe('Lower levels are shed first; without it all requests are equal.'),
   })

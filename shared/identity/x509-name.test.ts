@@ -24,4 +24,13 @@ describe('the name of a certificate', () => {
   ] as const) {
     test(`is none where ${why}`, () => assert.equal(uriName({ subjectAltName }), undefined));
   }
+
+  test('is none where Node cannot say it', () => {
+    const certificate = {
+      get subjectAltName(): string {
+        throw new Error('Failed to format subject alternative name');
+      },
+    };
+    assert.equal(uriName(certificate), undefined);
+  });
 });

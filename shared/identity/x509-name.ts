@@ -1,5 +1,9 @@
 import type { X509Certificate } from 'node:crypto';
 
+interface Named {
+  readonly subjectAltName: string | undefined;
+}
+
 /** `Kind:value`, where Node quotes a value that could be taken for more than one (as JSON does). */
 const entry = /([A-Za-z0-9 ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
 
@@ -7,7 +11,8 @@ const entry = /([A-Za-z0-9 ]+):("(?:[^"\\]|\\.)*"|[^",]*)(?:, |$)/y;
  * The one URI among the alternative names of a certificate, which is what names a workload: an X.509-SVID has exactly one (section 2
  * of its specification). Undefined when there is none, more than one, or anything that cannot be read for certain.
  */
-export function uriName({ subjectAltName }: { readonly subjectAltName: string | undefined }): string | undefined {
+export function uriName(certificate: Named): string | undefined {
+  const subjectAltName = alternativeNames(certificate);
   if (subjectAltName === undefined) return undefined;
   const uris: string[] = [];
   for (let offset = 0; offset < subjectAltName.length; ) {
@@ -22,7 +27,16 @@ export function uriName({ subjectAltName }: { readonly subjectAltName: string | 
 
 /** What a certificate calls itself, for a log: it may be anybody's, so it is cut short. */
 export function shownName(certificate: X509Certificate): string {
-  return (certificate.subjectAltName ?? certificate.subject).slice(0, maxShown);
+  return (alternativeNames(certificate) ?? certificate.subject).slice(0, maxShown);
+}
+
+/** Node 26 throws where the extension is there and holds no name. */
+function alternativeNames(certificate: Named): string | undefined {
+  try {
+    return certificate.subjectAltName;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What of a stranger's name goes into the log. */

@@ -64,6 +64,7 @@ const badCallers: Readonly<Record<string, BadCaller>> = {
   'with a certificate that is not valid yet': { reason: 'expired', detail: /CERT_NOT_YET_VALID/, name: /sa\/orders/, shows: { uri: named, from: hour, to: 2 * hour } },
   'of another trust domain': { reason: 'wrong_name', detail: /trust domain is not mesh\.test/, name: /other\.test/, shows: { uri: ['spiffe://other.test/ns/default/sa/orders'] } },
   'with a certificate that names no workload': { reason: 'wrong_name', detail: /no SPIFFE name/, name: /DNS:orders\.test/, shows: { dns: ['orders.test'] } },
+  'with a certificate that names nothing': { reason: 'wrong_name', detail: /no SPIFFE name/, shows: { uri: [] } },
   'with a certificate that names two workloads': { reason: 'wrong_name', detail: /no SPIFFE name/, shows: { uri: [...named, 'spiffe://mesh.test/ns/default/sa/admin'] } },
 };
 
