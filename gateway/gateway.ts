@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net';
 import type { GatewayConfig, GatewayDynamicConfig } from './config.js';
 import { edgeServices } from './edge.js';
 import { Plan, type PlanDependencies } from './plan.js';
-import { TcpListeners, withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
+import { TcpListeners } from '../shared/tcp/tcp-listeners.js';
 import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import type { Prepared, Proxy } from '../shared/process/proxy.js';
@@ -18,7 +18,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
   private constructor(
     listener: Listener,
     current: { plan: Plan },
-    private readonly config: GatewayConfig,
+    config: GatewayConfig,
     private readonly dataPlane: DataPlane,
   ) {
     this.#listener = listener;
@@ -57,7 +57,7 @@ export class Gateway implements Proxy<GatewayDynamicConfig> {
 
   async prepare({ routes, upstreams }: GatewayDynamicConfig): Promise<Prepared> {
     const previous = this.#current.plan;
-    const plan = await Plan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config) }, this.#dependencies, previous);
+    const plan = await Plan.build({ routes, upstreams }, this.#dependencies, previous);
     return {
       commit: () => {
         this.#current.plan = plan;

@@ -3,13 +3,17 @@ import { crossCheck } from './cross-check.js';
 import { Gateway } from './gateway.js';
 import { parseConfig } from '../shared/config/load.js';
 import { runProxy } from '../shared/process/run-proxy.js';
+import { withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 
 await runProxy({
   kind: 'gateway',
   description: 'The ambassador: the proxy at the edge of the system.',
   schema: gatewaySchema,
   crossCheck,
-  parseSnapshot: (document, config) => parseConfig(document, gatewayDynamicSchema, (snapshot) => crossCheck(snapshot, config)),
+  parseSnapshot(document, config) {
+    const { routes, upstreams } = parseConfig(document, gatewayDynamicSchema, (parsed) => crossCheck(parsed, config));
+    return { routes, upstreams: withStreamUpstreams(upstreams, config) };
+  },
   dynamicOf: ({ routes, upstreams }) => ({ routes, upstreams }),
   withDynamic: (config, dynamic) => ({ ...config, ...dynamic }),
   httpListeners: () => 1,

@@ -5,6 +5,7 @@ import { Sidecar } from './sidecar.js';
 import { parseConfig } from '../shared/config/load.js';
 import { formatAddress } from '../shared/config/units.js';
 import { runProxy } from '../shared/process/run-proxy.js';
+import { withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 
 await runProxy({
   kind: 'sidecar',
@@ -12,9 +13,9 @@ await runProxy({
   schema: sidecarSchema,
   crossCheck,
   parseSnapshot(document, config) {
-    const snapshot = parseConfig(document, sidecarDynamicSchema, (parsed) => crossCheck(parsed, config));
+    const { inbound, routes, upstreams } = parseConfig(document, sidecarDynamicSchema, (parsed) => crossCheck(parsed, config));
     // Whom to let in is the operator's own word where no policy says otherwise.
-    return { ...snapshot, inbound: { ...snapshot.inbound, mtls: snapshot.inbound.mtls ?? config.inbound?.mtls } };
+    return { inbound: { ...inbound, mtls: inbound.mtls ?? config.inbound?.mtls }, routes, upstreams: withStreamUpstreams(upstreams, config) };
   },
   dynamicOf: ({ inbound, routes, upstreams }) => ({ inbound: inboundPoliciesOf(inbound), routes, upstreams }),
   withDynamic: (config, { inbound, routes, upstreams }) => ({ ...config, ...(config.inbound && { inbound: { ...config.inbound, ...inbound } }), routes, upstreams }),

@@ -11,7 +11,7 @@ import { clientCert } from '../shared/intermediary/client-cert.js';
 import { via } from '../shared/intermediary/via.js';
 import { viaOnce } from '../shared/intermediary/via-once.js';
 import { createListener, type DrainOptions, type Listener } from '../shared/listener/listener.js';
-import { isForApplication, TcpListeners, withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
+import { isForApplication, TcpListeners } from '../shared/tcp/tcp-listeners.js';
 import { overload } from '../shared/policy/overload/overload.js';
 import type { DataPlane } from '../shared/process/data-plane.js';
 import type { Prepared, Proxy } from '../shared/process/proxy.js';
@@ -86,7 +86,7 @@ export class Sidecar implements Proxy<SidecarDynamicConfig> {
     const inboundPlan = inbound && (await InboundPlan.build({ ...this.#inboundConfig(this.config.inbound!), policies }, dependencies, inbound.plan));
     let outboundPlan: OutboundPlan | undefined;
     try {
-      outboundPlan = outbound && (await OutboundPlan.build({ routes, upstreams: withStreamUpstreams(upstreams, this.config), unknownHosts: this.config.outbound?.unknownHosts }, dependencies, outbound.plan));
+      outboundPlan = outbound && (await OutboundPlan.build({ routes, upstreams, unknownHosts: this.config.outbound?.unknownHosts }, dependencies, outbound.plan));
     } catch (error) {
       inboundPlan?.retire(inbound?.plan);
       throw error;

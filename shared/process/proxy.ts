@@ -62,7 +62,7 @@ export interface ProxyDefinition<Config extends ProxyConfig, Dynamic extends Sha
   readonly description: string;
   readonly schema: z.ZodType<Config>;
   readonly crossCheck: CrossCheck;
-  /** Reads what a control plane sends, for a proxy of this configuration. Throws a `ConfigError` that names every problem. */
+  /** Reads what a control plane sends, for a proxy of this configuration (the file's), with what stays the file's own of the part that it replaces. Throws a `ConfigError` that names every problem. */
   readonly parseSnapshot: (document: unknown, config: Config) => Dynamic;
   /** The part of the file that a snapshot replaces. */
   readonly dynamicOf: (config: Config) => Dynamic;

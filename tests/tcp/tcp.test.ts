@@ -10,6 +10,7 @@ import { TestAuthority } from '../support/certificates.js';
 import { refusedPort, tcpOrigin, type Origin } from '../support/origin.js';
 import { portIn, TestProcess } from '../support/process.js';
 import { RawClient } from '../support/raw-client.js';
+import { SnapshotSource } from '../support/snapshots.js';
 import { until } from '../support/until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
@@ -179,6 +180,35 @@ for (const [name, placement] of Object.entries(placements)) {
       await client.send('a').until((text) => text === 'new');
       for (const one of [old, client]) one.socket.destroy();
     });
+
+    for (const workers of [1, 2]) {
+      test(`its upstream stays the file’s where the control plane has none of its name, workers: ${workers}`, async (context) => {
+        const snapshots = await SnapshotSource.start(context, {});
+        const [before, after] = [await origin(context, echo), await origin(context, (socket) => socket.on('data', () => socket.write('new')))];
+        const proxy = await start(context, placement, [before.port], { workers, controlPlane: { url: snapshots.url, node: 'one' } });
+        const answers = async (expected: string): Promise<void> => {
+          for (let index = 0; index < 4; index++) {
+            const client = await RawClient.connect(proxy.port);
+            await client.send('a').until((text) => text === expected);
+            client.close();
+          }
+        };
+        await answers('a');
+        if (workers > 1) {
+          process.kill(Number((await proxy.process.logged('a worker has started'))['pid']), 'SIGKILL');
+          await proxy.process.logged('a worker has started', workers + 1);
+          await answers('a');
+        }
+        const shown = `"port":${after.port}`;
+        proxy.process.reload({ ...proxy.config, upstreams: { db: { endpoints: [`127.0.0.1:${after.port}`] } } });
+        await proxy.process.logged('reloaded');
+        await answers('new');
+        assert.ok((await proxy.admin('/config')).includes(shown));
+        assert.equal((await snapshots.send({ upstreams: { orders: { endpoints: ['127.0.0.1:1'] } } })).accepted, true);
+        await answers('new');
+        assert.ok((await proxy.admin('/config')).includes(shown));
+      });
+    }
 
     test('SIGTERM takes no new connections, lets those that are there go on for drainTimeout, then cuts them, and exits 0', async (context) => {
       const proxy = await start(context, placement, [(await origin(context, echo)).port], { drainTimeout: '1s' });
