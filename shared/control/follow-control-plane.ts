@@ -60,6 +60,8 @@ export async function followControlPlane(config: ControlPlaneConfig, options: Fo
   });
   await client.start();
   if (registration === undefined) return;
+  // Who takes leave already would never take this back.
+  lifecycle.refuseIfDraining();
   // Out of the registry first: callers must stop choosing this instance before it stops accepting.
   lifecycle.onLeave(async () => {
     if (await registration.close()) await delay(clock, heardMs);

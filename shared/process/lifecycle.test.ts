@@ -74,6 +74,37 @@ describe('a step that fails', () => {
   });
 });
 
+test('a step that never ends keeps nothing else from being closed, and is told in the end', async () => {
+  const { clock, lifecycle, ran, runs } = start();
+  const never = (): Promise<void> => new Promise(() => {});
+  lifecycle.onLeave(never);
+  lifecycle.onDrain(runs('drained'));
+  lifecycle.onClose(runs('closed'));
+  lifecycle.onClose(never);
+  const drained = assert.rejects(lifecycle.drain(), (error) => error instanceof AggregateError && error.errors.every(({ message }: Error) => message.includes('not over within 10000 ms')));
+  await clock.advance(9_999);
+  assert.deepEqual(ran, []);
+  await clock.advance(1);
+  assert.deepEqual(ran, ['drained']);
+  await clock.advance(10_000);
+  await drained;
+  assert.deepEqual(ran, ['drained', 'closed']);
+  assert.equal(clock.pending, 0);
+});
+
+test('a drain that overtakes the start stays a drain', async () => {
+  const { clock, lifecycle } = start({ drainDelayMs: 5_000 });
+  lifecycle.refuseIfDraining();
+  const drained = lifecycle.drain();
+  assert.throws(() => lifecycle.refuseIfDraining(), /is draining/);
+  lifecycle.started();
+  assert.deepEqual(lifecycle.readiness(), { ready: false, reasons: ['draining'] });
+  await clock.advance(5_000);
+  await drained;
+  lifecycle.started();
+  assert.deepEqual(lifecycle.readiness().reasons, ['stopped']);
+});
+
 test('what does not finish by itself is broken off at the end of the drain timeout', async () => {
   const { clock, lifecycle, ran, runs } = start();
   lifecycle.onDrain(() => new Promise(() => {}));

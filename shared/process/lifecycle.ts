@@ -1,4 +1,4 @@
-import { delay, type Clock } from '../clock/clock.js';
+import { delay, type Clock, type Timer } from '../clock/clock.js';
 import type { Logger } from '../telemetry/logger.js';
 
 interface LifecycleOptions {
@@ -12,13 +12,17 @@ interface LifecycleOptions {
 
 type Step = () => Promise<void> | void;
 
+/** How long a step may take that takes leave or closes (ms): one that never ends must not keep the process. */
+const stepTimeoutMs = 10_000;
+
 /**
  * From start to exit: `starting`, `ready`, `draining`, `stopped`.
  *
  * Draining makes the process not ready at once, takes leave of whoever sends requests here, gives balancers `drainDelay` to notice, then lets what is in flight
  * finish for `drainTimeout`, and breaks off what is left.
  *
- * A step that fails keeps none of the others from running; what failed is told when all is closed.
+ * A step that fails keeps none of the others from running, nor does one that takes leave or closes and is not over within 10 s; what failed
+ * is told when all is closed.
  */
 export class Lifecycle {
   #state: 'starting' | 'ready' | 'draining' | 'stopped' = 'starting';
@@ -55,8 +59,14 @@ export class Lifecycle {
     this.#closeSteps.push(step);
   }
 
+  /** The start is over. One that a drain has overtaken makes nothing ready again. */
   started(): void {
-    this.#state = 'ready';
+    if (this.#state === 'starting') this.#state = 'ready';
+  }
+
+  /** Ends a start that a drain has overtaken: throws where that opens nothing more. */
+  refuseIfDraining(): void {
+    if (this.isDraining) throw new Error('the process is draining');
   }
 
   readiness(): { ready: boolean; reasons: string[] } {
@@ -75,7 +85,7 @@ export class Lifecycle {
     const { clock, logger, drainDelayMs, drainTimeoutMs } = this.options;
     this.#state = 'draining';
     logger.info({ drainDelayMs, drainTimeoutMs }, 'draining');
-    const left = this.#runAll(this.#leaveSteps);
+    const left = this.#runAll(this.#leaveSteps.map((step) => () => this.#inTime(step)));
     if (drainDelayMs > 0) await delay(clock, drainDelayMs);
     await left;
     const finished = this.#runAll(this.#drainSteps).then(() => true);
@@ -89,7 +99,7 @@ export class Lifecycle {
 
   /** Closes everything now. Rejects with what has failed: an `AggregateError` where that is more than one. */
   async close(): Promise<void> {
-    for (const step of this.#closeSteps.splice(0).reverse()) await this.#run(step);
+    for (const step of this.#closeSteps.splice(0).reverse()) await this.#run(() => this.#inTime(step));
     this.#state = 'stopped';
     const failures = this.#failures;
     this.#failures = [];
@@ -100,6 +110,19 @@ export class Lifecycle {
   /** Starts all at once. Never rejects. */
   async #runAll(steps: readonly Step[]): Promise<void> {
     await Promise.all(steps.map((step) => this.#run(step)));
+  }
+
+  /** Fails if the step takes too long, which is left alone then. */
+  async #inTime(step: Step): Promise<void> {
+    let timer: Timer;
+    const late = new Promise<never>((_, reject) => {
+      timer = this.options.clock.after(stepTimeoutMs, () => reject(new Error(`a step of taking leave or closing is not over within ${stepTimeoutMs} ms`)));
+    });
+    try {
+      await Promise.race([step(), late]);
+    } finally {
+      timer!.cancel();
+    }
   }
 
   /** Never rejects. */

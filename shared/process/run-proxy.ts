@@ -58,8 +58,10 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   const adminAddress = await admin.listen();
 
   await enrolFront(kind, config, context, metrics, () => fleet.refreshIdentity());
+  lifecycle.refuseIfDraining();
   await fleet.create();
   const beside = await definition.beside?.(config, context);
+  lifecycle.refuseIfDraining();
 
   if (config.controlPlane !== undefined) {
     // Loaded on demand: a proxy that follows nobody needs none of it.
@@ -86,6 +88,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
     });
   }
 
+  lifecycle.refuseIfDraining();
   const addresses = await fleet.listen();
   context.onReload((file) =>
     turns.take(async () => {

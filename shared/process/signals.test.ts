@@ -66,6 +66,38 @@ for (const workers of [1, 2]) {
   });
 }
 
+test('SIGTERM while a sidecar starts: it opens nothing more, and is not put into the registry', { skip }, async (context) => {
+  const asked: string[] = [];
+  const controlPlane = await httpOrigin((request, response) => {
+    asked.push(`${request.method} ${request.url}`);
+    response.end('{}');
+  });
+  let answer: (() => void) | undefined;
+  let arrived: (() => void) | undefined;
+  const probed = new Promise<void>((resolve) => (arrived = resolve));
+  const app = await httpOrigin((_request, response) => {
+    answer = () => response.end();
+    arrived!();
+  });
+  const sidecar = new TestProcess('sidecar/main.js', {
+    service: 'orders', admin: listen, drainDelay: '500ms',
+    inbound: { listen, app: `127.0.0.1:${app.port}`, health: { path: '/health' } },
+    controlPlane: { url: `http://127.0.0.1:${controlPlane.port}`, node: 'one', advertise: '127.0.0.1:1' },
+  });
+  context.after(async () => {
+    sidecar.child.kill('SIGKILL');
+    await Promise.all([app.close(), controlPlane.close()]);
+  });
+  await probed;
+  sidecar.child.kill('SIGTERM');
+  await sidecar.logged('draining');
+  answer!();
+  const { code, stderr } = await sidecar.exited;
+  assert.equal(code, 0);
+  assert.doesNotMatch(stderr, /"msg":"ready"/);
+  assert.deepEqual(asked, []);
+});
+
 test('SIGUSR1 opens no debugger', { skip }, async (context) => {
   const { gateway, client, answer, ask } = await start(context, 2);
   const workers = await Promise.all([1, 2].map((count) => gateway.logged('a worker has started', count)));
