@@ -66,6 +66,12 @@ describe('the client for what is asked beside the data path', () => {
     assert.equal(clock.pending, 0);
   });
 
+  test('fails where the answer is a change of protocol, which nobody asked for', async (context) => {
+    const { client, url, clock } = await start(context, (socket) => socket.once('data', () => socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n')));
+    await assert.rejects(client.ask(url, { signal: never }), { message: 'the answer is 101, which nobody asked for' });
+    assert.equal(clock.pending, 0);
+  });
+
   test('an answer that is too long, or breaks off, is none', async (context) => {
     const closed: Promise<unknown>[] = [];
     const { client, url } = await start(context, (socket) => {

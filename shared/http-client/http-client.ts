@@ -69,8 +69,15 @@ export class HttpClient {
           answer = message.on('error', () => {});
           resolve(answered(message));
         })
+        // Nobody asked for another protocol: what comes over it is no answer.
+        .once('upgrade', (message, socket) => {
+          reject(new Error(`the answer is ${message.statusCode}, which nobody asked for`));
+          socket.destroy();
+        })
         .once('close', () => {
           stopTimers();
+          // Whatever ended it: whoever asked is waiting.
+          reject(new Error('the connection has ended without an answer'));
           signal.removeEventListener('abort', abort);
         })
         .end(body);
