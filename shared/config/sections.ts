@@ -91,7 +91,7 @@ const controlPlaneSchema = z.strictObject({
     .describe('Base address of the control plane, or of several that are interchangeable: the proxy stays with one while it answers.'),
   ca: z.string().min(1).optional().describe('Path of a PEM file: the authorities that the control plane’s certificate is from; default: the system’s. Read again when it changes.'),
   allowPlaintext: z.boolean().optional().describe('Whether certificates may be asked for over plain http from another machine. Only where nobody can get in between.'),
-  tokenFile: z.string().optional().describe('File with the bearer token that this proxy shows.'),
+  tokenFile: z.string().optional().describe('File with the bearer token that this proxy shows: one line. Read again when it changes; while there is none in it the one before is shown.'),
   node: z.string().regex(/^[A-Za-z0-9._-]{1,128}$/).describe('The name by which the control plane knows this proxy.'),
   snapshotFile: z.string().optional().describe('Where the last good snapshot is kept; the proxy starts from it.'),
   advertise: tcpAddress.optional().describe('Sidecar: the inbound address that is registered for the service.'),

@@ -2,11 +2,13 @@ import type { Clock } from '../clock/clock.js';
 import { HttpClient, type Answered, type Asked } from '../http-client/http-client.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { PemFiles, PemStore } from '../tls/pem-store.js';
+import { TokenFile } from './token-file.js';
 
 interface LinkOptions {
   /** Base addresses of control planes that are interchangeable. */
   readonly urls: readonly string[];
-  readonly token?: string | undefined;
+  /** Path of the file with the bearer token that is shown. */
+  readonly tokenFile?: string | undefined;
   /** Path of the PEM file with the authorities that the control planes' certificates are from; without it the system's. */
   readonly ca?: string | undefined;
   /** Paths of the proxy's own certificate and key, shown when there are any yet. */
@@ -21,18 +23,20 @@ interface LinkOptions {
  * The way to the control plane: which one of them, and over what.
  *
  * A proxy begins with any, so that they share the load, stays with it while it answers, and goes on to the next when it does not. The
- * stream, the answers and the registration use the same one. Over https, each connection is made with the files as they are then; those
- * that are open stay.
+ * stream, the answers and the registration use the same one. Each request shows the token, and over https each connection is made with the
+ * files, as they are then; connections that are open stay.
  */
 export class ControlPlaneLink {
   readonly #client: HttpClient;
   readonly #pems: PemFiles;
+  readonly #token: TokenFile | undefined;
   #index: number;
 
   constructor(private readonly options: LinkOptions) {
-    const { ca, client, pems } = options;
+    const { ca, client, tokenFile, pems, logger } = options;
     this.#client = new HttpClient(options.clock);
     this.#pems = pems.open([ca, client?.cert, client?.key].filter((path) => path !== undefined));
+    this.#token = tokenFile === undefined ? undefined : new TokenFile(tokenFile, pems, logger);
     this.#index = Math.floor(options.random() * options.urls.length);
   }
 
@@ -49,14 +53,14 @@ export class ControlPlaneLink {
 
   /** Rejects when there is no connection; any answer is one. */
   async ask(url: string, path: string, asked: Omit<Asked, 'tls'>): Promise<Answered> {
-    const { token } = this.options;
-    const headers = { ...asked.headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) };
+    const headers = { ...asked.headers, ...(this.#token && { authorization: `Bearer ${this.#token.token}` }) };
     return this.#client.ask(url + path, { ...asked, headers, tls: this.#credentials() });
   }
 
   close(): void {
     this.#client.close();
     this.#pems.close();
+    this.#token?.close();
   }
 
   #credentials(): NonNullable<Asked['tls']> {

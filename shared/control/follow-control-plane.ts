@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { delay, type Clock } from '../clock/clock.js';
 import type { IdentityConfig } from '../config/identity.js';
 import type { ControlPlaneConfig } from '../config/sections.js';
@@ -36,10 +35,9 @@ const heardMs = 300;
 export async function followControlPlane(config: ControlPlaneConfig, options: FollowOptions): Promise<void> {
   const { node } = config;
   const { kind, service, zone, identity, register, apply, clock, random, logger, lifecycle, metrics } = options;
-  const token = config.tokenFile === undefined ? undefined : (await readFile(config.tokenFile, 'utf8')).trim();
   const files = identity === undefined ? undefined : identityFiles(identity);
   const pems = new PemStore(clock);
-  const link = new ControlPlaneLink({ urls: config.url, token, ca: config.ca, client: files, pems, clock, random, logger });
+  const link = new ControlPlaneLink({ urls: config.url, tokenFile: config.tokenFile, ca: config.ca, client: files, pems, clock, random, logger });
   const own = pems.open(files === undefined ? [] : [files.cert]);
   const { weight, labels } = config;
   const registration =
