@@ -1,4 +1,4 @@
-import { createParser } from 'eventsource-parser';
+import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { delay, type Clock } from '../clock/clock.js';
 import { Cancellation } from '../http/cancellation.js';
 import { isSuccess } from '../http-client/http-client.js';
@@ -8,7 +8,7 @@ import type { Document } from './document.js';
 import { keepEndpoints } from './keep-endpoints.js';
 import { putInForce, type Apply } from './put-in-force.js';
 import { SnapshotFile, type Owner } from './snapshot-file.js';
-import { snapshotSchema, type Answer } from './snapshot.js';
+import { snapshotSchema, type Answer, type Snapshot } from './snapshot.js';
 
 interface SnapshotClientOptions extends Owner {
   readonly link: ControlPlaneLink;
@@ -28,15 +28,18 @@ const minBackoffMs = 500;
 const maxBackoffMs = 5_000;
 /** The control plane sends a comment every 10 s: a stream that is silent for longer is dead. */
 const silenceMs = 30_000;
-/** A control plane that hangs keeps no proxy from starting that has a snapshot. */
+/** A stream that lived this long (ms) starts the waits anew: one that is cut off again and again, however good what it brought, does not. */
+const steadyMs = 10_000;
+/** How long a start waits for a snapshot of a control plane that sends none (ms): of a proxy that has one already, and of one that has not. */
 const patienceMs = 1_000;
+const firstPatienceMs = 10_000;
 const maxEventBytes = 16 * 1_024 * 1_024;
 
 /**
  * Follows the control plane's stream of snapshots.
  *
  * A snapshot is applied, but for parts of it that are bad (put-in-force.ts); kept on disk; and accepted, or rejected with the reason while the
- * one before stays in force. The stream may break at any time: the configuration stays, and the client comes back with full-jitter
+ * one before stays in force, as when it cannot be read. The stream may break at any time: the configuration stays, and the client comes back with full-jitter
  * backoff, to the next control plane if there are several. A control plane that has lost its memory takes nothing away (keep-endpoints.ts). At the
  * start the snapshot on disk is applied first, so that a proxy can start while the control plane is away.
  */
@@ -48,7 +51,10 @@ export class SnapshotClient {
   #version: string | undefined;
   /** What is in force of the control plane's. */
   #inForce: Document | undefined;
+  /** Streams in a row that did not live long. */
   #failures = 0;
+  /** Whether it was told that the control plane cannot be reached. */
+  #isAway = false;
   #running: Promise<void> | undefined;
 
   constructor(options: SnapshotClientOptions) {
@@ -57,14 +63,18 @@ export class SnapshotClient {
     this.#file = snapshotFile === undefined ? undefined : new SnapshotFile(snapshotFile, { node, kind, service }, logger);
   }
 
-  /** Resolves when a snapshot is in force, or when the first attempt to get one has failed. With one from disk it waits a second for a newer one. */
+  /** Resolves when a snapshot is in force, or when the first attempt to get one has failed, after ten seconds at the latest. With one from disk it waits a second for a newer one. */
   async start(): Promise<void> {
     await this.#applyFromDisk();
-    const { clock } = this.#options;
+    const { clock, logger } = this.#options;
+    const isFirst = this.#inForce === undefined;
     await new Promise<void>((resolve) => {
-      const timer = this.#inForce === undefined ? undefined : clock.after(patienceMs, resolve);
+      const timer = clock.after(isFirst ? firstPatienceMs : patienceMs, () => {
+        if (isFirst) logger.warn({ waitedMs: firstPatienceMs }, 'the control plane has sent no snapshot yet; starting without one');
+        resolve();
+      });
       this.#running = this.#follow(() => {
-        timer?.cancel();
+        timer.cancel();
         resolve();
       });
     });
@@ -98,7 +108,8 @@ export class SnapshotClient {
         await this.#stream(url, firstOutcome);
       } catch (error) {
         if (isStopped()) break;
-        if (this.#failures === 0) logger.warn({ err: error, url }, 'the control plane cannot be reached; the configuration stays as it is');
+        if (!this.#isAway) logger.warn({ err: error, url }, 'the control plane cannot be reached; the configuration stays as it is');
+        this.#isAway = true;
       }
       onConnected(false);
       link.failed(url);
@@ -115,6 +126,7 @@ export class SnapshotClient {
     const unsubscribe = this.#stop.onCancel((reason) => abort.abort(reason));
     const watchdog = (): { cancel: () => void } => clock.after(silenceMs, () => abort.abort(new Error('the stream went silent')));
     let timer = watchdog();
+    let connectedAt = Infinity;
     try {
       const query = new URLSearchParams({ kind, ...(service === undefined ? {} : { service }), identity: String(hasIdentity) });
       const answer = await link.ask(url, `/v1/proxies/${encodeURIComponent(node)}/stream?${query.toString()}`, {
@@ -122,35 +134,56 @@ export class SnapshotClient {
         headers: { accept: 'text/event-stream', ...(this.#version !== undefined && { 'last-event-id': this.#version }) },
       });
       if (!isSuccess(answer.status)) throw new Error(`the control plane answered ${answer.status}`);
-      this.#failures = 0;
+      this.#isAway = false;
+      connectedAt = clock.now();
       onConnected(true);
       logger.info({ url }, 'connected to the control plane');
       // With a snapshot in force it may be that none comes.
       if (this.#inForce !== undefined) firstOutcome();
-      const events: string[] = [];
-      const parser = createParser({ onEvent: ({ event, data }) => event === 'snapshot' && events.push(data), maxBufferSize: maxEventBytes });
+      /** Undefined is one that was too long. */
+      const events: (EventSourceMessage | undefined)[] = [];
+      const parser = createParser({
+        onEvent: (message) => message.event === 'snapshot' && events.push(message),
+        onError(error) {
+          if (error.type !== 'max-buffer-size-exceeded') return;
+          // The rest of it is no field that anybody knows; the next event is read again.
+          parser.reset();
+          events.push(undefined);
+        },
+        maxBufferSize: maxEventBytes,
+      });
       const decoder = new TextDecoder();
       for await (const piece of answer.pieces) {
         timer.cancel();
         timer = watchdog();
         parser.feed(decoder.decode(piece, { stream: true }));
+        if (events.length === 0) continue;
         // Whole snapshots: only the newest of those that arrived together matters.
         const newest = events.splice(0).at(-1);
-        if (newest === undefined) continue;
-        await this.#receive(url, newest);
+        if (newest === undefined) logger.error({ maxEventBytes }, 'a snapshot is longer than is read; the configuration stays as it is');
+        else await this.#receive(url, newest);
         firstOutcome();
       }
       logger.warn('the control plane ended the stream');
     } finally {
       timer.cancel();
+      if (clock.now() - connectedAt >= steadyMs) this.#failures = 0;
       unsubscribe();
       abort.abort();
     }
   }
 
-  async #receive(url: string, event: string): Promise<void> {
+  async #receive(url: string, { id, data }: EventSourceMessage): Promise<void> {
     const { apply, logger } = this.#options;
-    const snapshot = snapshotSchema.parse(JSON.parse(event));
+    let snapshot: Snapshot;
+    try {
+      snapshot = snapshotSchema.parse(JSON.parse(data));
+    } catch (error) {
+      logger.error({ version: id, err: error }, 'a snapshot cannot be read; the configuration stays as it is');
+      // The event has the version as its id.
+      if (id !== undefined) await this.#report(url, { version: id.slice(0, 64), accepted: false, reason: `it cannot be read: ${(error as Error).message}`.slice(0, 16_384) });
+      return;
+    }
     const { version } = snapshot;
     if (snapshot.blank && this.#inForce !== undefined) {
       logger.warn({ version }, 'the control plane has no resources at all; the configuration stays as it is');
