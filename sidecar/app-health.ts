@@ -1,5 +1,5 @@
-import { get } from 'node:http';
-import { connect } from 'node:net';
+import { get, type ClientRequest } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import type { Clock, Timer } from '../shared/clock/clock.js';
 import { formatAddress, type Address } from '../shared/config/units.js';
 
@@ -13,6 +13,7 @@ interface AppHealthOptions {
 
 /** Failures in a row before an application counts as unhealthy. One success makes it healthy. */
 const unhealthyAfter = 3;
+/** How long a probe may take in all (ms), however much comes meanwhile. */
 const probeTimeoutMs = 1_000;
 
 /** Asks the application beside the sidecar again and again whether it is there. */
@@ -40,25 +41,27 @@ export class AppHealth {
   }
 
   #connects(): Promise<boolean> {
-    return new Promise((resolve) => {
-      const socket = connect({ ...this.options.app, timeout: probeTimeoutMs });
-      const settle = (isUp: boolean): void => {
-        socket.destroy();
-        resolve(isUp);
-      };
-      socket.once('connect', () => settle(true)).once('error', () => settle(false)).once('timeout', () => settle(false));
-    });
+    return this.#inTime(connect({ ...this.options.app }), (probe, settle) => probe.once('connect', () => settle(true)));
   }
 
   #answers(path: string): Promise<boolean> {
     const { host, port, path: socketPath } = this.options.app;
+    const target = socketPath === undefined ? { host, port } : { socketPath };
+    const probe = get({ ...target, path, agent: false, headers: { host: socketPath === undefined ? formatAddress(this.options.app) : 'localhost' } });
+    return this.#inTime(probe, (request, settle) => request.once('response', ({ statusCode }) => settle(statusCode! < 400)));
+  }
+
+  /** Resolves once the probe has settled; one that fails, ends without that (a change of protocol, say) or takes too long has failed. Leaves nothing of it open. */
+  #inTime<Probe extends Socket | ClientRequest>(probe: Probe, start: (probe: Probe, settle: (isUp: boolean) => void) => void): Promise<boolean> {
     return new Promise((resolve) => {
-      const target = socketPath === undefined ? { host, port } : { socketPath };
-      const probe = get({ ...target, path, agent: false, timeout: probeTimeoutMs, headers: { host: socketPath === undefined ? formatAddress(this.options.app) : 'localhost' } }, (response) => {
-        response.destroy();
-        resolve(response.statusCode! < 400);
-      });
-      probe.on('error', () => resolve(false)).on('timeout', () => probe.destroy());
+      const timer = this.options.clock.after(probeTimeoutMs, () => settle(false));
+      const settle = (isUp: boolean): void => {
+        timer.cancel();
+        resolve(isUp);
+        probe.destroy();
+      };
+      probe.on('error', () => settle(false)).once('close', () => settle(false));
+      start(probe, settle);
     });
   }
 }
