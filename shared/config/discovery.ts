@@ -24,7 +24,7 @@ export type DnsDiscoveryConfig = z.output<typeof dnsDiscoverySchema>;
 export const discoverySchema = z
   .strictObject({
     dns: dnsDiscoverySchema.optional().describe('Looks the endpoints up in the DNS.'),
-    file: z.string().min(1).optional().describe('Path of a JSON or YAML file with a list of endpoints, in the same form as `endpoints`. Read again when it changes.'),
+    file: z.string().min(1).optional().describe('Path of a JSON or YAML file with a list of endpoints, in the same form as `endpoints`: a regular file of at most 1 MiB. Read again when it changes.'),
   })
   .refine(({ dns, file }) => (dns === undefined) !== (file === undefined), { error: 'exactly one of dns and file is needed' });
 export type DiscoveryConfig = z.output<typeof discoverySchema>;

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { z } from 'zod';
@@ -77,12 +78,17 @@ export class FileSource implements DiscoverySource {
   }
 }
 
+/** What else there is than files may have no end, or wait for a writer for ever, and a thread with it. */
 async function readText(path: string): Promise<string> {
-  const handle = await open(path, 'r');
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const { size } = await handle.stat();
-    if (size > maxFileBytes) throw new ConfigError([{ path: '', message: `the file has ${size} bytes; at most ${maxFileBytes} are read` }], path);
-    return await handle.readFile('utf8');
+    if (!(await handle.stat()).isFile()) throw new Error('it is no regular file');
+    // It may grow meanwhile, and some have no size.
+    const pieces: Buffer[] = [];
+    for await (const piece of handle.createReadStream({ end: maxFileBytes, autoClose: false })) pieces.push(piece as Buffer);
+    const contents = Buffer.concat(pieces);
+    if (contents.length > maxFileBytes) throw new ConfigError([{ path: '', message: `the file has more than ${maxFileBytes} bytes, which are all that is read` }], path);
+    return contents.toString('utf8');
   } finally {
     await handle.close();
   }

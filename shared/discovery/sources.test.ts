@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -185,6 +186,42 @@ describe('endpoints from a file', () => {
     const { endpoints } = await events.turnUntil('found', step);
     assert.equal(events.all.length, before + 1);
     assert.deepEqual(endpoints, [{ address: { host: '127.0.0.1', port: 9_000 }, weight: 3, zone: 'a', priority: 1, labels: { version: 'v2' } }]);
+    source.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  const notFiles: readonly (readonly [name: string, make: (path: string) => void])[] = [
+    ['a FIFO that nobody writes to', (path) => void execFileSync('mkfifo', [path])],
+    ['a device without an end', (path) => symlinkSync('/dev/zero', path)],
+    ['a directory', (path) => mkdirSync(path)],
+  ];
+  for (const [name, make] of notFiles) {
+    test(`${name} is refused, and a file that comes to be there is read`, { skip: process.platform === 'win32' ? 'there are none' : false }, async () => {
+      const events = new DiscoveryEvents();
+      const directory = mkdtempSync(join(tmpdir(), 'discovery-'));
+      const file = join(directory, 'endpoints.yaml');
+      make(file);
+      const source = new FileSource(file, { clock: events.clock });
+      events.start(source);
+      assert.deepEqual((await events.next('failed')).failure, { result: 'unreadable', details: [`${file} cannot be read (it is no regular file)`] });
+      rmSync(file, { recursive: true });
+      writeFileSync(file, '- 127.0.0.1:9000\n');
+      assert.deepEqual((await events.turnUntil('found', step)).addresses, ['127.0.0.1:9000']);
+      source.close();
+      rmSync(directory, { recursive: true });
+    });
+  }
+
+  test('a file that is too long is refused', async () => {
+    const events = new DiscoveryEvents();
+    const directory = mkdtempSync(join(tmpdir(), 'discovery-'));
+    const file = join(directory, 'endpoints.yaml');
+    writeFileSync(file, '#'.repeat(2 ** 20 + 1));
+    const source = new FileSource(file, { clock: events.clock });
+    events.start(source);
+    const { result, details } = (await events.next('failed')).failure;
+    assert.equal(result, 'invalid');
+    assert.match(details.join(), /more than 1048576 bytes/);
     source.close();
     rmSync(directory, { recursive: true });
   });
