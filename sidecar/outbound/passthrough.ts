@@ -1,4 +1,3 @@
-import { lookup } from 'node:dns/promises';
 import { BlockList, isIPv6 } from 'node:net';
 import { plainEndpoint, type EndpointConfig } from '../../shared/config/endpoints.js';
 import { upstreamSchema } from '../../shared/config/sections.js';
@@ -10,6 +9,7 @@ import { plainAddress } from '../../shared/listener/network-list.js';
 import { isOfThisMachine } from '../../shared/process/own-addresses.js';
 import { hostOf } from '../../shared/routing/route-table.js';
 import { Upstream, type UpstreamDependencies } from '../../shared/upstream/upstream.js';
+import { SystemResolver } from './system-resolver.js';
 
 interface PassthroughDependencies extends UpstreamDependencies {
   /** All addresses of a name; default: what the system's resolver says, its hosts file and search domains included. */
@@ -20,7 +20,7 @@ interface PassthroughDependencies extends UpstreamDependencies {
 
 /** Hosts that are remembered with their connections; the one not used for longest is forgotten first. */
 const maxHosts = 256;
-/** Look-ups at a time: they take threads of the process, and a name server that hangs must not take all of the memory too. */
+/** Look-ups under way or waiting for their turn: a name server that hangs must not take all of the memory. */
 const maxLookups = 64;
 const maxAddresses = 16;
 /** Age (ms) at which a host is looked up anew; the addresses of before serve meanwhile, and when that fails. */
@@ -58,7 +58,8 @@ export class Passthrough {
 
   constructor(private readonly dependencies: PassthroughDependencies) {
     this.#isOfThisMachine = dependencies.isOfThisMachine ?? isOfThisMachine;
-    this.#resolve = dependencies.resolve ?? systemResolver;
+    const system = new SystemResolver(dependencies.clock);
+    this.#resolve = dependencies.resolve ?? ((name) => system.resolve(name));
   }
 
   readonly service: Service = async (request, exchange) => {
@@ -156,10 +157,6 @@ export class Passthrough {
     if (elsewhere.length === 0) throw new ProxyError('no_route');
     return elsewhere.slice(0, maxAddresses).map((host) => plainEndpoint({ host, port }));
   }
-}
-
-async function systemResolver(name: string): Promise<readonly string[]> {
-  return (await lookup(name, { all: true })).map(({ address }) => address);
 }
 
 /** Answers that a name leads nowhere (getaddrinfo and DNS); anything else is a failure to ask. */
