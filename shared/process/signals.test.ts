@@ -13,6 +13,8 @@ interface Busy {
   /** Has the origin answer the request that is in flight. */
   readonly answer: () => void;
   readonly ask: (path: string, method?: string) => Promise<number>;
+  /** Sends a request through it; one for /quick is answered at once. */
+  readonly send: (path: string) => Promise<number>;
 }
 
 /** A gateway with a request in flight. */
@@ -20,7 +22,8 @@ async function start(context: TestContext, workers: number): Promise<Busy> {
   let answer: (() => void) | undefined;
   let arrived: (() => void) | undefined;
   const asked = new Promise<void>((resolve) => (arrived = resolve));
-  const origin = await httpOrigin((_request, response) => {
+  const origin = await httpOrigin((request, response) => {
+    if (request.url === '/quick') return void response.end();
     answer = () => response.end('done');
     arrived!();
   });
@@ -33,8 +36,10 @@ async function start(context: TestContext, workers: number): Promise<Busy> {
   const client = await RawClient.connect(portIn(ready, 'listen'));
   client.send('GET / HTTP/1.1\r\nHost: shop\r\n\r\n');
   await asked;
-  const ask = async (path: string, method = 'GET'): Promise<number> => (await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}${path}`, { method })).status;
-  return { gateway, client, answer: answer!, ask };
+  const statusOf = async (listener: string, path: string, method = 'GET'): Promise<number> => (await fetch(`http://127.0.0.1:${portIn(ready, listener)}${path}`, { method })).status;
+  const ask = (path: string, method?: string): Promise<number> => statusOf('admin', path, method);
+  const send = (path: string): Promise<number> => statusOf('listen', path);
+  return { gateway, client, answer: answer!, ask, send };
 }
 
 for (const workers of [1, 2]) {
@@ -55,12 +60,15 @@ for (const workers of [1, 2]) {
       });
     }
 
-    test('is broken off by a second signal', async (context) => {
-      const { gateway, client } = await start(context, workers);
+    test('is broken off by a second signal, and what was over by then is in the access log', async (context) => {
+      const { gateway, client, send } = await start(context, workers);
+      assert.equal(await send('/quick'), 200);
       gateway.child.kill('SIGTERM');
       await gateway.logged('draining');
       gateway.child.kill('SIGTERM');
-      assert.equal((await gateway.exited).code, 143);
+      const { code, stdout } = await gateway.exited;
+      assert.equal(code, 143);
+      assert.match(stdout, /"path":"\/quick"/);
       assert.equal(await client.untilClosed(), '');
     });
   });

@@ -152,7 +152,7 @@ export interface LineWriterOptions {
 }
 
 /**
- * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. `close` writes what is left before it
+ * Batched lines on a file descriptor: 1 is stdout. A reader that went away is not an error of ours. `close`, or the end of the process, writes what is left before it
  * returns, and gives up half a second after the reader took something for the last time. Where several processes write to the descriptor (`isShared`), lines stay whole all the same: writes
  * to a file do not mix (write(2), write to one open file description), and those to anything else are so small that a pipe takes them in one
  * piece, for which long lines are cut short.
@@ -164,13 +164,14 @@ export function openLineWriter(fd: number, { clock, isShared = false, onLost }: 
     if (!descriptor.write(batch)) onLost?.(linesIn(batch));
   };
   const writer = new LineWriter(clock, flush, isMixed ? pipeBatchBytes : batchBytes, isMixed ? shortened : undefined);
-  return {
-    writer,
-    close() {
-      writer.close();
-      descriptor.close();
-    },
+  const close = (): void => {
+    process.off('exit', close);
+    writer.close();
+    descriptor.close();
   };
+  // A defect and a second signal end the process without closing anything.
+  process.once('exit', close);
+  return { writer, close };
 }
 
 function linesIn(batch: Buffer): number {
