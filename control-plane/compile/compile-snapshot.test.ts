@@ -6,7 +6,7 @@ import { Model } from '../model/model.js';
 import { resourceSchema, type Policy, type Resource } from '../model/resources.js';
 import type { Standing } from '../sources/instances.js';
 import { compile, type Proxy } from './compile.js';
-import { compileSnapshot, snapshotKey } from './compile-snapshot.js';
+import { compileSnapshot, Round, snapshotKey } from './compile-snapshot.js';
 
 const service = (name: string, more: object = {}): Resource => ({ kind: 'Service', name, ...more });
 const policy = (name: string, placement: Policy['placement'], target: string, spec: Policy['spec']): Resource => ({ kind: 'Policy', name, placement, target: { services: [target] }, spec });
@@ -52,6 +52,21 @@ describe('snapshots', () => {
     assert.deepEqual(of(['127.0.0.1:1'], { state: 'known' }), { partial: {}, vacated: ['closed'] });
     assert.deepEqual(of([], { state: 'unknown' }), { partial: {}, vacated: ['closed'] });
     assert.deepEqual(of([], { state: 'vacated' }), { partial: {}, vacated: ['closed', 'orders'] });
+  });
+
+  test('of a round look at a policy once for each proxy, however many services there are', () => {
+    const looksFor = (count: number): number => {
+      const numbers = Array.from({ length: count }, (_, index) => index);
+      let looks = 0;
+      const counted = ({ placement, ...rest }: Policy): Policy => Object.defineProperty({ ...rest } as Policy, 'placement', { enumerable: true, get: () => (looks++, placement) });
+      const policies = numbers.map((number) => counted(policy(`p${number}`, 'sidecar', `s${number}`, { timeout: '3s', headers: { request: { set: { a: 'b' } } } }) as Policy));
+      const model = Model.of([...numbers.map((number) => service(`s${number}`)), ...policies]);
+      const round = new Round();
+      for (const number of numbers) compileSnapshot({ model, isBlank: false }, { endpoints: () => [] }, sidecar(`s${number}`), round);
+      return looks;
+    };
+    const [few, many] = [looksFor(20), looksFor(40)];
+    assert.ok(many / few < 5, `${few} looks for 20 services, policies and proxies, ${many} for 40: eight times as many is services times policies times proxies`);
   });
 
   test('of a control plane that has nothing say so', () => {

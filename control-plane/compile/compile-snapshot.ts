@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { Model } from '../model/model.js';
 import type { InstanceSource } from '../sources/instances.js';
-import { compile, type MadeUpstreams, type Proxy } from './compile.js';
-import { sourcesOf } from './sources.js';
+import { compile, type MadeParts, type Proxy } from './compile.js';
+import { sourcesOf, type MadeSettings } from './sources.js';
 
 /** What is compiled from. */
-interface Truth {
+export interface Truth {
   readonly model: Model;
   /** Nothing was ever stored. */
   readonly isBlank: boolean;
@@ -17,16 +17,15 @@ export interface CompiledSnapshot {
   readonly event: Buffer;
 }
 
-const emptyUpstreams = '"upstreams":{}';
-
 /** What snapshots of the same truth have in common. */
 export class Round {
-  readonly upstreams: MadeUpstreams = new Map();
+  readonly parts: MadeParts = new Map();
+  readonly settings: MadeSettings = new WeakMap();
   readonly #texts = new WeakMap<object, string>();
 
-  textOf(upstream: object): string {
-    let text = this.#texts.get(upstream);
-    if (text === undefined) this.#texts.set(upstream, (text = JSON.stringify(upstream)));
+  textOf(part: object): string {
+    let text = this.#texts.get(part);
+    if (text === undefined) this.#texts.set(part, (text = JSON.stringify(part)));
     return text;
   }
 }
@@ -41,7 +40,7 @@ export function snapshotKey({ kind, service, hasIdentity }: Proxy): string {
  * believe that an upstream has lost endpoints. Equal input gives equal bytes.
  */
 export function compileSnapshot({ model, isBlank }: Truth, { endpoints, standing }: Pick<InstanceSource, 'endpoints' | 'standing'>, proxy: Proxy, round = new Round()): CompiledSnapshot {
-  const { upstreams, ...config } = compile(model, endpoints, proxy, round.upstreams) as { upstreams: Record<string, { endpoints: unknown[] }> };
+  const { routes, upstreams, ...config } = compile(model, endpoints, proxy, round.parts) as { routes?: object[]; upstreams: Record<string, { endpoints: unknown[] }> };
   const fixed = new Set(model.services.filter((service) => service.endpoints !== undefined).map(({ name }) => name));
   const partial: Record<string, readonly string[]> = {};
   const vacated: string[] = [];
@@ -51,17 +50,19 @@ export function compileSnapshot({ model, isBlank }: Truth, { endpoints, standing
     // Fixed ones are what somebody wrote; and where all were left out by a rule, that is meant too.
     else if (upstream.endpoints.length === 0 && (fixed.has(name) || how?.state === 'vacated' || endpoints(name).length > 0)) vacated.push(name);
   }
-  const frame = JSON.stringify({
-    config: { ...config, upstreams: {} },
-    sources: sourcesOf(model, proxy, { ...config, upstreams }),
+  // Routes and upstreams are most of it, and the same for nearly everybody: their text is made once.
+  const texts = [
+    ...Object.entries(config).map(([key, part]) => `${JSON.stringify(key)}:${JSON.stringify(part)}`),
+    ...(routes === undefined ? [] : [`"routes":[${routes.map((route) => round.textOf(route)).join()}]`]),
+    `"upstreams":{${Object.entries(upstreams).map(([name, upstream]) => `${JSON.stringify(name)}:${round.textOf(upstream)}`).join()}}`,
+  ];
+  const beside = JSON.stringify({
+    sources: sourcesOf(model, proxy, { ...config, ...(routes && { routes }), upstreams }, round.settings),
     ...(Object.keys(partial).length > 0 && { partial }),
     ...(vacated.length > 0 && { vacated }),
     ...(isBlank && { blank: true }),
   });
-  // Upstreams are most of it, and the same for nearly everybody: their text is made once.
-  const texts = Object.entries(upstreams).map(([name, upstream]) => `${JSON.stringify(name)}:${round.textOf(upstream)}`);
-  const at = frame.indexOf(emptyUpstreams, JSON.stringify(config).length);
-  const rest = `${frame.slice(0, at)}"upstreams":{${texts.join()}}${frame.slice(at + emptyUpstreams.length)}`;
+  const rest = `{"config":{${texts.join()}},${beside.slice(1)}`;
   const version = createHash('sha256').update(rest).digest('base64url').slice(0, 16);
   return { version, event: Buffer.from(`event: snapshot\nid: ${version}\ndata: {"version":"${version}",${rest.slice(1)}\n\n`) };
 }

@@ -30,25 +30,35 @@ export type Place = Exclude<Placement, 'both' | 'none'>;
  *
  * A sidecar is told of the services that its own `calls`, and of those that these send requests to.
  */
-export function compile(model: Model, endpoints: Endpoints, proxy: Proxy, made: MadeUpstreams = new Map()): object {
+export function compile(model: Model, endpoints: Endpoints, proxy: Proxy, made: MadeParts = new Map()): object {
   const addresses: Addresses = ({ name, endpoints: fixed }) => reachableEndpoints(fixed ?? endpoints(name), specFor(model, name, 'sidecar').mtls?.mode, proxy.hasIdentity === true);
-  const once = (name: string, make: () => object): object => {
-    const key = `${proxy.kind} ${proxy.hasIdentity === true} ${name}`;
-    let upstream = made.get(key);
-    if (upstream === undefined) made.set(key, (upstream = make()));
-    return upstream;
-  };
-  return proxy.kind === 'gateway' ? compileGateway(model, addresses, once) : compileSidecar(model, addresses, proxy.service, once);
+  const variety = `${proxy.kind} ${proxy.hasIdentity === true}`;
+  let parts = made.get(variety);
+  if (parts === undefined) made.set(variety, (parts = { upstreams: new Map(), routes: new Map() }));
+  return proxy.kind === 'gateway' ? compileGateway(model, addresses, parts) : compileSidecar(model, addresses, proxy.service, parts);
 }
 
-/** Upstreams that were made of the same model and registry for other proxies: most of a document is the same for all of a kind. */
-export type MadeUpstreams = Map<string, object>;
-type Once = (name: string, make: () => object) => object;
+/** Parts of documents, by the service that they are for. */
+interface Parts {
+  readonly upstreams: Map<string, object>;
+  /** Of sidecars alone. */
+  readonly routes: Map<string, readonly object[]>;
+}
+
+/** What was made of the same model and registry for other proxies, by kind: most of a document is the same for all of a kind. */
+export type MadeParts = Map<string, Parts>;
+
+/** Makes a part unless it was made for another proxy. */
+function once<T>(made: Map<string, T>, name: string, make: () => T): T {
+  let part = made.get(name);
+  if (part === undefined) made.set(name, (part = make()));
+  return part;
+}
 
 /** The endpoints of a service for the proxy that is compiled for. */
 type Addresses = (service: Service) => readonly WrittenEndpoint[];
 
-function compileGateway(model: Model, addresses: Addresses, once: Once): object {
+function compileGateway(model: Model, addresses: Addresses, { upstreams }: Parts): object {
   const referenced = new Set(model.routes.map((route) => route.service));
   for (const service of sentToBeside(model, 'ambassador', (target) => referenced.has(target))) referenced.add(service);
   return {
@@ -60,10 +70,10 @@ function compileGateway(model: Model, addresses: Addresses, once: Once): object 
         defined({ name, match, ...destination(service, spec), subset: spec.split === undefined ? subset : undefined, ...policies }),
       ];
     }),
-    upstreams: Object.fromEntries(
+    upstreams: dictionary(
       model.services
         .filter(({ name }) => referenced.has(name))
-        .map((service) => [service.name, once(service.name, () => defined({ ...found(service, addresses), ...sending(specFor(model, service.name, 'ambassador')) }))]),
+        .map((service) => [service.name, once(upstreams, service.name, () => defined({ ...found(service, addresses), ...sending(specFor(model, service.name, 'ambassador')) }))]),
     ),
   };
 }
@@ -79,34 +89,37 @@ function sending({ attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, p
   return { attemptTimeout, retry, hedge, breaker, adaptiveConcurrency, propagateDeadline, healthCheck, outlierDetection, limits, balance };
 }
 
-function compileSidecar(model: Model, addresses: Addresses, own: string | undefined, once: Once): object {
+function compileSidecar(model: Model, addresses: Addresses, own: string | undefined, parts: Parts): object {
   const { jwt, authorization, rateLimit, adaptiveConcurrency, fault, mtls } = own === undefined ? ({} as Partial<Spec>) : specFor(model, own, 'sidecar');
-  const calls = model.services.find(({ name }) => name === own)?.calls;
-  const called = model.services.filter(({ name }) => name !== own && (calls?.includes(name) ?? true));
-  const routes = called.flatMap(({ name }) => {
-    const { headers, mirror, ...spec } = specFor(model, name, 'sidecar');
-    const match = { host: name };
-    const ways = diverted(name, match, spec).map((route) => defined({ ...route, headers, mirror }));
-    if (headers === undefined && mirror === undefined && spec.split === undefined) return ways;
-    return [...ways, defined({ name, match, ...destination(name, spec), headers, mirror })];
-  });
+  const listed = model.services.find(({ name }) => name === own)?.calls;
+  const calls = listed && new Set(listed);
+  const called = model.services.filter(({ name }) => name !== own && (calls?.has(name) ?? true));
+  const routes = called.flatMap(({ name }) => once(parts.routes, name, () => routesTo(name, specFor(model, name, 'sidecar'))));
   const targets = new Set(called.map(({ name }) => name));
   const referenced = sentToBeside(model, 'sidecar', (target) => targets.has(target));
   return {
     inbound: defined({ jwt, authorization, rateLimit, adaptiveConcurrency, fault, mtls: mtls?.mode }),
     ...(routes.length > 0 && { routes }),
-    upstreams: Object.fromEntries(
+    upstreams: dictionary(
       model.services
         .filter(({ name }) => targets.has(name) || referenced.has(name))
         .map((service) => [
           service.name,
-          once(service.name, () => {
+          once(parts.upstreams, service.name, () => {
             const spec = specFor(model, service.name, 'sidecar');
             return defined({ ...found(service, addresses), timeout: spec.timeout, ...sending(spec) });
           }),
         ]),
     ),
   };
+}
+
+/** A sidecar's routes to a service; none where there is nothing to do on the way. */
+function routesTo(name: string, { headers, mirror, ...spec }: Spec): readonly object[] {
+  const match = { host: name };
+  const ways = diverted(name, match, spec).map((route) => defined({ ...route, headers, mirror }));
+  if (headers === undefined && mirror === undefined && spec.split === undefined) return ways;
+  return [...ways, defined({ name, match, ...destination(name, spec), headers, mirror })];
 }
 
 /** Where requests for a service go: to it, or to the sides of a split in its place. */
@@ -137,11 +150,18 @@ function sentToBeside(model: Model, place: Place, isSentTo: (service: string) =>
 
 /** What the policies placed here say about a service. No two of them say the same: the model was checked. */
 export function specFor(model: Model, service: string, place: Place): Spec {
-  return Object.assign({}, ...model.policies.filter(({ placement, target }) => holds(placement, place) && target.services.includes(service)).map(({ spec }) => spec)) as Spec;
+  return Object.assign({}, ...model.policiesOf(service).filter(({ placement }) => holds(placement, place)).map(({ spec }) => spec)) as Spec;
 }
 
 export function holds(placement: Placement, place: Place): boolean {
   return placement === place || placement === 'both';
+}
+
+/** Without a prototype: an object that has one gets a hidden class for each new name, and a sidecar leaves its own out, so that none has the classes of another. */
+function dictionary<T>(entries: readonly (readonly [string, T])[]): Record<string, T> {
+  const made = Object.create(null) as Record<string, T>;
+  for (const [name, value] of entries) made[name] = value;
+  return made;
 }
 
 function defined(object: Record<string, unknown>): Record<string, unknown> {

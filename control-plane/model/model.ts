@@ -12,6 +12,8 @@ export class Model {
   readonly routes: readonly Route[];
   readonly policies: readonly Policy[];
   readonly identities: readonly Identity[];
+  /** Made when it is asked for first: most models are never compiled. */
+  #policiesOf: ReadonlyMap<string, readonly Policy[]> | undefined;
 
   private constructor(private readonly resources: ReadonlyMap<string, Resource>) {
     this.all = [...resources.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
@@ -27,6 +29,12 @@ export class Model {
 
   get(kind: Kind, name: string): Resource | undefined {
     return this.resources.get(`${kind}/${name}`);
+  }
+
+  /** The policies for a service, in the order of `policies`. */
+  policiesOf(service: string): readonly Policy[] {
+    this.#policiesOf ??= byService(this.policies);
+    return this.#policiesOf.get(service) ?? [];
   }
 
   /** With these resources added, or in place of those of the same kind and name. */
@@ -92,6 +100,19 @@ function identityProblems(identities: readonly Identity[], services: ReadonlySet
 export function servicesIn({ spec: { split = [], divert = [], mirror } }: Policy): [setting: string, service: string][] {
   const each = (setting: string, ways: readonly { readonly upstream: string }[]): [string, string][] => ways.map(({ upstream }, index) => [`${setting}[${index}]`, upstream]);
   return [...each('split', split), ...each('divert', divert), ...(mirror === undefined ? [] : [['mirror', mirror.upstream] as [string, string]])];
+}
+
+/** Each policy once, however often it names a service. */
+function byService(policies: readonly Policy[]): Map<string, Policy[]> {
+  const found = new Map<string, Policy[]>();
+  for (const policy of policies) {
+    for (const service of new Set(policy.target.services)) {
+      const known = found.get(service);
+      if (known === undefined) found.set(service, [policy]);
+      else known.push(policy);
+    }
+  }
+  return found;
 }
 
 function key({ kind, name }: Resource): string {

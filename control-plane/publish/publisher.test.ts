@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { Clock } from '../../shared/clock/clock.js';
 import { FakeClock } from '../../shared/clock/fake-clock.js';
 import type { Rejection } from '../../shared/control/snapshot.js';
 import { Model } from '../model/model.js';
@@ -96,6 +97,42 @@ describe('rounds', () => {
     await clock.advance(1);
     assert.equal(durations.compiled, 4);
     assert.equal(all[0]!.stream.events[1], all[2]!.stream.events[1], 'the very same bytes');
+  });
+
+  test('one that takes long leaves the event loop to others every 20 ms, sends everybody the same model, and what changes meanwhile after it', async () => {
+    const fake = new FakeClock();
+    let spent = 0;
+    const clock: Clock = { now: () => fake.now() + spent, wallNow: () => fake.wallNow(), after: (ms, callback) => fake.after(ms, callback) };
+    const store = { model: Model.empty, version: 0 };
+    const publisher = new Publisher({ store, clock, instances: { endpoints: () => [] } });
+    const told: string[] = [];
+    const connect = (node: string): void => void publisher.connect({ ...sidecar, node, service: node }, {
+      send: (event) => {
+        spent += 12;
+        told.push(`${node} ${/"(services?-\d)":\{"endpoints/.exec(event.toString())?.[1]}${event.includes('"blank":true') ? ' blank' : ''}`);
+        return true;
+      },
+      close: () => {},
+    });
+    const change = (name: string): void => {
+      store.model = Model.of([{ kind: 'Service', name }]);
+      store.version++;
+      publisher.publish();
+    };
+    for (const node of ['a', 'b', 'c']) connect(node);
+    assert.deepEqual(told.splice(0), ['a undefined blank', 'b undefined blank', 'c undefined blank']);
+    change('service-1');
+    fake.after(0, () => {
+      told.push('others');
+      change('service-2');
+      connect('d');
+      assert.equal(publisher.isSettled, false);
+    });
+    await fake.advance(0);
+    assert.deepEqual(told.splice(0), ['a service-1', 'b service-1', 'others', 'd service-1', 'c service-1']);
+    await fake.advance(roundGapMs);
+    assert.deepEqual(told, ['a service-2', 'b service-2', 'c service-2', 'd service-2']);
+    assert.equal(fake.pending, 0);
   });
 
   test('what does not concern a proxy is not sent to it', async () => {

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../../shared/clock/clock.js';
 import type { Rejection } from '../../shared/control/snapshot.js';
-import { compileSnapshot, Round, type CompiledSnapshot } from '../compile/compile-snapshot.js';
+import { compileSnapshot, Round, type CompiledSnapshot, type Truth } from '../compile/compile-snapshot.js';
 import type { Proxy } from '../compile/compile.js';
 import type { Model } from '../model/model.js';
 import type { InstanceSource } from '../sources/instances.js';
@@ -26,6 +26,8 @@ const maxRemembered = 10_000;
 const maxCompiled = 2_000;
 /** Least time between two rounds (ms): what changes meanwhile goes out together. A change that nothing came before goes out at once. */
 export const roundGapMs = 50;
+/** How long a round may keep the event loop at a time (ms), beside the snapshot that it is at: streams, leases and answers are waiting. */
+const longestTurnMs = 20;
 
 /**
  * Sends every proxy the newest snapshot of its configuration, when and only when it changed.
@@ -45,14 +47,19 @@ export class Publisher {
   /** Snapshots of this round, by the key of who gets them. */
   #compiled = new Map<string, CompiledSnapshot>();
   #common = new Round();
+  /** What this round compiles; the relocation may have gone on. */
+  #truth: Truth;
   #connected = 0;
   #changedAt: number | undefined;
   #roundAt = -Infinity;
   #timer: Timer | undefined;
+  /** Whether a round is not through yet: the next begins after it. */
+  #isUnderWay = false;
 
   constructor(private readonly options: PublisherOptions) {
     const { clock, store } = options;
     this.#relocation = new Relocation(clock, store.model, () => this.#subscribers.values(), () => this.publish());
+    this.#truth = this.#present();
   }
 
   get statuses(): ProxyStatus[] {
@@ -70,7 +77,7 @@ export class Publisher {
 
   /** Whether everything that changed has gone out, and every connected proxy has answered for its newest snapshot. */
   get isSettled(): boolean {
-    if (this.#timer !== undefined || this.#relocation.isWaiting) return false;
+    if (this.#timer !== undefined || this.#isUnderWay || this.#relocation.isWaiting) return false;
     for (const subscriber of this.#subscribers.values()) if (!subscriber.isSettled) return false;
     return true;
   }
@@ -124,6 +131,7 @@ export class Publisher {
   publish(): void {
     const { clock } = this.options;
     this.#changedAt ??= clock.now();
+    if (this.#isUnderWay) return;
     this.#timer ??= clock.after(Math.max(0, this.#roundAt + roundGapMs - clock.now()), () => this.#round());
   }
 
@@ -140,26 +148,48 @@ export class Publisher {
   }
 
   #round(): void {
-    const { clock, store } = this.options;
+    const { store } = this.options;
     this.#timer = undefined;
     const changedAt = this.#changedAt;
     this.#changedAt = undefined;
     this.#relocation.next(store.model);
+    this.#truth = this.#present();
     this.#compiled = new Map();
     this.#common = new Round();
-    for (const subscriber of this.#subscribers.values()) if (subscriber.isConnected) subscriber.update(this.#snapshotFor(subscriber), changedAt);
+    this.#isUnderWay = true;
+    this.#update([...this.#subscribers.values()], changedAt);
+  }
+
+  /** Sends the round's snapshots, a turn of the event loop after the other. Whoever connects meanwhile gets the round's too. */
+  #update(subscribers: readonly Subscriber[], changedAt: number | undefined): void {
+    const { clock } = this.options;
+    const turnEndsAt = clock.now() + longestTurnMs;
+    for (const [index, subscriber] of subscribers.entries()) {
+      if (subscriber.isConnected) subscriber.update(this.#snapshotFor(subscriber), changedAt);
+      if (clock.now() >= turnEndsAt && index + 1 < subscribers.length) {
+        this.#timer = clock.after(0, () => this.#update(subscribers.slice(index + 1), changedAt));
+        return;
+      }
+    }
+    this.#timer = undefined;
+    this.#isUnderWay = false;
     this.#relocation.sent();
     // A round that takes long leaves as much time for everything else.
     this.#roundAt = clock.now();
+    if (this.#changedAt !== undefined) this.publish();
     this.#progressed();
+  }
+
+  #present(): Truth {
+    return { model: this.#relocation.model, isBlank: this.options.store.version === 0 };
   }
 
   #snapshotFor({ key, proxy }: Subscriber): CompiledSnapshot {
     let snapshot = this.#compiled.get(key);
     if (snapshot === undefined) {
-      const { clock, store, instances, metrics } = this.options;
+      const { clock, instances, metrics } = this.options;
       const startedAt = clock.now();
-      snapshot = compileSnapshot({ model: this.#relocation.model, isBlank: store.version === 0 }, instances, proxy, this.#common);
+      snapshot = compileSnapshot(this.#truth, instances, proxy, this.#common);
       // Only somebody who connects again and again, each time as another service, makes so many.
       if (this.#compiled.size >= maxCompiled) this.#compiled.clear();
       this.#compiled.set(key, snapshot);
