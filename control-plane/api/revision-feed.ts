@@ -83,6 +83,6 @@ async function revisionsAfter(store: Store, since: number, until: number): Promi
   if (since > until) return undefined;
   const history = await store.history(maxRevisions);
   const wanted = history.filter(({ version }) => version > since && version <= until).reverse();
-  // What was at `since` can be made out only if nothing is missing after it.
-  return wanted.length > 0 && (await store.at(since)) !== undefined ? wanted : undefined;
+  // Each version is one revision: as many as there are between, or some are missing.
+  return wanted.length === until - since ? wanted : undefined;
 }

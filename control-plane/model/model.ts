@@ -16,7 +16,7 @@ export class Model {
   #policiesOf: ReadonlyMap<string, readonly Policy[]> | undefined;
 
   private constructor(private readonly resources: ReadonlyMap<string, Resource>) {
-    this.all = [...resources.values()].sort((a, b) => (key(a) < key(b) ? -1 : 1));
+    this.all = [...resources].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, resource]) => resource);
     this.services = this.all.filter((resource) => resource.kind === 'Service');
     this.routes = this.all.filter((resource) => resource.kind === 'Route');
     this.policies = this.all.filter((resource) => resource.kind === 'Policy');
@@ -40,10 +40,6 @@ export class Model {
   /** With these resources added, or in place of those of the same kind and name. */
   with(resources: readonly Resource[]): Model {
     return new Model(new Map([...this.resources, ...resources.map((resource) => [key(resource), resource] as const)]));
-  }
-
-  without(kind: Kind, name: string): Model {
-    return new Model(new Map([...this.resources].filter(([other]) => other !== `${kind}/${name}`)));
   }
 
   /** What is wrong with the resources as a whole: dangling names, and policies that contradict each other. */

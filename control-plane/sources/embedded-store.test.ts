@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { systemClock } from '../../shared/clock/clock.js';
 import { ConfigError } from '../../shared/config/load.js';
+import { Model } from '../model/model.js';
 import type { Resource } from '../model/resources.js';
 import { EmbeddedStore, type EmbeddedStoreOptions } from './embedded-store.js';
 import { storeConformance } from './store-conformance.js';
@@ -48,6 +49,17 @@ describe('the embedded store', () => {
     const second = await open(directory, { seed: [service('orders')] });
     assert.deepEqual(second.model.all, []);
     await second.close();
+  });
+
+  test('what was at a version long ago is made in one go, and not a model for each revision since', async (context) => {
+    const store = await open(undefined);
+    await store.change(apply(service('orders'), service('users')));
+    for (let port = 1; port <= 50; port++) await store.change(apply(service('orders', `127.0.0.1:${port}`)));
+    await store.change({ remove: [{ kind: 'Service', name: 'users' }, { kind: 'Service', name: 'orders' }], by: 'test', action: 'delete' });
+    const made = context.mock.method(Model.prototype, 'with');
+    assert.deepEqual((await store.at(1))!.all, [service('orders'), service('users')]);
+    assert.equal(made.mock.callCount(), 1);
+    await store.close();
   });
 
   test('history is bounded by revisions and by bytes, and what it no longer reaches is not made up', async () => {

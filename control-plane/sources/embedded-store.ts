@@ -4,7 +4,7 @@ import type { Clock } from '../../shared/clock/clock.js';
 import type { Model } from '../model/model.js';
 import type { Kind, Resource } from '../model/resources.js';
 import { DurableFile, syncDirectory } from './durable-file.js';
-import { makeChange, undone, withChanges } from './make-change.js';
+import { makeChange, wayBack, withChanges } from './make-change.js';
 import type { Change, ResourceChange, Revision, Store } from './store.js';
 import { bounded, emptyState, keep, readState, writeState, type StoreState } from './store-file.js';
 
@@ -90,7 +90,7 @@ export class EmbeddedStore implements Store {
     const { history } = this.#state;
     const first = history[0] === undefined ? this.version : history[0].version - 1;
     if (version < first || version > this.version) return undefined;
-    return history.filter((revision) => revision.version > version).reduceRight((model, { changes }) => withChanges(model, undone(changes)), this.model);
+    return withChanges(this.model, wayBack(history.filter((revision) => revision.version > version).reverse()));
   }
 
   onChange(listener: () => void): () => void {

@@ -8,7 +8,7 @@ import { readChanges, readHistory } from './etcd-history.js';
 import { storeKeys } from './etcd-keys.js';
 import { EtcdMirror } from './etcd-mirror.js';
 import { EtcdStoreState, readHead } from './etcd-store-state.js';
-import { makeChange, undone, withChanges } from './make-change.js';
+import { makeChange, wayBack, withChanges } from './make-change.js';
 import { StoreUnavailable } from './store-unavailable.js';
 import { Conflict, type Change, type ResourceChange, type Revision, type Store } from './store.js';
 
@@ -123,7 +123,7 @@ export class EtcdStore implements Store {
     if (version > present || version < 0) return undefined;
     const newer = await readHistory(this.options.client, this.#keys, { from: version + 1, to: present, limit: Number.POSITIVE_INFINITY });
     if (newer.length < present - version) return undefined;
-    return newer.reduce((later, { changes }) => withChanges(later, undone(changes)), model);
+    return withChanges(model, wayBack(newer));
   }
 
   onChange(listener: () => void): () => void {

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { ConfigError } from '../../shared/config/load.js';
-import type { Model } from '../model/model.js';
-import type { Kind, Resource } from '../model/resources.js';
-import { Conflict, type Change, type ResourceChange } from './store.js';
+import { Model } from '../model/model.js';
+import type { Resource } from '../model/resources.js';
+import { Conflict, type Change, type ResourceChange, type Revision } from './store.js';
 
 /** What a change is made to. */
 export interface Resources {
@@ -31,13 +31,22 @@ export function makeChange({ model, version, versions }: Resources, change: Chan
   return { model: next, changes };
 }
 
-/** A model with changes made, or, of changes turned round, undone. */
+/** A model with changes made, one after the other, or, of changes turned round, undone. One is made for all of them: each sorts all that is in it. */
 export function withChanges(model: Model, changes: readonly ResourceChange[]): Model {
-  const gone: { kind: Kind; name: string }[] = changes.filter(({ after }) => after === undefined);
-  return gone.reduce((rest, { kind, name }) => rest.without(kind, name), model.with(changes.flatMap(({ after }) => after ?? [])));
+  const resources = new Map(model.all.map((resource) => [`${resource.kind}/${resource.name}`, resource]));
+  for (const { kind, name, after } of changes) {
+    if (after === undefined) resources.delete(`${kind}/${name}`);
+    else resources.set(`${kind}/${name}`, after);
+  }
+  return Model.of([...resources.values()]);
 }
 
-export function undone(changes: readonly ResourceChange[]): ResourceChange[] {
+/** What leads back from the newest of these revisions to before the oldest. */
+export function wayBack(newestFirst: readonly Revision[]): ResourceChange[] {
+  return newestFirst.flatMap(({ changes }) => undone(changes));
+}
+
+function undone(changes: readonly ResourceChange[]): ResourceChange[] {
   return changes.map(({ kind, name, before, after }) => ({ kind, name, before: after, after: before }));
 }
 
