@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:net';
@@ -242,4 +242,17 @@ describe('streams', () => {
     slow.destroy();
     await Promise.all([gateway.process.stop(), plane.process.stop()]);
   });
+});
+
+test('a service that has as many instances as the registry takes is told so, and others register', async () => {
+  const dataDir = join(directory, 'full');
+  mkdirSync(dataDir);
+  const job = Array.from({ length: 5_000 }, (_, index) => ({ service: 'job', instance: `job-${index}`, endpoint: '127.0.0.1:1' }));
+  writeFileSync(join(dataDir, 'registry.json'), JSON.stringify(job));
+  const plane = await startControlPlane({ dataDir, leaseGrace: '60s' });
+  const put = (path: string): Promise<Response> => fetch(`${plane.url}/v1/registry/${path}`, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ address: '127.0.0.1:2', ttl: '60s' }) });
+  const refused = await put('job/one-more');
+  assert.deepEqual([refused.status, refused.headers.get('retry-after'), ((await refused.json()) as { code: string }).code], [503, '10', 'registry_full']);
+  assert.deepEqual([(await put('job/job-1')).status, (await put('payments/one')).status], [200, 200]);
+  await plane.process.stop();
 });

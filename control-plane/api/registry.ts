@@ -2,10 +2,14 @@ import { z } from 'zod';
 import { identityNameSchema, labelsSchema, weightSchema, writeEndpoint, zoneSchema } from '../../shared/config/endpoints.js';
 import { address, duration } from '../../shared/config/units.js';
 import { parseSpiffeId } from '../../shared/identity/spiffe.js';
+import { RegistryFull } from '../sources/instances.js';
 import { forbidden, type Caller } from './access.js';
 import type { Api, ApiContext } from './context.js';
+import { ApiError } from './problem.js';
 import { noQuery } from './schemas.js';
 
+/** When those may come again for whom there was no room (s). */
+const retryAfter = '10';
 const leaseBounds = { least: 100, most: 3_600_000 } as const;
 
 const registration = z
@@ -41,13 +45,15 @@ export function registryRoutes(api: Api, { registry }: ApiContext): void {
   }));
 
   api.put('/v1/registry/:service/:instance', {
-    config: { need: 'proxy', errors: theirs },
+    config: { need: 'proxy', errors: { ...theirs, 503: 'There is no room for another instance; `Retry-After` says when to come again.' } },
     schema: { tags, summary: 'Registers an instance, or renews its lease', operationId: 'register', params: instanceParams, querystring: noQuery, body: registration, response: { 200: z.object({ ttl: z.number() }).describe('It is known.') } },
   }, async (request) => {
     const { service, instance } = request.params;
     const { ttl, address, zone, weight, labels, identity } = request.body;
     checkOwn(request.caller, service, instance, identity);
-    await registry.register({ service, instance, endpoint: writeEndpoint({ address, zone, weight, labels, priority: 0, ...(identity !== undefined && { identity }) }) }, ttl);
+    await registry.register({ service, instance, endpoint: writeEndpoint({ address, zone, weight, labels, priority: 0, ...(identity !== undefined && { identity }) }) }, ttl).catch((error: unknown) => {
+      throw error instanceof RegistryFull ? new ApiError(503, 'registry_full', error.message, { headers: { 'retry-after': retryAfter } }) : error;
+    });
     return { ttl };
   });
 

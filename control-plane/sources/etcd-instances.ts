@@ -10,8 +10,7 @@ import { EtcdRegistryView, isCounted, type Known } from './etcd-registry-view.js
 import { instanceOf, keyOf, registryKeys } from './etcd-registry-keys.js';
 import { EtcdRegistryWrites } from './etcd-registry-writes.js';
 import { EtcdSession } from './etcd-session.js';
-import type { Instance, InstanceSource } from './instances.js';
-import { StoreUnavailable } from './store-unavailable.js';
+import { maxInstancesOfService, RegistryFull, type Instance, type InstanceSource } from './instances.js';
 
 /*
  * The registry of several control planes, and what it makes of silence.
@@ -137,7 +136,11 @@ export class EtcdInstances implements InstanceSource {
       known.renewedAt = sentAt;
       return;
     }
-    if (known === undefined && this.#view.size >= maxInstances) throw new StoreUnavailable(`${maxInstances} instances are registered; no more are taken.`);
+    if (known === undefined) {
+      const { service } = instance;
+      if (this.#view.sizeOf(service) >= maxInstancesOfService) throw new RegistryFull(`There are ${this.#view.sizeOf(service)} instances of ${service}; no more are taken.`);
+      if (this.#view.size >= maxInstances) throw new RegistryFull(`There are ${this.#view.size} instances; no more are taken.`);
+    }
     const { id: lease } = await client.grant(ttlMs);
     const revision = await this.#writes.put(instance, ttlMs, lease);
     // Here at once; the others' watches bring it.

@@ -31,6 +31,10 @@ export class EtcdRegistryView {
     return this.#known.size;
   }
 
+  sizeOf(service: string): number {
+    return this.#services.get(service)?.size ?? 0;
+  }
+
   get(key: string): Known | undefined {
     return this.#known.get(key);
   }

@@ -8,6 +8,14 @@ export interface Instance {
   readonly endpoint: WrittenEndpoint;
 }
 
+/** Instances of one service; beyond it registrations are refused, so that nobody who speaks for one service fills the registry. */
+export const maxInstancesOfService = 5_000;
+
+/** There is no room for another instance; those that are there may renew. The message is fit for clients. */
+export class RegistryFull extends Error {
+  override readonly name = 'RegistryFull';
+}
+
 /**
  * How sure a source is of a service's instances.
  *
@@ -30,7 +38,7 @@ export interface InstanceSource {
   readonly endpoints: (service: string) => readonly WrittenEndpoint[];
   /** How far to believe `endpoints`; a source that has none is believed, but never that a service is empty. */
   readonly standing?: (service: string) => Standing;
-  /** Registers an instance or renews its lease. Resolves when it is known. */
+  /** Registers an instance or renews its lease. Resolves when it is known; rejects with `RegistryFull`. */
   register(instance: Instance, ttlMs: number): Promise<void>;
   /** Resolves with whether it was there. */
   deregister(service: string, instance: string): Promise<boolean>;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { FakeClock } from '../../shared/clock/fake-clock.js';
 import type { Clock } from '../../shared/clock/clock.js';
+import { maxInstancesOfService, RegistryFull } from './instances.js';
 import { Registry } from './registry.js';
 
 const at = (port: number): string => `127.0.0.1:${port}`;
@@ -99,7 +100,7 @@ describe('silence of many at once', () => {
     const clock = new FakeClock();
     const { registry, register, names } = watched(clock);
     await register('orders', [1, 2, 3]);
-    await register('users', [4, 5]);
+    await register('users', [4, 5, 6]);
     // Two thirds of the instances are cut off.
     for (let second = 0; second < 60; second++) {
       await clock.advance(1_000);
@@ -107,12 +108,43 @@ describe('silence of many at once', () => {
       await register('users', [4]);
     }
     assert.equal(registry.isProtected, true);
-    assert.deepEqual(names().sort(), ['orders-1', 'orders-2', 'orders-3', 'users-4', 'users-5']);
+    assert.deepEqual(names().sort(), ['orders-1', 'orders-2', 'orders-3', 'users-4', 'users-5', 'users-6']);
     assert.deepEqual(registry.endpoints('orders'), [at(1), at(2), at(3)]);
     await register('orders', [2]);
     await clock.advance(200);
     assert.equal(registry.isProtected, false);
     assert.deepEqual(registry.endpoints('orders'), [at(1), at(2)], 'what does not call then is believed to be dead');
+    await registry.close();
+  });
+
+  test('is believed after sixty of their leases', async () => {
+    const clock = new FakeClock();
+    const { registry, register } = watched(clock);
+    await register('orders', [1, 2, 3]);
+    await register('users', [4, 5, 6]);
+    for (let second = 0; second < 185; second++) {
+      await clock.advance(1_000);
+      await register('orders', [1]);
+      await register('users', [4]);
+      if (second === 170) assert.equal(registry.isProtected, true);
+    }
+    assert.equal(registry.isProtected, false);
+    assert.deepEqual([registry.endpoints('orders'), registry.endpoints('users')], [[at(1)], [at(4)]]);
+    await registry.close();
+  });
+
+  test('of one service keeps no dead instance of another', async () => {
+    const clock = new FakeClock();
+    const { registry, register } = watched(clock);
+    await register('payments', [1, 2, 3]);
+    for (let second = 0; second < 10; second++) {
+      // A job that crashes as soon as it is there, each time under another name.
+      await register('job', Array.from({ length: 8 }, (_, index) => 100 + 8 * second + index), 100);
+      await clock.advance(1_000);
+      await register('payments', [1, 2]);
+    }
+    assert.equal(registry.isProtected, false);
+    assert.deepEqual(registry.endpoints('payments'), [at(1), at(2)]);
     await registry.close();
   });
 
@@ -191,6 +223,18 @@ describe('a control plane that was away', () => {
     await register('orders', [1], 30_000);
     await clock.advance(6_000);
     assert.deepEqual(registry.endpoints('orders'), [at(1)]);
+    await registry.close();
+  });
+});
+
+describe('room', () => {
+  test('is bounded for each service: beyond it new instances are refused, those that are there renew, and others register', async () => {
+    const { registry, register } = watched(new FakeClock());
+    await register('job', Array.from({ length: maxInstancesOfService }, (_, index) => index + 1));
+    await assert.rejects(register('job', [maxInstancesOfService + 1]), (error) => error instanceof RegistryFull && error.message === 'There are 5000 instances of job; no more are taken.');
+    await register('job', [1]);
+    await register('payments', [1]);
+    assert.equal(registry.instances.length, maxInstancesOfService + 1);
     await registry.close();
   });
 });

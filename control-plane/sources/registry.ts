@@ -1,6 +1,6 @@
 import type { Clock } from '../../shared/clock/clock.js';
 import type { WrittenEndpoint } from '../../shared/config/endpoints.js';
-import type { Instance, InstanceSource, Standing } from './instances.js';
+import { maxInstancesOfService, RegistryFull, type Instance, type InstanceSource, type Standing } from './instances.js';
 import { PresenceClock } from './presence-clock.js';
 import { ServiceInstances, type Lease } from './service-instances.js';
 
@@ -14,8 +14,10 @@ import { ServiceInstances, type Lease } from './service-instances.js';
  * 2. An expiry never empties a service. When the last lease of a service ends, those that ended within one lease of it still count as
  *    its endpoints, until one registers or says good-bye: a caller loses nothing by trying an address that may be dead instead of none.
  *    They are in `endpoints`, but no more in `instances`.
- * 3. Many do not die at once. When more than `protectedShare` of all instances (and at least `protectedAtLeast`) have lapsed, the network is
- *    what has died: all that lapsed count, until enough of them have called again, or others in their place (Eureka's self-preservation).
+ * 3. Many do not die at once. When more than `protectedShare` of all instances (and at least `protectedAtLeast`) have lapsed, and of those of the
+ *    other services too when the one that lost most is left out, the network is what has died: all that lapsed count, until enough of them have
+ *    called again, or others in their place (Eureka's self-preservation), or `protectedLeases` of their leases are over. What one service loses says
+ *    nothing about the others: it may be a job that crashes again and again, or somebody with its token.
  * 4. After a start the registry is `gathering` for the grace: what it names is true, but it may not be all. Snapshots say so, and proxies add
  *    what they are told to what they have, take away what has left since, and drop nothing else. A registry that was remembered in a file
  *    starts with the instances of before, for the same time.
@@ -29,6 +31,8 @@ const beatMs = 100;
 const longestStepMs = 500;
 const protectedShare = 0.5;
 const protectedAtLeast = 3;
+/** How many of its leases long a lapsed one speaks for that. */
+const protectedLeases = 60;
 /** Instances and services in all; beyond it registrations are refused. */
 const maxInstances = 50_000;
 const maxServices = 10_000;
@@ -86,11 +90,12 @@ export class Registry implements InstanceSource {
     return { state: known === undefined ? 'unknown' : known.isVacated ? 'vacated' : 'known' };
   };
 
-  /** Rejects when there are too many. */
   register(instance: Instance, ttlMs: number): Promise<void> {
     const service = this.#services.get(instance.service);
-    const isFull = this.#size >= maxInstances || (service === undefined && this.#services.size >= maxServices);
-    if (isFull && service?.live.has(instance.instance) !== true) return Promise.reject(new Error(`there are ${this.#size} instances of ${this.#services.size} services; no more are taken`));
+    if (service?.has(instance.instance) !== true) {
+      if (service !== undefined && service.size >= maxInstancesOfService) return Promise.reject(new RegistryFull(`There are ${service.size} instances of ${instance.service}; no more are taken.`));
+      if (this.#size >= maxInstances || (service === undefined && this.#services.size >= maxServices)) return Promise.reject(new RegistryFull(`There are ${this.#size} instances of ${this.#services.size} services; no more are taken.`));
+    }
     this.#time.start();
     if (this.#put(instance, ttlMs)) this.#changed();
     return Promise.resolve();
@@ -137,14 +142,21 @@ export class Registry implements InstanceSource {
 
   /** What is there, and whether it is believed. */
   #count(): void {
-    let live = 0;
-    let lapsed = 0;
+    const now = this.#time.now();
+    let [size, judged, lapsed] = [0, 0, 0];
+    // How far the service that lost most is above the share, and how many instances it has.
+    let worst = { excess: 0, judged: 0 };
     for (const service of this.#services.values()) {
-      live += service.live.size;
-      lapsed += service.lapsed.size;
+      size += service.size;
+      const lost = service.lapsedOfLate(now, protectedLeases);
+      const all = service.live.size + lost;
+      lapsed += lost;
+      judged += all;
+      if (lost - protectedShare * all > worst.excess) worst = { excess: lost - protectedShare * all, judged: all };
     }
-    this.#size = live + lapsed;
-    const isProtected = lapsed >= protectedAtLeast && lapsed > protectedShare * this.#size;
+    this.#size = size;
+    const excess = lapsed - protectedShare * judged;
+    const isProtected = lapsed >= protectedAtLeast && excess > 0 && (judged === worst.judged || excess > worst.excess);
     if (isProtected === this.#isProtected) return;
     this.#isProtected = isProtected;
     for (const service of this.#services.values()) service.recount();

@@ -27,6 +27,21 @@ export class ServiceInstances {
     if (isGathering) this.#gone = new Set();
   }
 
+  get size(): number {
+    return this.live.size + this.lapsed.size;
+  }
+
+  has(instance: string): boolean {
+    return this.live.has(instance) || this.lapsed.has(instance);
+  }
+
+  /** How many have lapsed no longer ago than so many of their leases. */
+  lapsedOfLate(now: number, leases: number): number {
+    let count = 0;
+    for (const { endsAt, ttlMs } of this.lapsed.values()) if (endsAt + leases * ttlMs > now) count++;
+    return count;
+  }
+
   /** Returns to whether callers have to know. */
   register(lease: Lease): boolean {
     const { instance, endpoint } = lease;
