@@ -46,7 +46,7 @@ export class AuthorityKeeper {
     this.#state = { trustDomain: config.trustDomain, sequence: 0, authorities: [] };
   }
 
-  /** Reads the state, and makes the first authority if there is none. Rejects if it is damaged, or if the issuer's files cannot be used. */
+  /** Reads the state, and makes the first authority if there is none. Rejects if it is damaged, or if the issuer's files cannot be used; one that has merely expired is waited for. */
   static async open(config: CaConfig, dependencies: KeeperDependencies): Promise<AuthorityKeeper> {
     const keeper = new AuthorityKeeper(config, dependencies);
     await keeper.#step({ isStart: true });
@@ -58,10 +58,11 @@ export class AuthorityKeeper {
     return this.#state;
   }
 
-  /** The one that signs; undefined as long as no leader has made one. */
+  /** The one that signs, and has not expired; undefined as long as there is none. */
   get signing(): Authority | undefined {
-    const state = this.#state.authorities.find(({ stage }) => stage === 'signing');
-    return state && this.#authorities.get(state.id);
+    const state = this.#state.authorities.findLast(({ stage }) => stage === 'signing');
+    const authority = state && this.#authorities.get(state.id);
+    return authority !== undefined && authority.endsAt > this.#now() ? authority : undefined;
   }
 
   /** All that are in the bundle. */
@@ -127,12 +128,12 @@ export class AuthorityKeeper {
           next = publish(next, { id: given.id, source: 'given', ...given.material }, { now: this.#now(), overlapMs: overlapOf(this.config), longestLifeMs });
         }
         if (this.config.issuer === undefined && this.#needsRoot(next)) next = await this.#publishOwn(next, overlapOf(this.config));
-        return advance(lengthen(next, longestLifeMs), this.#now(), this.config.clockSkew);
+        return this.#advance(lengthen(next, longestLifeMs));
       });
     });
   }
 
-  /** The issuer that is configured, if its files changed. Files that cannot be used are an error at the start, and left out later. */
+  /** The issuer that is configured, if its files changed. Files that cannot be used are an error at the start, and left out later; an issuer that has expired is left out at any time. */
   async #readGiven(isStart: boolean): Promise<Authority | undefined> {
     const { issuer, root } = this.config;
     if (issuer === undefined) return undefined;
@@ -141,7 +142,10 @@ export class AuthorityKeeper {
       const text = [chain, key, rootPem].join('\0');
       if (text === this.#given) return undefined;
       const authority = await Authority.open({ chain: chain!, key: key!, root: rootPem! });
-      if (authority.endsAt <= this.#now()) throw new Error('issuer.cert: it has expired');
+      if (authority.endsAt <= this.#now()) {
+        this.dependencies.logger.error({ endsAt: new Date(authority.endsAt).toISOString() }, 'the issuer has expired: it signs nothing; put a new one in place of its files');
+        return undefined;
+      }
       this.#given = text;
       return authority;
     } catch (error) {
@@ -166,7 +170,12 @@ export class AuthorityKeeper {
     const { trustDomain, rootLifetimeDays, clockSkew } = this.config;
     const now = this.#now();
     const authority = await Authority.createRoot({ trustDomain, now, lifetimeMs: rootLifetimeDays * 86_400_000, skewMs: clockSkew, random: this.dependencies.random });
-    return advance(publish(state, { id: authority.id, source: 'own', ...authority.material }, { now, overlapMs, longestLifeMs: this.#longestLifeMs() }), now, clockSkew);
+    return this.#advance(publish(state, { id: authority.id, source: 'own', ...authority.material }, { now, overlapMs, longestLifeMs: this.#longestLifeMs() }));
+  }
+
+  #advance(state: CaState): CaState {
+    const now = this.#now();
+    return advance(state, { now, skewMs: this.config.clockSkew, hasEnded: (id) => (this.#authorities.get(id)?.endsAt ?? Infinity) <= now });
   }
 
   /** Puts a new state in force: on disk first, then here. */

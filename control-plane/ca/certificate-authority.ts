@@ -98,7 +98,8 @@ export class CertificateAuthority {
     if (request.name !== undefined && request.name !== name) throw new Refusal('name_not_proven');
     if (refused.includes(name)) throw new Refusal('name_refused');
     const authority = this.keeper.signing;
-    if (authority === undefined || !this.leadership.isLeader) throw new Refusal('not_leader');
+    if (!this.leadership.isLeader) throw new Refusal('not_leader');
+    if (authority === undefined) throw new Refusal('authority_expired');
     // Last of all: a request that is refused for another reason leaves the token good.
     if (proven.once !== undefined && !(await once.use(proven.once.id, proven.once.expiresAt))) throw new Refusal('proof_used');
     const now = clock.wallNow();

@@ -26,7 +26,7 @@ export class JoinTokens {
   async make({ namespace, service }: Omit<SpiffeId, 'trustDomain'>, ttlMs: number): Promise<{ token: string; id: string; expiresAt: number }> {
     const { keeper, trustDomain, wallNow, random } = this.options;
     const { signing } = keeper;
-    if (signing === undefined) throw new Refusal('not_leader');
+    if (signing === undefined) throw new Refusal('authority_expired');
     const id = random(16).toString('base64url');
     const issuedAt = Math.floor(wallNow() / 1_000);
     const expiresAt = issuedAt + Math.max(1, Math.ceil(ttlMs / 1_000));

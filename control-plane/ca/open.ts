@@ -44,7 +44,7 @@ export interface Certificates {
 export async function openCertificates(config: CaConfig, options: CertificatesOptions): Promise<Certificates> {
   const { dataDir, clock, logger, metrics, onClose, leadership = new AlwaysLeader(), identities = () => [], onIssued } = options;
   const document = options.document ?? (dataDir === undefined ? memoryDocument() : await fileDocument(dataDir));
-  const once = options.once ?? (await openOnce(dataDir, clock, onClose));
+  const once = options.once ?? (await openOnce(dataDir, config, clock, onClose));
   const authority = await CertificateAuthority.open(config, { document, once, leadership, identities, clock, random: randomBytes, logger, onIssued });
   onClose(() => authority.close());
   if (dataDir !== undefined) onClose(await publishRoots(authority, dataDir, logger));
@@ -53,7 +53,7 @@ export async function openCertificates(config: CaConfig, options: CertificatesOp
 
   const registers = [metrics];
   const issued = new Counter({ name: 'control_plane_certificates_issued_total', help: 'Requests for certificates, by result.', labelNames: ['result'], registers });
-  new Gauge({ name: 'control_plane_ca_expires_at_seconds', help: 'When the authority that signs expires (Unix time).', registers, collect() { this.set((authority.keeper.signing?.endsAt ?? 0) / 1_000); } });
+  new Gauge({ name: 'control_plane_ca_expires_at_seconds', help: 'When the authority that signs expires (Unix time); 0: none signs.', registers, collect() { this.set((authority.keeper.signing?.endsAt ?? 0) / 1_000); } });
   new Gauge({ name: 'control_plane_ca_authorities', help: 'Authorities in the trust bundle, by stage.', labelNames: ['stage'], registers, collect() { for (const stage of ['published', 'signing', 'retired'] as const) this.set({ stage }, authority.keeper.state.authorities.filter((one) => one.stage === stage).length); } });
 
   return { authority, serving, routes: certificateRoutes({ authority, logger, onResult: (result) => issued.inc({ result }) }) };
@@ -72,9 +72,10 @@ async function publishRoots(authority: CertificateAuthority, dataDir: string, lo
   return () => writing;
 }
 
-async function openOnce(dataDir: string | undefined, clock: Clock, onClose: CertificatesOptions['onClose']): Promise<OnceOnly> {
-  if (dataDir === undefined) return new MemoryOnceOnly(clock);
-  const file = await FileOnceOnly.open(join(dataDir, 'ca'), clock);
+async function openOnce(dataDir: string | undefined, { joinTokenMaxTtl, clockSkew }: CaConfig, clock: Clock, onClose: CertificatesOptions['onClose']): Promise<OnceOnly> {
+  const limits = { longestLifeMs: joinTokenMaxTtl + clockSkew };
+  if (dataDir === undefined) return new MemoryOnceOnly(clock, limits);
+  const file = await FileOnceOnly.open(join(dataDir, 'ca'), clock, limits);
   onClose(() => file.close());
   return file;
 }

@@ -8,6 +8,7 @@ export const refusals = {
   name_refused: { status: 403, detail: 'This name gets no certificates any more.' },
   keys_unavailable: { status: 503, detail: 'The keys of the token’s issuer cannot be had at the moment.' },
   not_leader: { status: 503, detail: 'Another control plane signs, and it cannot be reached from here.' },
+  authority_expired: { status: 503, detail: 'No authority can sign at the moment: the last one has expired, and the next is not there yet.' },
   overloaded: { status: 503, detail: 'Too many certificates are being made at the moment.' },
 } as const satisfies Record<string, { status: number; detail: string }>;
 export type RefusalCode = keyof typeof refusals;

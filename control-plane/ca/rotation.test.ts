@@ -5,13 +5,16 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import type { Clock } from '../../shared/clock/clock.js';
 import { FakeClock } from '../../shared/clock/fake-clock.js';
 import { isIssuedUnder, readIdentity } from '../../shared/identity/held-identity.js';
 import { createSigningRequest } from '../../shared/identity/signing-request.js';
+import { silentLogger, type Logger } from '../../shared/telemetry/logger.js';
 import { testMeshAuthority } from '../../tests/support/mesh-authority.js';
 import { Authority } from './authority.js';
 import { RotationUnderWay } from './authority-keeper.js';
 import type { CertificateAuthority } from './certificate-authority.js';
+import { Refusal } from './refusal.js';
 import { memoryDocument, type StateDocument } from './state.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'rotation-test-'));
@@ -143,6 +146,46 @@ describe('a rotation of the root', () => {
     await authority.close();
   });
 
+  test('ends with one that signs, also when the clock was set back after the one before was made', async () => {
+    const fake = new FakeClock();
+    let ahead = 48 * hour;
+    const clock: Clock = { now: () => fake.now(), wallNow: () => fake.wallNow() + ahead, after: (ms, callback) => fake.after(ms, callback) };
+    const { authority } = await testMeshAuthority({ clock });
+    const first = authority.keeper.signing!.id;
+    ahead = 0;
+    await authority.rotate(hour);
+    await pass(fake, authority, hour);
+    assert.equal(stages(authority), 'retired signing');
+    assert.notEqual(authority.keeper.signing!.id, first);
+    await authority.close();
+  });
+
+  test('a state of before in which two sign has one that does: the later', async () => {
+    const clock = new FakeClock();
+    const document = memoryDocument();
+    const before = (await testMeshAuthority({ clock, document })).authority;
+    await before.rotate(hour);
+    await before.close();
+    const text = (await document.read())!;
+    await document.replace(text, text.replace('"stage":"published"', '"stage":"signing"'));
+    const { authority } = await testMeshAuthority({ clock, document });
+    assert.equal(stages(authority), 'retired signing');
+    assert.equal(authority.keeper.signing!.id, authority.keeper.state.authorities[1]!.id);
+    await authority.close();
+  });
+
+  test('begins at once where the root has ended while nobody was there to follow it', async () => {
+    const clock = new FakeClock();
+    const document = memoryDocument();
+    const before = (await testMeshAuthority({ clock, document, config: { rootLifetimeDays: 9 } })).authority;
+    await before.close();
+    await clock.advance(10 * day);
+    const { authority } = await testMeshAuthority({ clock, document, config: { rootLifetimeDays: 9 } });
+    assert.equal(stages(authority), 'retired signing');
+    assert.ok(isIssuedUnder(readIdentity(await enrolled(authority)), authority.bundle.pem));
+    await authority.close();
+  });
+
   test('is taken over from another control plane that was faster', async () => {
     const clock = new FakeClock();
     const document = memoryDocument();
@@ -168,10 +211,10 @@ const hasOpenssl = ((): boolean => {
 describe('an issuer of one’s own', { skip: !hasOpenssl && 'there is no openssl' }, () => {
   const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: directory, stdio: 'pipe' });
   const makeRoot = (name: string): void => openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${name}.key`, '-out', `${name}.crt`, '-days', '3650', '-subj', `/CN=${name}`, '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign');
-  const makeIntermediate = (name: string, root: string, { ca = 'TRUE' } = {}): void => {
+  const makeIntermediate = (name: string, root: string, { ca = 'TRUE', days = 3_000 } = {}): void => {
     writeFileSync(join(directory, 'extensions.txt'), `basicConstraints=critical,CA:${ca}\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\n`);
     openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
-    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${root}.crt`, '-CAkey', `${root}.key`, '-CAcreateserial', '-out', `${name}.crt`, '-days', '3000', '-extfile', 'extensions.txt');
+    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${root}.crt`, '-CAkey', `${root}.key`, '-CAcreateserial', '-out', `${name}.crt`, '-days', String(days), '-extfile', 'extensions.txt');
   };
   const path = (name: string): string => join(directory, name);
   const use = (issuer: string, root: string): void => {
@@ -214,6 +257,41 @@ describe('an issuer of one’s own', { skip: !hasOpenssl && 'there is no openssl
     assert.equal(stages(again), 'signing');
     await assert.rejects(again.rotate(hour), RotationUnderWay);
     await again.close();
+  });
+
+  test('that has expired keeps nobody from starting: certificates are refused for the moment, until another one is there', async () => {
+    makeRoot('five');
+    makeIntermediate('short', 'five', { days: 1 });
+    makeIntermediate('long', 'five');
+    use('short', 'five');
+    const clock = new FakeClock({ wall: Date.now() + 2 * day });
+    const errors: string[] = [];
+    const logger = Object.assign(Object.create(silentLogger) as Logger, { error: (_about: object, message: string) => errors.push(message) });
+    const { authority } = await testMeshAuthority({ clock, config, logger });
+    assert.deepEqual([stages(authority), errors], ['', ['the issuer has expired: it signs nothing; put a new one in place of its files']]);
+    await assert.rejects(enrolled(authority), (error) => error instanceof Refusal && error.code === 'authority_expired' && error.status === 503);
+    use('long', 'five');
+    await pass(clock, authority, 10_000);
+    assert.ok(isIssuedUnder(readIdentity(await enrolled(authority)), authority.bundle.pem));
+    await authority.close();
+  });
+
+  test('that expires while it signs uses up no join token', async () => {
+    makeRoot('six');
+    makeIntermediate('ending', 'six', { days: 1 });
+    makeIntermediate('next', 'six');
+    use('ending', 'six');
+    const clock = new FakeClock({ wall: Date.now() });
+    const { authority } = await testMeshAuthority({ clock, config });
+    await authority.close();
+    await clock.advance(authority.keeper.signing!.endsAt - clock.wallNow() - minute);
+    const { token } = await authority.makeJoinToken({ service: 'orders', namespace: 'default' }, 10 * minute);
+    const { csr } = await createSigningRequest(undefined);
+    await clock.advance(2 * minute);
+    await assert.rejects(authority.issue(csr, { kind: 'joinToken', token }, '127.0.0.1'), (error) => error instanceof Refusal && error.code === 'authority_expired');
+    use('next', 'six');
+    await authority.keeper.step();
+    assert.equal((await authority.issue(csr, { kind: 'joinToken', token }, '127.0.0.1')).name, 'spiffe://shop.internal/ns/default/sa/orders');
   });
 
   test('that cannot sign is refused with the reason', async () => {

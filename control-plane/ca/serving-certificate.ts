@@ -18,7 +18,9 @@ const firstRetryMs = 250;
 export class ServingCertificate {
   #pair: { readonly key: string; readonly cert: string } | undefined;
   #issuer: string | undefined;
-  #renewAt = 0;
+  /** When it was issued, by both clocks (ms), and how long it lives from then on. */
+  #since = { now: 0, wall: 0 };
+  #lifeMs = 0;
   #timer: Timer | undefined;
   #closed = false;
   readonly #listeners = new Set<(pair: { key: string; cert: string }) => void>();
@@ -59,7 +61,7 @@ export class ServingCertificate {
 
   #schedule(): void {
     this.#timer = this.dependencies.clock.after(retryMs, () => {
-      const isDue = this.dependencies.clock.now() >= this.#renewAt || this.authority.keeper.signing?.id !== this.#issuer;
+      const isDue = this.#elapsedMs() >= this.#lifeMs / 2 || this.authority.keeper.signing?.id !== this.#issuer;
       void (isDue ? this.#renew() : Promise.resolve())
         .catch((error: unknown) => this.dependencies.logger.error({ err: error }, 'the control plane’s own certificate could not be renewed; trying on'))
         .finally(() => this.#closed || this.#schedule());
@@ -70,14 +72,22 @@ export class ServingCertificate {
     const { clock, random } = this.dependencies;
     const { keeper, config } = this.authority;
     const { signing } = keeper;
-    if (signing === undefined) throw new Error('no authority signs yet');
+    if (signing === undefined) throw new Error('no authority signs, or the one that did has expired');
     const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
     const publicKey = await x509.PublicKey.create(keys.publicKey);
-    const { chain } = await issueServing(signing, config.trustDomain, this.names, publicKey, { now: clock.wallNow(), lifetimeMs: config.certificateLifetime, skewMs: config.clockSkew }, random);
+    const since = { now: clock.now(), wall: clock.wallNow() };
+    const { chain, notAfter } = await issueServing(signing, config.trustDomain, this.names, publicKey, { now: since.wall, lifetimeMs: config.certificateLifetime, skewMs: config.clockSkew }, random);
     const pair = { key: x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY'), cert: chain };
     this.#pair = pair;
     this.#issuer = signing.id;
-    this.#renewAt = clock.now() + config.certificateLifetime / 2;
+    this.#since = since;
+    this.#lifeMs = notAfter - since.wall;
     for (const listener of this.#listeners) listener(pair);
+  }
+
+  /** Since it was issued. The monotonic clock stands still while a machine sleeps, and the wall clock may be set: the later counts. */
+  #elapsedMs(): number {
+    const { clock } = this.dependencies;
+    return Math.max(clock.now() - this.#since.now, clock.wallNow() - this.#since.wall);
   }
 }
