@@ -244,6 +244,20 @@ describe('streams', () => {
   });
 });
 
+test('a directory in which another control plane is at work is refused, and taken over once that was killed', async () => {
+  const dataDir = join(directory, 'shared');
+  const first = new TestProcess('control-plane/main.js', { listen, dataDir });
+  await first.logged('ready');
+  const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, dataDir }).exited;
+  assert.equal(code, 69);
+  assert.match(stderr, /another control plane is at work in .*shared: expected a directory for each/);
+  first.child.kill('SIGKILL');
+  await first.exited;
+  const next = new TestProcess('control-plane/main.js', { listen, dataDir });
+  await next.logged('ready');
+  await next.stop();
+});
+
 test('a service that has as many instances as the registry takes is told so, and others register', async () => {
   const dataDir = join(directory, 'full');
   mkdirSync(dataDir);

@@ -6,14 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { systemClock } from '../../shared/clock/clock.js';
+import { systemClock, type Clock } from '../../shared/clock/clock.js';
 import { FakeClock } from '../../shared/clock/fake-clock.js';
 import { createLogger } from '../../shared/telemetry/logger.js';
 import { startEtcd, withEtcd } from '../../tests/support/etcd.js';
 import { storeSchema, type EtcdStoreConfig } from '../store-config.js';
 import { EtcdClient } from './etcd-client.js';
 import { EtcdOnceOnly } from './etcd-once-only.js';
-import { FileOnceOnly, MemoryOnceOnly, type OnceOnly } from './once-only.js';
+import { digestOf, FileOnceOnly, MemoryOnceOnly, type OnceOnly } from './once-only.js';
 import { StoreUnavailable } from './store-unavailable.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'once-only-test-'));
@@ -68,7 +68,7 @@ describe('what is good once', () => {
   test('is bounded: what has expired makes room, and beyond the limit nothing is accepted', async () => {
     const clock = new FakeClock();
     const where = join(directory, 'bounded');
-    const file = await FileOnceOnly.open(where, clock, 3);
+    const file = await FileOnceOnly.open(where, clock, { limit: 3 });
     const end = clock.wallNow() + 1_000;
     for (const id of ['a', 'b', 'c']) assert.equal(await file.use(id, end), true);
     await assert.rejects(file.use('d', end), (error) => error instanceof StoreUnavailable && /3 used tokens are remembered/.test(error.message));
@@ -78,10 +78,39 @@ describe('what is good once', () => {
     await file.close();
   });
 
+  test('in a file: stays used when the wall clock was ahead for a while, at a start or in between', async () => {
+    const hour = 3_600_000;
+    const fake = new FakeClock();
+    let ahead = 0;
+    const clock: Clock = { now: () => fake.now(), wallNow: () => fake.wallNow() + ahead, after: (ms, callback) => fake.after(ms, callback) };
+    const where = join(directory, 'ahead');
+    const end = fake.wallNow() + hour;
+    let file = await FileOnceOnly.open(where, clock);
+    assert.equal(await file.use('token', end), true);
+    for (const hours of [48, 0]) {
+      await file.close();
+      ahead = hours * hour;
+      file = await FileOnceOnly.open(where, clock);
+    }
+    assert.equal(await file.use('token', end), false);
+    ahead = 48 * hour;
+    for (let index = 0; index < 2_100; index++) await file.use(`id-${index}`, fake.wallNow() + 49 * hour);
+    ahead = 0;
+    assert.equal(await file.use('token', end), false);
+    // Both clocks say that it is good for nothing any more.
+    await fake.advance(1.5 * hour);
+    await file.close();
+    file = await FileOnceOnly.open(where, clock);
+    await fake.advance(1.5 * hour);
+    for (let index = 0; index < 4_000; index++) await file.use(`later-${index}`, fake.wallNow() + hour);
+    assert.doesNotMatch(readFileSync(join(where, 'used.log'), 'utf8'), new RegExp(digestOf('token')));
+    await file.close();
+  });
+
   test('in a file: the file is written anew when most of it has expired', async () => {
     const clock = new FakeClock();
     const where = join(directory, 'compacted');
-    const file = await FileOnceOnly.open(where, clock);
+    const file = await FileOnceOnly.open(where, clock, { longestLifeMs: 10 });
     for (let index = 0; index < 1_200; index++) {
       await file.use(`id-${index}`, clock.wallNow() + 10);
       if (index % 100 === 99) await clock.advance(20);

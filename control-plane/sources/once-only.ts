@@ -9,31 +9,58 @@ import { StoreUnavailable } from './store-unavailable.js';
 export interface OnceOnly {
   /**
    * Resolves with true for the first who uses an id, and false for all others, however many at the same time. Counts when it is on disk.
-   * `expiresAt` (wall clock, ms): from then on the id is refused elsewhere, and need not be remembered; one that has expired is not usable.
+   * `expiresAt` (wall clock, ms): from then on the id is refused elsewhere, and need not be remembered for ever; one that has expired is not usable.
    * Rejects when it cannot be known or kept: the id is not to be accepted then.
    */
   use(id: string, expiresAt: number): Promise<boolean>;
 }
 
-/** How much is remembered at a time; beyond it nothing is accepted until something has expired. */
 const maxRemembered = 100_000;
 /** Expired entries are looked for when there are this many more than before. */
 const sweepEvery = 1_000;
+
+/** How long an id is good for at most unless it is said (ms): an hour, and clocks that are ten minutes apart. */
+const longestLifeMs = 4_200_000;
+
+interface OnceOnlyLimits {
+  /** How much is remembered at a time; beyond it nothing is accepted until something has expired. */
+  readonly limit?: number | undefined;
+  /** How long an id is good for at most (ms). */
+  readonly longestLifeMs?: number | undefined;
+}
+
+interface Entry {
+  /** Wall clock, ms. */
+  readonly expiresAt: number;
+  /** Clock reading (ms) at which this process came to know it. */
+  readonly since: number;
+}
 
 /** What an id is kept as: ids are secrets until they are used. */
 export function digestOf(id: string): string {
   return createHash('sha256').update(id).digest('base64url');
 }
 
-/** In this process, and lost with it. */
+/**
+ * In this process, and lost with it.
+ *
+ * The wall clock alone forgets nothing: one that is ahead for a while would make everything good again when it is set right. An entry goes when it
+ * has expired by the wall clock, and has also been here for as long as an id can be good, by the clock that nobody sets. Only where there
+ * is no room otherwise what has expired goes before.
+ */
 export class MemoryOnceOnly implements OnceOnly {
-  readonly #used = new Map<string, number>();
+  readonly #used = new Map<string, Entry>();
+  readonly #limit: number;
+  readonly #longestLifeMs: number;
   #sweepAt = sweepEvery;
 
   constructor(
     private readonly clock: Clock,
-    private readonly limit = maxRemembered,
-  ) {}
+    limits: OnceOnlyLimits = {},
+  ) {
+    this.#limit = limits.limit ?? maxRemembered;
+    this.#longestLifeMs = limits.longestLifeMs ?? longestLifeMs;
+  }
 
   use(id: string, expiresAt: number): Promise<boolean> {
     return Promise.resolve().then(() => this.take(digestOf(id), expiresAt));
@@ -42,20 +69,27 @@ export class MemoryOnceOnly implements OnceOnly {
   /** Throws when there is no room. */
   take(digest: string, expiresAt: number): boolean {
     if (expiresAt <= this.clock.wallNow() || this.#used.has(digest)) return false;
-    if (this.#used.size >= Math.min(this.#sweepAt, this.limit)) this.#sweep();
-    if (this.#used.size >= this.limit) throw new StoreUnavailable(`${this.limit} used tokens are remembered; no more are taken until some have expired.`);
-    this.#used.set(digest, expiresAt);
+    if (this.#used.size >= this.#sweepAt) this.#sweep();
+    if (this.#used.size >= this.#limit) this.#sweep(0);
+    if (this.#used.size >= this.#limit) throw new StoreUnavailable(`${this.#limit} used tokens are remembered; no more are taken until some have expired.`);
+    this.restore(digest, expiresAt);
     return true;
   }
 
-  /** Those that have not expired. */
-  entries(): readonly (readonly [digest: string, expiresAt: number])[] {
-    this.#sweep();
-    return [...this.#used];
+  /** What was used before this process began, expired or not. */
+  restore(digest: string, expiresAt: number): void {
+    this.#used.set(digest, { expiresAt, since: this.clock.now() });
   }
 
-  #sweep(): void {
-    for (const [digest, end] of this.#used) if (end <= this.clock.wallNow()) this.#used.delete(digest);
+  /** All that counts. */
+  entries(): readonly (readonly [digest: string, expiresAt: number])[] {
+    this.#sweep();
+    return [...this.#used].map(([digest, { expiresAt }]) => [digest, expiresAt]);
+  }
+
+  #sweep(atLeastMs = this.#longestLifeMs): void {
+    const [now, wallNow] = [this.clock.now(), this.clock.wallNow()];
+    for (const [digest, { expiresAt, since }] of this.#used) if (expiresAt <= wallNow && now - since >= atLeastMs) this.#used.delete(digest);
     this.#sweepAt = this.#used.size + sweepEvery;
   }
 }
@@ -63,7 +97,7 @@ export class MemoryOnceOnly implements OnceOnly {
 /**
  * In `DIRECTORY/used.log`: a line for each id, as its digest, appended and synced before anybody is told.
  *
- * A line that a crash cut short was acknowledged to nobody. What has expired is left out when the file is written anew: at the start, and
+ * A line that a crash cut short was acknowledged to nobody. What counts no more is left out when the file is written anew: at the start, and
  * whenever it has grown to more than twice what counts.
  */
 export class FileOnceOnly implements OnceOnly {
@@ -76,22 +110,22 @@ export class FileOnceOnly implements OnceOnly {
   private constructor(
     private readonly path: string,
     clock: Clock,
-    limit: number,
+    limits: OnceOnlyLimits | undefined,
   ) {
-    this.#memory = new MemoryOnceOnly(clock, limit);
+    this.#memory = new MemoryOnceOnly(clock, limits);
   }
 
   /** Rejects when the file cannot be read or written. */
-  static async open(directory: string, clock: Clock, limit = maxRemembered): Promise<FileOnceOnly> {
+  static async open(directory: string, clock: Clock, limits?: OnceOnlyLimits): Promise<FileOnceOnly> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const once = new FileOnceOnly(join(directory, 'used.log'), clock, limit);
+    const once = new FileOnceOnly(join(directory, 'used.log'), clock, limits);
     const text = await readFile(once.path, 'utf8').catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
       throw error;
     });
     for (const line of text.split('\n').slice(0, -1)) {
       const [digest, expiresAt] = line.split(' ');
-      if (digest !== undefined && Number(expiresAt) > 0) once.#memory.take(digest, Number(expiresAt));
+      if (digest !== undefined && Number(expiresAt) > 0) once.#memory.restore(digest, Number(expiresAt));
     }
     await once.#rewrite();
     return once;

@@ -3,6 +3,7 @@ import type { Clock } from '../../shared/clock/clock.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { Resource } from '../model/resources.js';
 import type { StoreConfig } from '../store-config.js';
+import { lockDirectory } from './directory-lock.js';
 import { EmbeddedStore, historyDefaults } from './embedded-store.js';
 import type { EtcdDocument } from './etcd-document.js';
 import type { InstanceSource } from './instances.js';
@@ -32,6 +33,8 @@ export interface SourcesConfig {
   readonly history: { readonly revisions?: number | undefined; readonly bytes?: number | undefined };
   /** How long instances may come back that could not renew (ms). */
   readonly leaseGrace: number;
+  /** How long what is good once is good for at most (ms). */
+  readonly longestTokenLifeMs?: number | undefined;
   readonly listen: { readonly host: string; readonly port: number };
 }
 
@@ -51,7 +54,8 @@ export async function openSources(config: SourcesConfig, context: SourcesContext
   return openEtcd(config.store, config, context);
 }
 
-async function openEmbedded(directory: string | undefined, { resources, history, leaseGrace }: SourcesConfig, { clock, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
+async function openEmbedded(directory: string | undefined, { resources, history, leaseGrace, longestTokenLifeMs }: SourcesConfig, { clock, logger, metrics, lifecycle }: SourcesContext): Promise<Sources> {
+  if (directory !== undefined) lifecycle.onClose(await lockDirectory(directory));
   const { revisions = historyDefaults.revisions, bytes = historyDefaults.bytes } = history;
   const store = await EmbeddedStore.open({ directory, seed: resources, history: { revisions, bytes }, clock });
   lifecycle.onClose(() => store.close());
@@ -60,7 +64,7 @@ async function openEmbedded(directory: string | undefined, { resources, history,
   if (directory !== undefined) lifecycle.onClose(await persistRegistry(registry, directory, leaseGrace, logger));
   new Gauge({ name: 'control_plane_registry_protected', help: '1 while instances without a lease are kept, since too many of them went silent at once.', registers: [metrics], collect() { this.set(registry.isProtected ? 1 : 0); } });
   new Gauge({ name: 'control_plane_registry_gathering', help: '1 for the grace after a start, in which not everybody can have registered yet.', registers: [metrics], collect() { this.set(registry.isGathering ? 1 : 0); } });
-  const onceOnly = directory === undefined ? new MemoryOnceOnly(clock) : await FileOnceOnly.open(directory, clock);
+  const onceOnly = directory === undefined ? new MemoryOnceOnly(clock, { longestLifeMs: longestTokenLifeMs }) : await FileOnceOnly.open(directory, clock, { longestLifeMs: longestTokenLifeMs });
   if (onceOnly instanceof FileOnceOnly) lifecycle.onClose(() => onceOnly.close());
   const leadership = new AlwaysLeader();
   measureSources(metrics, { isAvailable: () => true, leadership });
