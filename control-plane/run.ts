@@ -18,7 +18,7 @@ await runProcess({
     const random = Math.random;
     const metrics = new MetricsRegistry();
     collectDefaultMetrics({ register: metrics });
-    const { store, instances, leadership, onceOnly, document } = await openSources({ store: storeConfig, dataDir, resources, history, leaseGrace, longestTokenLifeMs: ca && ca.joinTokenMaxTtl + ca.clockSkew, listen }, { clock, random, logger, metrics, lifecycle });
+    const { store, instances, leadership, onceOnly, document } = await openSources({ store: storeConfig, dataDir, resources, history, leaseGrace, longestTokenLifeMs: ca && ca.joinTokenMaxTtl + ca.clockSkew, listen: { ...listen, isHttps: listen.tls !== undefined || ca?.serve !== undefined } }, { clock, random, logger, metrics, lifecycle });
     const publisher: Publisher = new Publisher({ store, instances, clock, metrics: publishMetrics(metrics, () => publisher.counts) });
     store.onChange(() => publisher.publish());
     instances.onChange(() => publisher.publish());

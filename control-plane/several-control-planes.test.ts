@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { test, type TestContext } from 'node:test';
+import { Agent, request } from 'undici';
 import { startEtcd, withEtcd, type TestEtcd } from '../tests/support/etcd.js';
 import { httpOrigin } from '../tests/support/origin.js';
 import { portIn, TestProcess } from '../tests/support/process.js';
@@ -204,6 +205,35 @@ for (const [what, store, problem] of [
     assert.match(stderr, problem);
   });
 }
+
+test('with a certificate authority, one that listens on all addresses says where the others reach it', async () => {
+  const { code, stderr } = await new TestProcess('control-plane/main.js', { listen: { host: '0.0.0.0', port: 9400, allowPlaintext: true }, access: { tokens: [{ name: 'operator', role: 'write', token: '0123456789abcdef' }] }, store: { kind: 'etcd', endpoints: ['http://127.0.0.1:2379'] }, ca: { trustDomain: 'shop.internal' } }).exited;
+  assert.equal(code, 64);
+  assert.match(stderr, /store\.advertise: is needed with ca where listen\.host is 0\.0\.0\.0/);
+});
+
+test('control planes that serve https name that address by default: what one passes on to the leader arrives', withEtcd, async (context) => {
+  const etcd = await startEtcd(context);
+  const token = '0123456789abcdef';
+  const planes: { readonly port: number; readonly process: TestProcess }[] = [];
+  for (let count = 0; count < 2; count++) {
+    // Where it is reached is told before it listens: a port that was free a moment ago.
+    const reserved = await httpOrigin(() => {});
+    await reserved.close();
+    const process = launch(context, etcd, {}, { listen: { host: '127.0.0.1', port: reserved.port }, access: { tokens: [{ name: 'operator', role: 'write', token }] }, ca: { trustDomain: 'shop.internal', serve: { names: ['127.0.0.1'] } } });
+    await process.logged('ready');
+    planes.push({ port: reserved.port, process });
+  }
+  for (const { port } of planes) {
+    const agent = new Agent({ connect: { rejectUnauthorized: false } });
+    context.after(() => agent.close());
+    await until(async () => {
+      const { statusCode, body } = await request(`https://127.0.0.1:${port}/v1/join-tokens`, { method: 'POST', dispatcher: agent, headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` }, body: '{"service":"orders"}' });
+      await body.dump();
+      return statusCode === 201;
+    });
+  }
+});
 
 test('the embedded store is named once', async () => {
   const { code, stderr } = await new TestProcess('control-plane/main.js', { listen, dataDir: '/x', store: { kind: 'embedded', directory: '/y' } }).exited;

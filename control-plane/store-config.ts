@@ -36,7 +36,7 @@ const etcdSchema = z
     timeout: duration.default(3_000).describe('How long one call to etcd may take.'),
     sessionTtl: duration.default(5_000).describe('How long the leader may be silent before another control plane takes over; whole seconds, at least 2s.'),
     historyLimit: z.never({ error: 'is history.revisions now, for every kind of store' }).optional().describe('Taken away: see history.revisions.'),
-    advertise: z.url({ protocol: /^https?$/ }).optional().describe('Address at which this control plane’s API is reached; the others name it when it leads. By default what it listens on.'),
+    advertise: z.url({ protocol: /^https?$/ }).optional().describe('Address at which this control plane’s API is reached; the others name it when it leads, and what they pass on to it goes there. By default what it listens on, by https where it serves that; needed with ca where it listens on all addresses.'),
   })
   .refine(({ username, passwordFile }) => (username === undefined) === (passwordFile === undefined), { error: 'expected username and passwordFile, or neither' })
   .refine(({ endpoints }) => new Set(endpoints.map((url) => url.slice(0, 6))).size === 1, { path: ['endpoints'], error: 'expected http or https for all of them, not both' })
@@ -52,6 +52,14 @@ export type EtcdStoreConfig = z.output<typeof etcdSchema>;
 /** Whether the embedded store is named twice. Takes any document, also a wrong one. With etcd, `dataDir` is for what a control plane keeps for itself. */
 export function checkStore(store: unknown, dataDir: unknown): Problem[] {
   return isObject(store) && store['kind'] === 'embedded' && dataDir !== undefined ? [{ path: 'store', message: 'expected store or dataDir, not both' }] : [];
+}
+
+const allAddresses = new Set<unknown>(['0.0.0.0', '::']);
+
+/** Whether the others are told an address at which they reach this one. Takes any documents, also wrong ones. */
+export function checkAdvertise(store: unknown, listen: unknown, ca: unknown): Problem[] {
+  if (!isObject(store) || store['kind'] !== 'etcd' || store['advertise'] !== undefined || ca === undefined || !isObject(listen) || !allAddresses.has(listen['host'])) return [];
+  return [{ path: 'store.advertise', message: `is needed with ca where listen.host is ${String(listen['host'])}: expected the address at which the other control planes reach this one` }];
 }
 
 /** More would make reading history, which is one key of etcd for each revision, slow. */

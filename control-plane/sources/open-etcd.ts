@@ -22,7 +22,7 @@ export async function openEtcd(etcd: EtcdStoreConfig, { resources, history, leas
   try {
     const store = await EtcdStore.open({ ...common, revisions: history.revisions ?? defaultRevisions, timeoutMs: etcd.timeout, seed: resources }, closeAtEnd);
     const instances = await EtcdInstances.open({ ...common, id, graceMs: leaseGrace }, closeAtEnd);
-    const url = etcd.advertise ?? (listen.port === 0 ? undefined : `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`);
+    const url = etcd.advertise ?? (listen.port === 0 ? undefined : `${listen.isHttps ? 'https' : 'http'}://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`);
     const leadership = new EtcdLeadership({ ...common, id, url, ttlMs: etcd.sessionTtl });
     lifecycle.onDrain(() => leadership.close());
     closeAtEnd(leadership);

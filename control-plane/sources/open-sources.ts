@@ -35,7 +35,7 @@ export interface SourcesConfig {
   readonly leaseGrace: number;
   /** How long what is good once is good for at most (ms). */
   readonly longestTokenLifeMs?: number | undefined;
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: { readonly host: string; readonly port: number; readonly isHttps: boolean };
 }
 
 export interface SourcesContext {
