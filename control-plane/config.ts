@@ -40,5 +40,5 @@ const keepsState = (store: unknown): boolean => isObject(store) && (store['kind'
 /** What no schema of single values can see. Takes any document, also a wrong one. */
 export function crossCheck(document: unknown): Problem[] {
   const { listen, access, ca, dataDir, store, history } = isObject(document) ? document : {};
-  return [...checkAccess(access, listen, isObject(ca) && ca['serve'] !== undefined), ...checkServerTls(isObject(listen) ? listen['tls'] : undefined, 'listen.tls'), ...checkCa(ca, keepsState(store) ? store : dataDir), ...checkStore(store, dataDir), ...checkHistory(history, store), ...checkAdvertise(store, listen, ca)];
+  return [...checkAccess(access, listen, ca), ...checkServerTls(isObject(listen) ? listen['tls'] : undefined, 'listen.tls'), ...checkCa(ca, keepsState(store) ? store : dataDir), ...checkStore(store, dataDir), ...checkHistory(history, store), ...checkAdvertise(store, listen, ca)];
 }

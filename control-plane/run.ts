@@ -25,7 +25,7 @@ await runProcess({
     new Gauge({ name: 'control_plane_instances', help: 'Registered instances.', registers: [metrics], collect() { this.set(instances.instances.length); } });
 
     const certificates = ca && (await (await import('./ca/open.js')).openCertificates(ca, { dataDir: storeConfig?.kind === 'embedded' ? storeConfig.directory : dataDir, leadership, once: onceOnly, document: document?.('authority'), clock, logger, metrics, identities: () => store.model.identities.filter(isOfWorkload), onClose: (close) => lifecycle.onClose(close) }));
-    const { api, close } = await openApiServer({ store, registry: instances, publisher, metrics, clock, logger, listen, access, audit, version, certificates, isReady: () => lifecycle.readiness().ready });
+    const { api, close } = await openApiServer({ store, trustDomain: ca?.trustDomain ?? access?.trustDomain, registry: instances, publisher, metrics, clock, logger, listen, access, audit, version, certificates, isReady: () => lifecycle.readiness().ready });
     lifecycle.onClose(close);
     lifecycle.onClose(() => publisher.close());
     await api.listen({ host: listen.host, port: listen.port });

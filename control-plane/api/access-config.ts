@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { identityNameSchema } from '../../shared/config/endpoints.js';
+import { identityNameSchema, trustDomainSchema } from '../../shared/config/endpoints.js';
 import { isObject } from '../../shared/config/is-object.js';
 import type { Problem } from '../../shared/config/load.js';
 
@@ -28,6 +28,7 @@ const tokenSchema = z
   .refine(({ role, service, gateway, node }) => role === 'proxy' || (service ?? gateway ?? node) === undefined, { path: ['role'], error: 'service, gateway and node are for role proxy' });
 
 export const accessSchema = z.strictObject({
+  trustDomain: trustDomainSchema.optional().describe('The mesh’s name in the certificates that callers show. Default: `ca.trustDomain`; needed where listen.tls.clientAuth asks for certificates and there is no `ca`.'),
   tokens: z
     .array(tokenSchema)
     .max(10_000)
@@ -37,22 +38,30 @@ export const accessSchema = z.strictObject({
     .array(z.strictObject({ identity: identityNameSchema, role: z.enum(roles) }))
     .max(10_000)
     .default([])
-    .describe('Callers by certificate (listen.tls.clientAuth). Any other certificate of a workload has role proxy, for its own service.'),
+    .describe('Callers by certificate (listen.tls.clientAuth). Any other certificate of a workload of this mesh has role proxy, for its own service.'),
 });
 export type AccessConfig = z.output<typeof accessSchema>;
 export type TokenConfig = AccessConfig['tokens'][number];
 
-/** What no schema of single values can see. Takes any documents, also wrong ones. `servesMeshTls`: https with a certificate of the mesh’s own authority. */
-export function checkAccess(access: unknown, listen: unknown, servesMeshTls: boolean): Problem[] {
+/** What no schema of single values can see. Takes any documents, also wrong ones. */
+export function checkAccess(access: unknown, listen: unknown, ca: unknown): Problem[] {
   const { host = '127.0.0.1', tls, allowPlaintext } = isObject(listen) ? listen : {};
+  // https with a certificate of the mesh’s own authority.
+  const servesMeshTls = isObject(ca) && ca['serve'] !== undefined;
+  const asksForCertificates = isObject(tls) && isObject(tls['clientAuth']);
   const problems: Problem[] = [];
   if (!isLoopback(host)) {
     const where = `to listen on ${JSON.stringify(host)}`;
     if (access === undefined) problems.push({ path: 'access', message: `is needed ${where}: without it everybody may do everything, and only loopback is allowed` });
     if (tls === undefined && !servesMeshTls && allowPlaintext !== true) problems.push({ path: 'listen.tls', message: `is needed ${where}, since tokens would be sent in the clear; or say listen.allowPlaintext: true` });
   }
-  if (isObject(access) && Array.isArray(access['identities']) && access['identities'].length > 0 && !servesMeshTls && !(isObject(tls) && isObject(tls['clientAuth']))) {
+  if (isObject(access) && Array.isArray(access['identities']) && access['identities'].length > 0 && !servesMeshTls && !asksForCertificates) {
     problems.push({ path: 'access.identities', message: 'are callers by certificate, which listen.tls.clientAuth or ca.serve must ask for' });
+  }
+  if (isObject(access)) {
+    const { trustDomain } = access;
+    if (isObject(ca) && trustDomain !== undefined && trustDomain !== ca['trustDomain']) problems.push({ path: 'access.trustDomain', message: 'expected that of ca.trustDomain, or none: there is one mesh' });
+    if (!isObject(ca) && trustDomain === undefined && asksForCertificates) problems.push({ path: 'access.trustDomain', message: 'is needed with listen.tls.clientAuth: what it asks for may vouch for workloads of other meshes too' });
   }
   const tokens: unknown[] = isObject(access) && Array.isArray(access['tokens']) ? access['tokens'] : [];
   tokens.forEach((token, index) => {

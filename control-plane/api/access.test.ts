@@ -53,6 +53,8 @@ describe('configuration of access', () => {
     ['a file with no token in it', { access: { tokens: [{ name: 'a', role: 'read', tokenFile: file('empty.token', '\n') }] } }, /access\.tokens\[0\]\.tokenFile: .*16 characters/],
     ['identities, and nobody is asked for a certificate', { access: { identities: [{ identity: spiffe('ci'), role: 'write' }] } }, /access\.identities: .*clientAuth/],
     ['an identity that is none', { access: { identities: [{ identity: 'ci', role: 'write' }] } }, /access\.identities\[0\]\.identity: expected spiffe:/],
+    ['certificates of any mesh', { listen: { host: '127.0.0.1', port: 0, tls: { cert: '/nowhere', key: '/nowhere', clientAuth: { ca: '/nowhere' } } }, access }, /access\.trustDomain: is needed with listen\.tls\.clientAuth/],
+    ['two names of the mesh', { access: { ...access, trustDomain: 'dev.internal' }, ca: { trustDomain: 'shop.internal' } }, /access\.trustDomain: expected that of ca\.trustDomain/],
     ['the lists of before', { tokens: { admin: [of.write] } }, /tokens: unknown key/],
   ];
   for (const [name, config, problem] of cases) {
@@ -78,7 +80,7 @@ describe('configuration of access', () => {
 describe('roles by token', () => {
   let plane: TestControlPlane;
   before(async () => {
-    plane = await TestControlPlane.start({ access, resources: [service('orders'), service('users'), route('r', 'orders')] });
+    plane = await TestControlPlane.start({ access: { ...access, trustDomain: 'shop.internal' }, resources: [service('orders'), service('users'), route('r', 'orders'), { kind: 'Identity', name: 'orders-shop', service: 'orders', namespace: 'shop' }] });
   });
   after(() => plane.stop());
 
@@ -166,6 +168,8 @@ describe('roles by token', () => {
     assert.equal((await register(spiffe('users'), of.orders)).status, 403);
     assert.equal((await register(spiffe('users'), of.write)).status, 403);
     assert.equal((await register('spiffe://x', of.orders)).status, 422);
+    assert.equal((await register(spiffe('orders', 'elsewhere'), of.orders)).status, 403, 'no resource says that it runs there');
+    for (const token of [of.orders, of.write]) assert.equal((await register('spiffe://dev.internal/ns/default/sa/orders', token)).status, 403, 'it is of another mesh');
     assert.equal((await register(spiffe('orders', 'shop'), of.orders)).status, 200);
     const { instances } = (await plane.ask('GET', '/v1/registry', undefined, { token: of.orders })).body;
     assert.equal(instances.find(({ instance }) => instance === 'with-identity')!.identity, spiffe('orders', 'shop'));
@@ -192,7 +196,7 @@ test('a certificate that has ended is not believed, be its session resumed or it
   context.after(() => files.close());
   let skew = 0;
   const judge = new Access(accessSchema.parse({}), {
-    model: () => ({ identities: [] }) as unknown as Model, files, logger: createLogger({ name: 'test', level: 'silent' }),
+    model: () => ({ identities: [] }) as unknown as Model, trustDomain: 'shop.internal', files, logger: createLogger({ name: 'test', level: 'silent' }),
     clock: { wallNow: () => Date.now() + skew },
   });
   const server = createServer({ ...ours, ca, requestCert: true, rejectUnauthorized: false }, (incoming, response) => {
@@ -229,7 +233,7 @@ describe('roles by certificate', () => {
     plane = await TestControlPlane.start(
       {
         listen: { host: '0.0.0.0', tls: { ...server, clientAuth: { ca: authority.ca, required: false } } },
-        access: { tokens: [{ name: 'reader', role: 'read', token: of.read }], identities: [{ identity: spiffe('deployer', 'ci'), role: 'write' }] },
+        access: { trustDomain: 'shop.internal', tokens: [{ name: 'reader', role: 'read', token: of.read }], identities: [{ identity: spiffe('deployer', 'ci'), role: 'write' }, { identity: 'spiffe://ops.internal/ns/default/sa/auditor', role: 'read' }] },
         resources: [service('orders'), service('users'), { kind: 'Identity', name: 'users-shop', service: 'users', namespace: 'shop' }],
       },
       { ca: authority.ca },
@@ -247,6 +251,9 @@ describe('roles by certificate', () => {
       [[spiffe('users', 'shop')], 403, 403, 403, 200],
       [[spiffe('orders', 'shop')], 403, 403, 403, 403],
       [[spiffe('gateway')], 403, 403, 403, 403],
+      [['spiffe://dev.internal/ns/default/sa/orders'], 403, 403, 403, 403],
+      [['spiffe://dev.internal/ns/ci/sa/deployer'], 403, 403, 403, 403],
+      [['spiffe://ops.internal/ns/default/sa/auditor'], 200, 403, 403, 403],
       [[], 401, 401, 401, 401],
       [['https://orders'], 401, 401, 401, 401],
       [[spiffe('orders'), spiffe('deployer', 'ci')], 401, 401, 401, 401],

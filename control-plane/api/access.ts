@@ -1,9 +1,8 @@
 import type { FastifyRequest } from 'fastify';
-import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../../shared/clock/clock.js';
 import { formatSpiffeId, parseSpiffeId, type SpiffeId } from '../../shared/identity/spiffe.js';
-import { isValidAt } from '../../shared/identity/x509-name.js';
+import { isValidAt, uriName } from '../../shared/identity/x509-name.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { PemStore } from '../../shared/tls/pem-store.js';
 import type { Model } from '../model/model.js';
@@ -43,6 +42,8 @@ declare module 'fastify' {
 
 interface AccessDependencies {
   readonly model: () => Model;
+  /** Of the mesh. Undefined: no certificate makes its holder a proxy. */
+  readonly trustDomain: string | undefined;
   /** Of which token files are read. */
   readonly files: PemStore;
   readonly logger: Logger;
@@ -88,19 +89,27 @@ export class Access {
     if (certificate === undefined) return undefined;
     // A resumed session has verified no certificate, and an open connection may outlive the one that it began with.
     const isBelieved = socket.authorized === true && isValidAt(certificate, this.dependencies.clock.wallNow());
-    const id = isBelieved ? spiffeIdOf(certificate) : undefined;
+    // A certificate of a workload has one URI (X509-SVID, section 2).
+    const id = isBelieved ? parseSpiffeId(uriName(certificate) ?? '') : undefined;
     if (id === undefined) return refuse('The certificate is not one that is believed here, or has no SPIFFE name.');
     const identity = formatSpiffeId(id);
     const role = this.#identities.get(identity) ?? 'proxy';
     return { name: identity, identity, role, ...(role === 'proxy' && this.#ownService(id)) };
   }
 
-  /** Services have no namespaces: one of another namespace is that service only where a resource says so. */
-  #ownService({ namespace, service }: SpiffeId): Pick<Caller, 'service' | 'isGateway'> {
-    const isBound = namespace === 'default' || this.dependencies.model().identities.some((identity) => identity.service === service && identity.namespace === namespace);
-    if (!isBound) throw forbidden(`No Identity says that ${service} runs in namespace ${namespace}.`);
+  /** Below one root there may be several meshes: a workload of another has the same names, and no part in this one. */
+  #ownService(id: SpiffeId): Pick<Caller, 'service' | 'isGateway'> {
+    const { trustDomain, model } = this.dependencies;
+    const { namespace, service } = id;
+    if (id.trustDomain !== trustDomain) throw forbidden(`The certificate is of the trust domain ${id.trustDomain}, and this mesh is ${trustDomain ?? 'none'}.`);
+    if (!isBound(id, model())) throw forbidden(`No Identity says that ${service} runs in namespace ${namespace}.`);
     return service === 'gateway' ? { isGateway: true } : { service };
   }
+}
+
+/** Services have no namespaces: a name of another namespace than `default` is that service's only where a resource says so. */
+export function isBound({ namespace, service }: SpiffeId, { identities }: Model): boolean {
+  return namespace === 'default' || identities.some((identity) => identity.service === service && identity.namespace === namespace);
 }
 
 export function forbidden(detail: string): ApiError {
@@ -109,10 +118,4 @@ export function forbidden(detail: string): ApiError {
 
 function refuse(detail: string, challenge = 'Bearer'): never {
   throw new ApiError(401, 'unauthenticated', detail, { headers: { 'www-authenticate': challenge } });
-}
-
-/** A certificate of a workload has one URI (X509-SVID, section 2). */
-function spiffeIdOf({ subjectAltName }: X509Certificate): SpiffeId | undefined {
-  const uris = (subjectAltName ?? '').split(', ').filter((name) => name.startsWith('URI:'));
-  return uris.length === 1 ? parseSpiffeId(uris[0]!.slice(4)) : undefined;
 }

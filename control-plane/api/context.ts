@@ -12,6 +12,8 @@ import type { Need } from './access.js';
 /** What the routes stand on. */
 export interface ApiContext {
   readonly store: Store;
+  /** Of the mesh; undefined where neither `ca` nor `access` says it. */
+  readonly trustDomain: string | undefined;
   readonly registry: Pick<InstanceSource, 'instances' | 'register' | 'deregister'>;
   readonly publisher: Publisher;
   readonly metrics: MetricsRegistry;

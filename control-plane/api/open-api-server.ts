@@ -21,7 +21,7 @@ interface ApiServerOptions extends ApiContext {
 
 /** The API with all that stands around it: certificates and token files that are read again when they change, and the audit log. Does not listen yet. */
 export async function openApiServer({ listen, access: accessConfig, audit: auditConfig, version, certificates, ...context }: ApiServerOptions): Promise<{ api: FastifyInstance; close: () => Promise<void> }> {
-  const { logger, clock, store } = context;
+  const { logger, clock, store, trustDomain } = context;
   const files = new PemStore(clock);
   const credentials =
     listen.tls &&
@@ -32,7 +32,7 @@ export async function openApiServer({ listen, access: accessConfig, audit: audit
       onReload: (error) =>
         error === undefined ? logger.info('the certificates of the API were exchanged') : logger.error({ err: error }, 'the new certificates of the API cannot be used; the old ones stay'),
     });
-  const access = new Access(accessConfig, { model: () => store.model, files, logger, clock });
+  const access = new Access(accessConfig, { model: () => store.model, trustDomain, files, logger, clock });
   const audit = new AuditLog(auditConfig, clock, logger);
   if (accessConfig === undefined) logger.warn('there is no access control: everybody on this machine may do everything');
   const api = await createApi({ ...context, access, audit, version, certificates, https: credentials?.options ?? (certificates && meshOptions(certificates)), isOpen: accessConfig === undefined });

@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { identityNameSchema, labelsSchema, weightSchema, writeEndpoint, zoneSchema } from '../../shared/config/endpoints.js';
 import { address, duration } from '../../shared/config/units.js';
 import { parseSpiffeId } from '../../shared/identity/spiffe.js';
+import type { Model } from '../model/model.js';
 import { RegistryFull } from '../sources/instances.js';
-import { forbidden, type Caller } from './access.js';
+import { forbidden, isBound, type Caller } from './access.js';
 import type { Api, ApiContext } from './context.js';
 import { ApiError } from './problem.js';
 import { noQuery } from './schemas.js';
@@ -18,7 +19,7 @@ const registration = z
     zone: zoneSchema.optional(),
     weight: weightSchema.default(1),
     labels: labelsSchema.default({}),
-    identity: identityNameSchema.optional().describe('SPIFFE name that it proves; it must be that of the service.'),
+    identity: identityNameSchema.optional().describe('SPIFFE name that it proves; it must be that of the service in this mesh: in its trust domain, and in a namespace that the service runs in.'),
     ttl: duration.refine((ttl) => ttl >= leaseBounds.least && ttl <= leaseBounds.most, 'expected 100ms to 1h').describe('Length of the lease.'),
   })
   .meta({ 'x-name': 'Registration' });
@@ -31,7 +32,7 @@ const part = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, 'expected le
 const instanceParams = z.object({ service: part, instance: part.describe('Tells it from the service’s others.') });
 
 /** Which instances of which service are there. A proxy speaks for its own service alone. */
-export function registryRoutes(api: Api, { registry }: ApiContext): void {
+export function registryRoutes(api: Api, { registry, store, trustDomain }: ApiContext): void {
   const tags = ['registry'];
   const theirs = { 403: 'The instance is of another service than the caller, or its identity is.' };
 
@@ -51,6 +52,7 @@ export function registryRoutes(api: Api, { registry }: ApiContext): void {
     const { service, instance } = request.params;
     const { ttl, address, zone, weight, labels, identity } = request.body;
     checkOwn(request.caller, service, instance, identity);
+    if (identity !== undefined) checkName(identity, service, trustDomain, store.model);
     await registry.register({ service, instance, endpoint: writeEndpoint({ address, zone, weight, labels, priority: 0, ...(identity !== undefined && { identity }) }) }, ttl).catch((error: unknown) => {
       throw error instanceof RegistryFull ? new ApiError(503, 'registry_full', error.message, { headers: { 'retry-after': retryAfter } }) : error;
     });
@@ -68,12 +70,18 @@ export function registryRoutes(api: Api, { registry }: ApiContext): void {
   });
 }
 
-/** An endpoint with a name of another service would have callers believe that it is that. */
 function checkOwn(caller: Caller, service: string, instance: string, identity: string | undefined): void {
   if (caller.role === 'proxy') {
     if (caller.service !== service) throw forbidden(`${caller.name} does not speak for the service of that name.`);
     if (caller.node !== undefined && caller.node !== instance) throw forbidden(`${caller.name} speaks for the instance ${caller.node} alone.`);
     if (caller.identity !== undefined && identity !== undefined && caller.identity !== identity) throw forbidden(`${caller.name} does not prove the identity that it registers.`);
   }
-  if (identity !== undefined && parseSpiffeId(identity)?.service !== service) throw forbidden('The identity is not one of the service.');
+}
+
+/** An endpoint with a name of another service, or of one of its name elsewhere, would have callers believe that it is that. */
+function checkName(identity: string, service: string, trustDomain: string | undefined, model: Model): void {
+  const id = parseSpiffeId(identity);
+  if (id?.service !== service) throw forbidden('The identity is not one of the service.');
+  if (trustDomain !== undefined && id.trustDomain !== trustDomain) throw forbidden(`The identity is of the trust domain ${id.trustDomain}, and this mesh is ${trustDomain}.`);
+  if (!isBound(id, model)) throw forbidden(`No Identity says that ${service} runs in namespace ${id.namespace}.`);
 }

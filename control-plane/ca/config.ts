@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { identityNameSchema } from '../../shared/config/endpoints.js';
+import { identityNameSchema, trustDomainSchema } from '../../shared/config/endpoints.js';
 import { isObject } from '../../shared/config/is-object.js';
 import type { Problem } from '../../shared/config/load.js';
 import { duration } from '../../shared/config/units.js';
@@ -14,11 +14,7 @@ const hour = 60 * minute;
 /** The mesh's certificate authority. */
 export const caSchema = z
   .strictObject({
-    trustDomain: z
-      .string()
-      .max(255)
-      .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/, 'expected a lower-case DNS name')
-      .describe('The mesh’s name: its workloads are spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE. It cannot be changed later.'),
+    trustDomain: trustDomainSchema.describe('The mesh’s name: its workloads are spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE. It cannot be changed later.'),
     issuer: z
       .strictObject({ cert: pem('the intermediate that signs, then those between it and the root'), key: pem('its private key') })
       .optional()

@@ -21,6 +21,11 @@ export const labelsSchema = z.record(z.string().min(1).max(63), z.string().max(6
 
 export const identityNameSchema = z.string().refine((uri) => parseSpiffeId(uri) !== undefined, 'expected spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE');
 
+export const trustDomainSchema = z
+  .string()
+  .max(255)
+  .regex(/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/, 'expected a lower-case DNS name');
+
 const described = z.strictObject({
   address,
   weight: weightSchema.default(1).describe('Share of the traffic, relative to the other endpoints.'),

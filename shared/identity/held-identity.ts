@@ -1,5 +1,6 @@
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { parseSpiffeId, type SpiffeId } from './spiffe.js';
+import { uriName } from './x509-name.js';
 
 /** A certificate and its key, as `identity.pem` holds them. */
 export interface HeldIdentity {
@@ -26,10 +27,9 @@ export function readIdentity(pem: string): HeldIdentity {
   const [certificate, ...intermediates] = certificatesIn(pem);
   if (certificate === undefined) throw new Error('there is no certificate in it');
   if (!certificate.checkPrivateKey(key)) throw new Error('its key and its certificate do not belong together');
-  // The form of a name is so strict that one with anything behind it, another name say, is none.
-  const id = certificate.subjectAltName?.startsWith('URI:') === true ? certificate.subjectAltName.slice(4) : '';
+  const id = uriName(certificate) ?? '';
   const name = parseSpiffeId(id);
-  if (name === undefined) throw new Error('its certificate has no SPIFFE name, or more than that');
+  if (name === undefined) throw new Error('its certificate has no SPIFFE name, or more than one');
   return { key, certificate, intermediates, id, name, notBefore: Date.parse(certificate.validFrom), notAfter: Date.parse(certificate.validTo) };
 }
 
