@@ -1,9 +1,10 @@
+import { admissionPolicies } from '../../shared/config/policies.js';
 import type { Model } from '../model/model.js';
 import type { Policy } from '../model/resources.js';
 import { holds, specFor, type Place } from '../compile/compile.js';
 
 /** Settings that let requests in or not. Of all others it does no harm when they are in no place for a moment. */
-const admission = ['jwt', 'rateLimit', 'adaptiveConcurrency'] as const satisfies readonly (keyof Policy['spec'])[];
+const admission = Object.keys(admissionPolicies) as readonly (keyof typeof admissionPolicies)[];
 
 /** A setting for a service that leaves one place for the other. */
 export interface Move {
@@ -42,7 +43,14 @@ export function bridge(before: Model, after: Model, moves: readonly Move[]): Mod
   return after.with(
     moves.map(({ setting, service, from }): Policy => {
       const { name, spec } = before.policies.find((policy) => holds(policy.placement, from) && policy.target.services.includes(service) && policy.spec[setting] !== undefined)!;
-      return { kind: 'Policy', name: `${name} leaves with ${setting} of ${service}`, placement: from, target: { services: [service] }, spec: { [setting]: spec[setting] } };
+      const stays = setting === 'authorization' ? tokensOf(before, after, service, from) : {};
+      return { kind: 'Policy', name: `${name} leaves with ${setting} of ${service}`, placement: from, target: { services: [service] }, spec: { ...stays, [setting]: spec[setting] } };
     }),
   );
+}
+
+/** Rules about claims need tokens that are checked in their place, also where `jwt` was in both and only leaves it. */
+function tokensOf(before: Model, after: Model, service: string, place: Place): Pick<Policy['spec'], 'jwt'> {
+  const { jwt } = specFor(before, service, place);
+  return jwt === undefined || specFor(after, service, place).jwt !== undefined ? {} : { jwt };
 }

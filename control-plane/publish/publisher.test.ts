@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Clock } from '../../shared/clock/clock.js';
 import { FakeClock } from '../../shared/clock/fake-clock.js';
+import { admissionPolicies } from '../../shared/config/policies.js';
 import type { Rejection } from '../../shared/control/snapshot.js';
 import { Model } from '../model/model.js';
 import type { Placement, Policy, Resource } from '../model/resources.js';
@@ -17,7 +18,7 @@ const policy = (placement: Placement, spec: Policy['spec'] = { jwt }): Resource 
 /** What a proxy was sent, as it reads it. */
 interface Received {
   readonly version: string;
-  readonly config: { readonly routes?: readonly { readonly jwt?: object; readonly rateLimit?: object }[]; readonly inbound?: { readonly jwt?: object; readonly rateLimit?: object }; readonly upstreams: Record<string, { endpoints: unknown[] }> };
+  readonly config: { readonly routes?: readonly Policy['spec'][]; readonly inbound?: Policy['spec']; readonly upstreams: Record<string, { endpoints: unknown[] }> };
 }
 
 class TestProxy implements Stream {
@@ -42,8 +43,8 @@ class TestProxy implements Stream {
 
   /** Whether the newest has the admission policy. */
   get isGuarded(): boolean {
-    const { routes = [], inbound } = this.newest.config;
-    return routes.some(({ jwt, rateLimit }) => jwt !== undefined || rateLimit !== undefined) || inbound?.jwt !== undefined || inbound?.rateLimit !== undefined;
+    const { routes = [], inbound = {} } = this.newest.config;
+    return [...routes, inbound].some((part) => Object.keys(admissionPolicies).some((setting) => setting in part));
   }
 }
 
@@ -225,6 +226,24 @@ describe('what admits requests changes its place', () => {
       assert.equal(clock.pending, 0);
     });
   }
+
+  test('authorization as well, and what its rules know a caller by does not leave before it', async () => {
+    const rules = { rules: [{ name: 'staff', action: 'allow' as const, claims: { team: ['staff'] } }] };
+    const [tokens, staff] = [policy('both'), { ...(policy('ambassador', { authorization: rules }) as Policy), name: 'staff' }];
+    const { clock, connect, change, publisher } = start([...base, tokens, staff]);
+    const [outside, inside] = [connect(gateway), connect(sidecar)];
+    const has = ({ stream }: typeof outside): string[] => Object.keys(stream.newest.config.routes?.[0] ?? stream.newest.config.inbound!).filter((key) => key in admissionPolicies);
+    outside.accept();
+    change(policy('sidecar'), { ...staff, placement: 'sidecar' });
+    await clock.advance(roundGapMs);
+    assert.deepEqual([has(outside), has(inside)], [['jwt', 'authorization'], ['jwt', 'authorization']]);
+    inside.accept([{ path: 'inbound.authorization', reason: 'cannot' }]);
+    await clock.advance(5_000);
+    assert.deepEqual([has(outside), publisher.held], [['jwt', 'authorization'], ['authorization of orders stays in the ambassador: orders-1 refused it']]);
+    inside.accept();
+    await clock.advance(roundGapMs);
+    assert.deepEqual([has(outside), has(inside)], [[], ['jwt', 'authorization']]);
+  });
 
   test('also when it is another policy there that has it, in the same change', async () => {
     const { clock, connect, change } = start([...base, policy('ambassador', { rateLimit: { max: 5 } })]);
