@@ -3,11 +3,12 @@ import type { FastifyContextConfig, FastifySchema } from 'fastify';
 import { z } from 'zod';
 import type { Api } from './context.js';
 import { problemDocument } from './schemas.js';
+import { takesYaml } from './validation.js';
 
 type Json = Record<string, unknown>;
 
 const description = `Resources tell every proxy what to do: \`Service\`, \`Route\`, \`Policy\`, \`Identity\`. Everything that changes them takes \`?dryRun=true\`,
-and the tag of what it changes in \`If-Match\`. Bodies are JSON or YAML; every refusal is a problem document (RFC 9457).`;
+and the tag of what it changes in \`If-Match\`. Bodies are JSON, or YAML where resources are written; every refusal is a problem document (RFC 9457).`;
 
 const tags = [
   ['services', 'Named services that requests are sent to.'], ['routes', 'What the gateway sends where.'], ['policies', 'What happens to requests, and where.'], ['identities', 'Who may prove to be whom.'],
@@ -50,7 +51,7 @@ const transform = (({ schema, url, route }: { schema?: FastifySchema; url: strin
       ...(params !== undefined && { params: input(params) }),
       ...(querystring !== undefined && { querystring: input(querystring) }),
       ...(headers !== undefined && { headers: withoutRest(input(headers)) }),
-      ...(body !== undefined && { body: input(body), consumes: ['application/json', 'application/yaml'] }),
+      ...(body !== undefined && { body: input(body), consumes: ['application/json', ...(takesYaml(config.need) ? ['application/yaml'] : [])] }),
       security: config.need === undefined ? [] : [{ token: [] }, { certificate: [] }],
       response: { ...answers(response as Record<string, unknown> | undefined, config.answerHeaders), ...refusals(schema ?? {}, config) },
     },
@@ -68,7 +69,7 @@ function answers(response: Record<string, unknown> = {}, headers: Readonly<Recor
 function refusals({ body, querystring, params }: FastifySchema, { need, errors = {} }: FastifyContextConfig): Json {
   const texts: Record<number, string> = {
     ...(need !== undefined && { 401: 'It is not known who is calling.', 403: 'The caller’s role does not allow it.' }),
-    ...(body !== undefined && { 400: 'The body is not valid JSON or YAML.', 413: 'The body is larger than 4 MiB.', 415: 'The body is neither JSON nor YAML.' }),
+    ...(body !== undefined && (takesYaml(need) ? { 400: 'The body is not valid JSON or YAML.', 413: 'The body is larger than 4 MiB, or 256 KiB of YAML.', 415: 'The body is neither JSON nor YAML.' } : { 400: 'The body is not valid JSON.', 413: 'The body is larger than 4 MiB.', 415: 'The body is not JSON.' })),
     ...((body ?? querystring ?? params) !== undefined && { 422: 'Something is wrong with the request; `problems` says what, all of it, and where.' }),
     ...errors,
   };

@@ -29,9 +29,9 @@ export class ApiError extends Error {
 /** What the framework refuses. Its own texts may quote what was sent, and that may be a secret. */
 const refusals: Readonly<Record<number, readonly [code: string, detail: string]>> = {
   400: ['bad_request', 'The request cannot be read: its body is not valid JSON or YAML, or its address is malformed.'],
-  413: ['too_large', 'The body is larger than 4 MiB.'],
+  413: ['too_large', 'The body is larger than 4 MiB, or 256 KiB of YAML.'],
   414: ['too_long', 'A part of the address is too long.'],
-  415: ['unsupported_media_type', 'The body must be application/json or application/yaml.'],
+  415: ['unsupported_media_type', 'The body must be application/json, or application/yaml where resources are written.'],
 };
 
 /** Turns whatever went wrong into an answer: nothing internal in it. */

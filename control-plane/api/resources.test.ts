@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { quota, route, service, TestControlPlane, type Answer } from '../../tests/support/control-plane.js';
 
@@ -135,12 +138,30 @@ describe('resources one by one', () => {
     assert.equal((await plane.ask('POST', '/v1/apply', 'kind: Service\nname: yaml-1\n---\n# nothing\n---\nkind: Service\nname: yaml-2\n', { headers: yaml })).body.changes.length, 2);
     assert.equal((await plane.ask('PUT', '/v1/services/yaml-1', 'endpoints: ["127.0.0.1:1"]\n', { headers: yaml })).status, 200);
     const wrong: readonly (readonly [type: string, raw: string, status: number])[] = [
-      ['application/yaml', 'a: [', 400], ['application/yaml', 'a: &a [1]\nb: *b\n', 400], ['application/json', '{', 400], ['application/json', '', 400], ['text/plain', 'hello', 415], ['application/xml', '<a/>', 415],
+      ['application/yaml', 'a: [', 400], ['application/yaml', 'a: &a [1]\nb: *b\n', 400], ['application/yaml', 'kind: Service\nname: a\nname: b\n', 400], ['application/yaml', `[${','.repeat(100_000)}]`, 400], ['application/yaml', ' '.repeat(262_145), 413], ['application/json', '{', 400], ['application/json', '', 400], ['text/plain', 'hello', 415], ['application/xml', '<a/>', 415],
       ['application/json', '{"__proto__":{"a":1}}', 400],
     ];
     for (const [type, raw, status] of wrong) {
       const answer = await plane.ask('POST', '/v1/apply', raw, { headers: { 'content-type': type } });
       assert.deepEqual([answer.status, answer.headers['content-type']?.split(';')[0], answer.body.status], [status, 'application/problem+json', status], `${type} ${raw.slice(0, 20)}`);
+    }
+  });
+
+  test('YAML is read in time that grows with its length alone', async () => {
+    const keys = `{${Array.from({ length: 30_000 }, (_, index) => index.toString(36)).join()}}`;
+    const startedAt = performance.now();
+    assert.equal((await plane.ask('POST', '/v1/apply', keys, { headers: { 'content-type': 'application/yaml' } })).status, 422);
+    assert.ok(performance.now() - startedAt < 8_000, 'it compares no key with all others, which would take twice as long');
+  });
+
+  test('YAML is taken where resources are written, and nowhere else', async (context) => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'resources-test-'));
+    context.after(() => rmSync(dataDir, { recursive: true, force: true }));
+    const authority = await TestControlPlane.start({ dataDir, ca: { trustDomain: 'shop.internal' } });
+    context.after(() => authority.stop());
+    for (const [method, path, status] of [['POST', '/v1/certificates', 415], ['PUT', '/v1/registry/orders/o', 415], ['POST', '/v1/proxies/o/status', 415], ['POST', '/v1/join-tokens', 201]] as const) {
+      const answer = await authority.ask(method, path, 'service: orders', { headers: { 'content-type': 'application/yaml' } });
+      assert.equal(answer.status, status, `${path}: ${answer.text}`);
     }
   });
 
