@@ -4,7 +4,7 @@ import { forbidden, type Caller } from './access.js';
 import type { Api, ApiContext } from './context.js';
 import { ApiError } from './problem.js';
 import { streamQuerySchema } from './proxy-messages.js';
-import { streamTo } from './stream.js';
+import { checkFirst, pipelined, streamTo } from './stream.js';
 
 const node = z.string().regex(/^[A-Za-z0-9._-]{1,128}$/, 'expected letters, digits, dots, hyphens and underscores').describe('The name by which the control plane knows the proxy.');
 const nodeParams = z.object({ node });
@@ -16,7 +16,7 @@ export function proxyRoutes(api: Api, { publisher, clock, logger }: ApiContext):
   const owners = new Map<string, { readonly owner: string; streams: number }>();
 
   api.get('/v1/proxies/:node/stream', {
-    config: { need: 'proxy', errors: { 403: 'The snapshot is not the caller’s own.' } },
+    config: { need: 'proxy', errors: { 400: pipelined, 403: 'The snapshot is not the caller’s own.' } },
     schema: {
       tags, summary: 'Sends a proxy its snapshots', description: 'Server-sent events: `event: snapshot`, the version as `id`, and `{ version, config }` as `data`.', operationId: 'streamSnapshots',
       produces: ['text/event-stream'], params: nodeParams, querystring: streamQuerySchema, response: { 200: z.string().describe('The stream.') },
@@ -26,6 +26,7 @@ export function proxyRoutes(api: Api, { publisher, clock, logger }: ApiContext):
     const { kind, service, identity } = request.query;
     checkOwn(request.caller, node);
     if (request.caller.role === 'proxy' && !isOwnSnapshot(request.caller, kind, service)) throw forbidden(`${request.caller.name} has no part in the snapshot of that ${kind}.`);
+    checkFirst(reply);
     const owner = kind === 'gateway' ? 'gateway' : `sidecar of ${service ?? 'none'}`;
     const known = owners.get(node);
     if (known !== undefined && known.owner !== owner) throw forbidden(`A proxy of that name is connected already, and is a ${known.owner}.`);

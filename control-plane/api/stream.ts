@@ -1,7 +1,9 @@
+import type { FastifyReply } from 'fastify';
 import type { ServerResponse } from 'node:http';
 import type { Clock, Timer } from '../../shared/clock/clock.js';
 import type { Proxy } from '../compile/compile.js';
 import type { Publisher, Stream } from '../publish/publisher.js';
+import { ApiError } from './problem.js';
 
 const heartbeatMs = 10_000;
 /** A reader that takes nothing for this long is cut off; it may come back. */
@@ -9,6 +11,17 @@ const stalledMs = 60_000;
 /** A connection that is silent for so long is asked by TCP whether anybody is there. */
 const keepAliveMs = 30_000;
 const heartbeatText = ':\n\n';
+
+/** What a stream's route may answer 400 for. */
+export const pipelined = 'It was asked for behind a request that has no answer yet.';
+
+/**
+ * Refuses a stream that was asked for behind a request that has no answer yet: Node gives its answer no connection until that one's has ended, and never tells
+ * it that the connection has closed. It would hold its place for ever.
+ */
+export function checkFirst({ raw }: FastifyReply): void {
+  if (raw.socket === null) throw new ApiError(400, 'pipelined', 'A stream begins when the answers before it on its connection have ended: ask for it on a connection of its own.');
+}
 
 /**
  * Sends a proxy its snapshots as server-sent events (WHATWG HTML, section 9.2) until it leaves.

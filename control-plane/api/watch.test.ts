@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { service, TestControlPlane } from '../../tests/support/control-plane.js';
+import { until } from '../../tests/support/until.js';
 
 /** One who watches. */
 class TestWatcher {
@@ -146,6 +147,24 @@ describe('watching', () => {
     await watcher.ended();
     assert.equal((await exited).code, 0);
   });
+
+  for (const [what, path] of [['watches', '/v1/watch'], ['streams of proxies', '/v1/proxies/NODE/stream?kind=gateway']] as const) {
+    test(`${what} that are asked for behind another on its connection take no place`, async () => {
+      const alone = await TestControlPlane.start();
+      const socket = connect(alone.port, '127.0.0.1');
+      socket.on('error', () => {});
+      socket.write(Array.from({ length: 300 }, (_, index) => `GET ${path.replace('NODE', `g-${index}`)} HTTP/1.1\r\nHost: localhost\r\n\r\n`).join(''));
+      await new Promise((resolve) => socket.once('data', resolve));
+      const proxies = async (): Promise<number> => Number(/^control_plane_proxies_connected (\d+)$/m.exec((await alone.ask('GET', '/metrics')).text)![1]);
+      assert.equal(await proxies(), what === 'watches' ? 0 : 1);
+      const other = await TestWatcher.open(`${alone.url}/v1/watch`);
+      assert.equal(other.status, 200);
+      socket.destroy();
+      await until(async () => (await proxies()) === 0);
+      other.close();
+      await alone.stop();
+    });
+  }
 
   test('there is a bound to how many watch', async () => {
     const alone = await TestControlPlane.start();

@@ -7,6 +7,7 @@ import { revisionFor } from './changes.js';
 import type { Api, ApiContext } from './context.js';
 import { ApiError } from './problem.js';
 import { RevisionFeed, type Watcher } from './revision-feed.js';
+import { checkFirst, pipelined } from './stream.js';
 
 const heartbeatMs = 10_000;
 /** What may wait for a slow reader (bytes); beyond it, or when it takes nothing for so long, it is cut off and may come back. */
@@ -26,7 +27,7 @@ export function watchRoutes(api: Api, { store, clock, logger }: ApiContext): { c
   api.get('/v1/watch', {
     config: {
       need: 'read',
-      errors: { 410: 'History does not reach back to that version: read the lists anew, and watch from their version.', 503: 'Too many watch already.' },
+      errors: { 400: pipelined, 410: 'History does not reach back to that version: read the lists anew, and watch from their version.', 503: 'Too many watch already.' },
     },
     schema: {
       tags: ['history'], summary: 'Sends revisions as they are made', operationId: 'watch', produces: ['text/event-stream'],
@@ -34,6 +35,7 @@ export function watchRoutes(api: Api, { store, clock, logger }: ApiContext): { c
       headers: watchHeaders, querystring: watchQuery, response: { 200: z.string().describe('The stream.') },
     },
   }, async (request, reply) => {
+    checkFirst(reply);
     if (feed.size >= maxWatchers) throw new ApiError(503, 'too_many_watchers', `${maxWatchers} watch already.`, { headers: { 'retry-after': '5' } });
     const asked = request.headers['last-event-id'];
     const since = asked === undefined ? (request.query.since ?? store.version) : Number(asked);
