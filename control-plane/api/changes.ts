@@ -14,7 +14,7 @@ const redacted = '[redacted]';
 /**
  * Makes a change for a caller, or with `?dryRun=true` says what it would be, and answers. Takes down for the audit log what became of it.
  */
-export async function change(store: Store, request: FastifyRequest, reply: FastifyReply, wanted: WantedChange): Promise<object> {
+export async function change(store: Store, request: FastifyRequest, reply: FastifyReply, wanted: WantedChange): Promise<{ readonly version: number; readonly dryRun?: true; readonly changes: readonly object[] }> {
   const isDryRun = (request.query as { dryRun?: string }).dryRun === 'true';
   request.isDryRun = isDryRun;
   checkForRedacted(wanted.put ?? []);

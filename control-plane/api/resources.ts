@@ -54,7 +54,7 @@ function routesOf(api: Api, { store }: ApiContext, collection: string, kind: Kin
       throw error;
     });
     if (request.isDryRun) return answer;
-    return reply.code(201).headers({ location: addressOf(resource), etag: etag((answer as { version: number }).version) }).send(answer);
+    return reply.code(201).headers({ location: addressOf(resource), etag: etag(answer.version) }).send(answer);
   });
 
   api.put(`/v1/${collection}/:name`, {
@@ -64,8 +64,9 @@ function routesOf(api: Api, { store }: ApiContext, collection: string, kind: Kin
     const { name } = request.params;
     const resource = complete(request.body, kind, name);
     const answer = await change(store, request, reply, { put: [resource], action: 'update', ...expecting(request, kind, name, store.versionOf(kind, name) ?? 0) });
-    const version = store.versionOf(kind, name);
-    if (version !== undefined) void reply.header('etag', etag(version));
+    // Others may have changed it by now: their tag would let the caller overwrite what it has never seen.
+    const version = request.changed?.changes[0]?.after ?? store.versionOf(kind, name);
+    if (version !== undefined && version <= answer.version) void reply.header('etag', etag(version));
     return answer;
   });
 
