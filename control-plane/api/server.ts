@@ -31,10 +31,14 @@ interface ApiOptions extends ApiContext {
   readonly isOpen: boolean;
 }
 
+/** How long a request may take to come with its body, and its head alone (ms), and how often that is looked at. Answers take as long as they do: streams are some. */
+const requestTimeout = 30_000;
+const connections = { headersTimeout: 10_000, connectionsCheckingInterval: 1_000 };
+
 /** The HTTP API of the control plane: each group of routes is in a file of its own. */
 export async function createApi({ access, audit, version, https, isOpen, certificates, ...context }: ApiOptions): Promise<FastifyInstance> {
-  const settings = { bodyLimit: 4_194_304, forceCloseConnections: true, routerOptions: { maxParamLength: 128 } };
-  const server = https === undefined ? Fastify(settings) : (Fastify({ ...settings, https }) as unknown as FastifyInstance);
+  const settings = { bodyLimit: 4_194_304, requestTimeout, forceCloseConnections: true, routerOptions: { maxParamLength: 128 } };
+  const server = https === undefined ? Fastify({ ...settings, http: connections }) : (Fastify({ ...settings, https: { ...https, ...connections } }) as unknown as FastifyInstance);
   const api = server as unknown as Api;
   api.setErrorHandler((error, _request, reply) => answerError(error, reply, context.logger));
   api.setNotFoundHandler((_request, reply) => problem(reply, 404, 'not_found', 'There is nothing at this address.'));
