@@ -1,11 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { pino } from 'pino';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock/clock.js';
 import { ConfigError } from '../../shared/config/load.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
+import { AuditFile } from './audit-file.js';
+import { ApiError } from './problem.js';
 
 export const auditSchema = z.strictObject({
   file: z.string().min(1).optional().describe('File (mode 0600) that lines are appended to; without it they go to the process log.'),
@@ -28,19 +27,22 @@ declare module 'fastify' {
   }
 }
 
+const unavailable = 'audit_unavailable';
 const maxChanges = 100;
 const maxPaths = 20;
 const maxText = 256;
-/** Who knocks with wrong tokens or proofs must not fill the disk: refusals and failures that are written each second; the rest are counted. */
+/** Who knocks with wrong tokens or proofs must not fill the disk: refusals and failures that are written each second; the rest, and those that could not be written, are counted. */
 const maxRefusalsASecond = 50;
 
 /**
  * Who changed what, from where, and who tried and was refused: a line of JSON each, written before the answer is sent. Names and versions, never
  * values: history has these, and it is not for everybody who may read logs.
+ *
+ * While the file cannot be written, changes are refused; the line of one that was made when it failed is kept until it can. Certificates are given all
+ * the same, which the process log tells of: without them the mesh would end with the disk.
  */
 export class AuditLog {
-  readonly #write: (line: object) => void;
-  #close = (): void => {};
+  readonly #file: AuditFile | undefined;
   #second = 0;
   #refused = 0;
   #suppressed = 0;
@@ -49,20 +51,32 @@ export class AuditLog {
   constructor(
     { file }: AuditConfig,
     private readonly clock: Clock,
-    logger: Logger,
+    private readonly logger: Logger,
   ) {
-    if (file === undefined) {
-      this.#write = (line) => logger.info({ audit: line }, 'audit');
-      return;
-    }
-    const destination = openFile(file);
-    destination.on('error', (error) => logger.error({ err: error }, 'the audit log cannot be written'));
-    this.#write = (line) => void destination.write(`${JSON.stringify(line)}\n`);
-    this.#close = () => destination.end();
+    this.#file = file === undefined ? undefined : openFile(file, logger);
   }
 
-  /** Takes down a request that is about to be answered, if it is one that counts. */
-  record(request: FastifyRequest, reply: FastifyReply): void {
+  /** Whether everything so far has been written. */
+  get isWritten(): boolean {
+    return this.#file?.isWritten ?? true;
+  }
+
+  /** Rejects a change, before it is made, while it could not be taken down. */
+  check(request: FastifyRequest): void {
+    if (request.method === 'GET' || request.routeOptions.config.need !== 'write') return;
+    this.#file?.flush();
+    if (!this.isWritten) throw new ApiError(503, unavailable, 'The audit log cannot be written, and without it nothing is changed.', { headers: { 'retry-after': '5' } });
+  }
+
+  /** Takes down a request that is about to be answered, if it is one that counts. Returns what it is answered with: something else where a change cannot be taken down. */
+  record(request: FastifyRequest, reply: FastifyReply, payload: unknown): unknown {
+    this.#record(request, reply);
+    if (this.isWritten || request.routeOptions.config.need !== 'write' || reply.statusCode >= 400 || !request.changed?.changes.length) return payload;
+    void reply.code(503).type('application/problem+json').header('retry-after', '5');
+    return JSON.stringify({ type: 'about:blank', status: 503, code: unavailable, detail: 'The change was made, but the audit log cannot be written. It is taken down as soon as that can be.' });
+  }
+
+  #record(request: FastifyRequest, reply: FastifyReply): void {
     const { statusCode } = reply;
     const isRefused = statusCode === 401 || statusCode === 403;
     const need = request.routeOptions.config.need;
@@ -73,7 +87,12 @@ export class AuditLog {
   }
 
   close(): void {
-    this.#close();
+    this.#file?.close();
+  }
+
+  #write(line: object): void {
+    if (this.#file === undefined) this.logger.info({ audit: line }, 'audit');
+    else this.#file.write(`${JSON.stringify(line)}\n`);
   }
 
   #line(request: FastifyRequest, reply: FastifyReply, outcome: string): object {
@@ -102,16 +121,15 @@ export class AuditLog {
     const second = Math.floor(this.clock.now() / 1_000);
     if (second !== this.#second) this.#refused = 0;
     this.#second = second;
-    if (++this.#refused <= maxRefusalsASecond) return false;
+    if (++this.#refused <= maxRefusalsASecond && this.isWritten) return false;
     this.#suppressed++;
     return true;
   }
 }
 
-function openFile(file: string): ReturnType<typeof pino.destination> {
+function openFile(file: string, logger: Logger): AuditFile {
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    return pino.destination({ dest: file, append: true, sync: true, mode: 0o600 });
+    return new AuditFile(file, logger);
   } catch (error) {
     throw new ConfigError([{ path: 'audit.file', message: `${file} cannot be written (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` }], 'control-plane');
   }

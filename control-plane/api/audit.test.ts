@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -79,6 +79,29 @@ describe('the audit log', () => {
       const written = plane.audited.filter(({ outcome }) => outcome === kind).length;
       assert.ok(written >= 1 && written <= 250, `of 300 that were ${kind}, ${written} were written`);
     }
+  });
+
+  test('while its file takes nothing, nothing is changed; what was changed when it failed is taken down when it can be', async (context) => {
+    const file = join(directory, 'full.jsonl');
+    symlinkSync('/dev/full', file);
+    const plane = await TestControlPlane.start({ access, audit: { file } });
+    context.after(() => plane.stop());
+    const put = (name: string): ReturnType<TestControlPlane['ask']> => plane.ask('PUT', `/v1/services/${name}`, service(name), { token: of.write });
+    const writable = async (): Promise<string | undefined> => /^control_plane_audit_writable (\d)$/m.exec((await plane.ask('GET', '/metrics')).text)?.[1];
+    assert.equal(await writable(), '1');
+    const made = await put('first');
+    assert.deepEqual([made.status, made.body.code, made.headers['retry-after']], [503, 'audit_unavailable', '5']);
+    assert.match(made.text, /The change was made/);
+    const refused = await put('second');
+    assert.deepEqual([refused.status, refused.body.code, await writable()], [503, 'audit_unavailable', '0']);
+    assert.deepEqual((await plane.ask('GET', '/v1/services', undefined, { token: of.read })).body.items.map(({ name }) => name), ['first'], 'it can be read');
+    assert.equal((await plane.ask('PUT', '/v1/registry/orders/o', { address: '127.0.0.1:1', ttl: '60s' }, { token: of.orders })).status, 200, 'proxies go on');
+    assert.equal(plane.process.stderr.split('the audit log cannot be written').length, 2, 'it is said once');
+    rmSync(file);
+    assert.equal((await put('second')).status, 200);
+    assert.equal(await writable(), '1');
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as { target: { name: string }; outcome: string; refusalsNotWritten?: number });
+    assert.deepEqual(lines.map(({ target, outcome, refusalsNotWritten }) => [target.name, outcome, refusalsNotWritten]), [['first', 'done', undefined], ['second', 'done', 1]]);
   });
 
   test('a file that cannot be written is said before anything listens', async () => {

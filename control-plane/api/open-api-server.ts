@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { randomBytes } from 'node:crypto';
+import { Gauge } from 'prom-client';
 import type { Server as TlsServer, TlsOptions } from 'node:tls';
 import type { ServerTlsConfig } from '../../shared/tls/config.js';
 import { PemStore } from '../../shared/tls/pem-store.js';
@@ -34,6 +35,7 @@ export async function openApiServer({ listen, access: accessConfig, audit: audit
     });
   const access = new Access(accessConfig, { model: () => store.model, trustDomain, files, logger, clock });
   const audit = new AuditLog(auditConfig, clock, logger);
+  new Gauge({ name: 'control_plane_audit_writable', help: '1 while the audit log can be written; 0: changes are refused.', registers: [context.metrics], collect() { this.set(audit.isWritten ? 1 : 0); } });
   if (accessConfig === undefined) logger.warn('there is no access control: everybody on this machine may do everything');
   const api = await createApi({ ...context, access, audit, version, certificates, https: credentials?.options ?? (certificates && meshOptions(certificates)), isOpen: accessConfig === undefined });
   if (credentials !== undefined) credentials.serve(api.server as unknown as TlsServer);

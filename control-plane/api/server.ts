@@ -59,7 +59,8 @@ export async function createApi({ access, audit, version, https, isOpen, certifi
     const { need } = request.routeOptions.config;
     if (need !== undefined) access.check(request, need);
   });
-  api.addHook('onSend', async (request, reply) => audit.record(request, reply));
+  api.addHook('preHandler', async (request) => audit.check(request));
+  api.addHook('onSend', async (request, reply, payload) => audit.record(request, reply, payload));
 
   await documentApi(api, version);
   resourceRoutes(api, context);
