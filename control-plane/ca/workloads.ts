@@ -1,8 +1,8 @@
-import { decodeJwt, jwtVerify, type JWTPayload } from 'jose';
+import { decodeJwt, type JWTPayload } from 'jose';
 import type { Clock } from '../../shared/clock/clock.js';
 import { jwtSchema } from '../../shared/config/policies.js';
 import { parseSpiffeId, formatSpiffeId, type SpiffeId } from '../../shared/identity/spiffe.js';
-import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, type KeySet } from '../../shared/policy/jwt/jwks.js';
+import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, verifyToken, type KeySet } from '../../shared/policy/jwt/jwks.js';
 import type { Proven } from './proof.js';
 import { Refusal } from './refusal.js';
 import type { WorkloadIssuerConfig } from './workloads-config.js';
@@ -54,7 +54,7 @@ function issuerOf(token: string): string {
 
 async function verified(token: string, { config, keys }: Issuer, { clock, skewMs }: WorkloadsOptions): Promise<JWTPayload> {
   try {
-    const { payload } = await jwtVerify(token, keys.getKey, { issuer: config.issuer, algorithms: config.algorithms, requiredClaims: ['exp', 'sub', 'aud'], clockTolerance: skewMs / 1_000, currentDate: new Date(clock.wallNow()) });
+    const { payload } = await verifyToken(token, keys, { issuer: config.issuer, algorithms: config.algorithms, requiredClaims: ['exp', 'sub', 'aud'], clockTolerance: skewMs / 1_000, currentDate: new Date(clock.wallNow()) });
     return payload;
   } catch (error) {
     if (error instanceof KeysUnavailable) throw new Refusal('keys_unavailable');

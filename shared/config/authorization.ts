@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { parseSpiffeId } from '../identity/spiffe.js';
+import { canonicalHost } from './host.js';
 import { method } from './method.js';
 import { pattern } from './patterns.js';
 import { valueConditions } from './routes.js';
@@ -58,7 +59,7 @@ const path = z.union([
 ]);
 export type PathMatch = z.output<typeof path>;
 
-const host = z.string().regex(/^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$|^\[[0-9a-f:.]{2,45}\]$/, 'expected a lower-case host without port, or *.suffix');
+const host = z.string().regex(/^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$|^\[[0-9a-f:.]{2,45}\]$/, 'expected a lower-case host without port, or *.suffix').transform(canonicalHost);
 const claimValue = z.union([z.string().max(1_024), z.number(), z.boolean()]);
 const claims = z
   .record(z.string().min(1).max(256), z.union([claimValue, listOf(claimValue)]))

@@ -10,5 +10,7 @@ export function parseGrpcTimeout(value: string): number | undefined {
 export function formatGrpcTimeout(ms: number): string {
   if (ms < 100_000) return `${Math.max(1, Math.floor(ms * 1_000))}u`;
   if (ms < 100_000_000) return `${Math.floor(ms)}m`;
-  return `${Math.floor(ms / 1_000)}S`;
+  if (ms < 100_000_000_000) return `${Math.floor(ms / 1_000)}S`;
+  if (ms < 6_000_000_000_000) return `${Math.floor(ms / 60_000)}M`;
+  return `${Math.min(99_999_999, Math.floor(ms / 3_600_000))}H`;
 }

@@ -1,5 +1,7 @@
 import { BoundedMemo } from '../http/bounded-memo.js';
+import { canonicalHost } from '../config/host.js';
 import { interned } from '../http/interned.js';
+import { canonicalAddress } from '../listener/network-list.js';
 import { Http1Error } from './http1-error.js';
 
 /** A request target, taken apart (RFC 9112 section 3.2). */
@@ -128,9 +130,16 @@ export function parseAuthority(raw: string): string {
   }
   const form = authorityForm.exec(raw);
   if (form === null || Number(form[2] ?? 0) > 65_535) throw new Http1Error('syntax', 'a host that is not a host');
-  const authority = raw.toLowerCase().replace(/(?<=[^.])\.(?=:|$)/, '');
+  const authority = raw.startsWith('[') ? ofAddress(form[1]!, form[2]) : raw.toLowerCase().replace(/(?<=[^.])\.(?=:|$)/, '');
   if (knownAuthorities.keeps(raw)) knownAuthorities.set(raw, interned(authority));
   return authority;
+}
+
+/** In one spelling: rules and routes compare what they are told with what is asked for. */
+function ofAddress(host: string, port: string | undefined): string {
+  const canonical = canonicalHost(host);
+  if (canonical.startsWith('[') && canonicalAddress(canonical.slice(1, -1)) === undefined) throw new Http1Error('syntax', 'a host that is not a host');
+  return port === undefined ? canonical : `${canonical}:${port}`;
 }
 
 const knownAuthorities = new BoundedMemo<string>({ maxEntries: 1_000, maxLength: 255 });

@@ -7,10 +7,10 @@ import { routeName } from './route-name.js';
 import { RouteTable } from './route-table.js';
 
 /** Which of the routes, in order, a request takes. */
-function find(routes: readonly object[], fields: Record<string, string>, target = '/', method = 'GET'): number | undefined {
+function find(routes: readonly object[], { host, ...fields }: Record<string, string>, target = '/', method = 'GET'): number | undefined {
   const table = new RouteTable<number>();
   routes.forEach((match, index) => table.add(matchSchema.parse(match), index));
-  return table.find(request(exchange(), { fields, target, path: target.split('?')[0]!, method }));
+  return table.find(request(exchange(), { ...(host !== undefined && { authority: host }), fields, target, path: target.split('?')[0]!, method }));
 }
 
 describe('conditions of a route', () => {
@@ -22,6 +22,8 @@ describe('conditions of a route', () => {
     ['a field whose whole value matches', { headers: { 'X-Version': { regex: 'v[0-9]+' } } }, { 'x-version': 'v12' }, '/', true],
     ['not a field of which a part matches', { headers: { 'X-Version': { regex: 'v[0-9]+' } } }, { 'x-version': 'v12-beta' }, '/', false],
     ['not a field that a pattern with alternatives matches in part', { headers: { 'X-Version': { regex: 'a|ab' } } }, { 'x-version': 'abc' }, '/', false],
+    ['a value with a line break, which is a character like others', { query: { v: { regex: '.*admin.*' } } }, {}, '/?v=x%0Aadmin', true],
+    ['an address as host, however it is spelt', { host: '[0:0::1]' }, { host: '[::1]:80' }, '/', true],
     ['a field that is there', { headers: { 'X-Debug': { present: true } } }, { 'x-debug': '' }, '/', true],
     ['not a field that is not there', { headers: { 'X-Debug': { present: true } } }, {}, '/', false],
     ['a field that must not be there', { headers: { 'X-Debug': { present: false } } }, {}, '/', true],

@@ -11,6 +11,7 @@ export function valueMatcher(match: ValueMatch): ValueMatcher {
   if (exact !== undefined) return (value) => value === exact;
   if (prefix !== undefined) return (value) => value !== undefined && value.startsWith(prefix);
   if (present !== undefined) return (value) => (value !== undefined) === present;
-  const compiled = RE2JS.compile(regex!);
+  // A line break is a character like others: a condition must not be got around with one.
+  const compiled = RE2JS.compile(regex!, RE2JS.DOTALL);
   return (value) => value !== undefined && compiled.testExact(value);
 }

@@ -159,6 +159,7 @@ describe('conditions', () => {
     ['all but one', { notMethods: ['GET'] }, { method: 'POST' }, true],
     ['not that one', { notMethods: ['GET'] }, {}, false],
     ['a host, whatever its port and the dot behind it', { hosts: ['shop.example'] }, { host: 'shop.example.:8080' }, true],
+    ['an address as host, however the rule spells it', { hosts: ['[0:0::1]'] }, { host: '[::1]:80' }, true],
     ['a host below another', { hosts: ['*.example'] }, { host: 'shop.example' }, true],
     ['not the other itself', { hosts: ['*.example'] }, { host: 'example' }, false],
     ['all hosts but one', { notHosts: ['shop.example'] }, { host: 'other' }, true],

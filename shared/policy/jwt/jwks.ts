@@ -1,4 +1,4 @@
-import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
+import { createLocalJWKSet, errors, jwtVerify, type JSONWebKeySet, type JWTVerifyGetKey, type JWTVerifyOptions, type JWTVerifyResult } from 'jose';
 import { readFile } from 'node:fs/promises';
 import { systemClock, type Clock, type Timer } from '../../clock/clock.js';
 import type { JwtConfig } from '../../config/policies.js';
@@ -24,6 +24,27 @@ export type KeySetEvent = { readonly kind: 'fetched' } | { readonly kind: 'stale
 export async function localKeySet(jwks: string | object): Promise<KeySet> {
   const set = typeof jwks === 'string' ? (JSON.parse(await readFile(jwks, 'utf8')) as JSONWebKeySet) : (jwks as JSONWebKeySet);
   return { getKey: createLocalJWKSet(set), version: 0, close: () => {} };
+}
+
+/** Keys that are tried for a token that names none: while keys are exchanged an issuer publishes two, seldom more. */
+const maxKeys = 8;
+
+/** Verifies a token with the key that it names, or, if it names none and several fit, with each of them in turn. Rejects as jose's `jwtVerify` does. */
+export async function verifyToken(token: string, keys: KeySet, options: JWTVerifyOptions): Promise<JWTVerifyResult> {
+  try {
+    return await jwtVerify(token, keys.getKey, options);
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+    let tried = 0;
+    for await (const key of error) {
+      if (++tried > maxKeys) break;
+      const result = await jwtVerify(token, key, options).catch((reason: unknown) => {
+        if (!(reason instanceof errors.JWSSignatureVerificationFailed)) throw reason;
+      });
+      if (result !== undefined) return result;
+    }
+    throw new errors.JWSSignatureVerificationFailed();
+  }
 }
 
 interface RemoteKeySetDependencies {

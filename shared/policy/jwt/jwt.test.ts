@@ -143,6 +143,14 @@ describe('jwt', () => {
     assert.equal(policy.fetches(), 2);
   });
 
+  test('a token that names no key is verified with whichever fits, while there are two', async () => {
+    const policy = await start();
+    policy.setKeys(async () => ({ keys: [current.jwk, next.jwk] }));
+    for (const key of [current, next]) assert.equal(await policy.call(`Bearer ${await policy.token({}, key, { kid: undefined })}`), 'passed');
+    assert.equal(await policy.call(`Bearer ${await policy.token({}, foreign, { kid: undefined })}`), 'token_invalid');
+    assert.equal(await policy.call(`Bearer ${await policy.token({ aud: 'other' }, next, { kid: undefined })}`), 'token_invalid');
+  });
+
   test('a token of a key that was withdrawn stops working once the new keys are here', async () => {
     const policy = await start({ cooldown: 0 });
     const old = `Bearer ${await policy.token()}`;

@@ -1,4 +1,4 @@
-import { jwtVerify, type JWTPayload } from 'jose';
+import type { JWTPayload } from 'jose';
 import type { Clock } from '../../clock/clock.js';
 import type { JwtConfig } from '../../config/policies.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
@@ -7,7 +7,7 @@ import type { Caller } from '../../http/exchange.js';
 import { fieldKind } from '../../http/field-names.js';
 import type { Headers } from '../../http/headers.js';
 import type { Layer } from '../../http/service.js';
-import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, type KeySet, type KeySetEvent } from './jwks.js';
+import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, verifyToken, type KeySet, type KeySetEvent } from './jwks.js';
 import { TokenCache } from './token-cache.js';
 
 interface JwtDependencies {
@@ -38,7 +38,7 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
 
   async function verify(token: string, digest: string, verified: TokenCache<Verified>): Promise<Verified> {
     try {
-      const { payload } = await jwtVerify(token, keys.getKey, {
+      const { payload } = await verifyToken(token, keys, {
         issuer: config.issuer,
         audience: config.audience,
         algorithms: config.algorithms,
