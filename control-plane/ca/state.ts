@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { notWritten } from '../sources/store-unavailable.js';
 import { privateDirectory, removeLeftovers, writeDurably } from '../../shared/identity/write-durably.js';
 
 const time = z.number().describe('Wall clock, ms.');
@@ -73,7 +74,9 @@ export async function fileDocument(dataDir: string): Promise<StateDocument> {
     read,
     async replace(before, after) {
       if ((await read()) !== before) return false;
-      await writeDurably(file, after);
+      await writeDurably(file, after).catch((error: unknown) => {
+        throw notWritten('The state of the certificate authority', error);
+      });
       return true;
     },
   };

@@ -1,5 +1,6 @@
-import { open, readFile, rename, stat } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { notWritten } from './store-unavailable.js';
 
 /**
  * One file whose contents are replaced as a whole, and survive a crash at any moment.
@@ -25,20 +26,20 @@ export class DurableFile {
     }
   }
 
-  /** Resolves when the contents are on disk for good. Rejects, and leaves the file as it is, when another process has written it since. */
+  /** Resolves when the contents are on disk for good. Rejects with `StoreUnavailable` when the disk does not take them, and, leaving the file as it is, when another process has written it since. */
   async replace(chunks: readonly string[]): Promise<void> {
     if ((await this.#mark()) !== this.#written) throw new Error(`${this.path} was written by another process: two control planes cannot share a directory`);
     const beside = `${this.path}.new`;
-    const file = await open(beside, 'w', 0o600);
     try {
-      await file.writeFile(chunks.join(''));
-      await file.sync();
-    } finally {
-      await file.close();
+      await write(beside, chunks.join(''));
+      await rename(beside, this.path);
+      this.#written = await this.#mark();
+      await syncDirectory(dirname(this.path));
+    } catch (error) {
+      // What there is of it would take the room that a full disk has not.
+      await rm(beside, { force: true }).catch(() => {});
+      throw notWritten('The change', error);
     }
-    await rename(beside, this.path);
-    this.#written = await this.#mark();
-    await syncDirectory(dirname(this.path));
   }
 
   /** Tells the file from one that was put in its place. */
@@ -50,6 +51,16 @@ export class DurableFile {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw error;
     }
+  }
+}
+
+async function write(path: string, text: string): Promise<void> {
+  const file = await open(path, 'w', 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

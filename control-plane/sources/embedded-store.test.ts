@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -9,6 +9,7 @@ import { Model } from '../model/model.js';
 import type { Resource } from '../model/resources.js';
 import { EmbeddedStore, type EmbeddedStoreOptions } from './embedded-store.js';
 import { storeConformance } from './store-conformance.js';
+import { StoreUnavailable } from './store-unavailable.js';
 
 const root = mkdtempSync(join(tmpdir(), 'embedded-store-test-'));
 after(() => rmSync(root, { recursive: true, force: true }));
@@ -135,6 +136,20 @@ describe('the embedded store', () => {
     rmSync(directory, { recursive: true });
     await assert.rejects(store.change(apply(service('users'))));
     assert.deepEqual([store.version, store.model.all, told], [1, [service('orders')], 0]);
+    await store.close();
+  });
+
+  test('a disk that does not take a change makes the store unavailable, until it takes one', async () => {
+    const directory = fresh();
+    const store = await open(directory);
+    await store.change(apply(service('orders')));
+    // Where a directory stands, nothing can be written.
+    mkdirSync(`${fileIn(directory)}.new`);
+    await assert.rejects(store.change(apply(service('users'))), (error) => error instanceof StoreUnavailable && /^The change could not be written \(EISDIR\)\.$/.test(error.message));
+    assert.deepEqual([store.isWritable, store.version], [false, 1]);
+    rmdirSync(`${fileIn(directory)}.new`);
+    assert.equal(await store.change(apply(service('users'))), 2);
+    assert.equal(store.isWritable, true);
     await store.close();
   });
 

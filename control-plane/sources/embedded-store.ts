@@ -6,6 +6,7 @@ import type { Kind, Resource } from '../model/resources.js';
 import { DurableFile, syncDirectory } from './durable-file.js';
 import { makeChange, wayBack, withChanges } from './make-change.js';
 import type { Change, ResourceChange, Revision, Store } from './store.js';
+import { StoreUnavailable } from './store-unavailable.js';
 import { bounded, emptyState, keep, readState, writeState, type StoreState } from './store-file.js';
 
 export interface EmbeddedStoreOptions {
@@ -39,6 +40,7 @@ export class EmbeddedStore implements Store {
   #waiting: Waiting[] = [];
   #writing: Promise<void> | undefined;
   #closed = false;
+  #isWritable = true;
   readonly #listeners = new Set<() => void>();
 
   private constructor(
@@ -65,13 +67,18 @@ export class EmbeddedStore implements Store {
     return this.#state.version;
   }
 
+  /** Whether the disk took the last change. */
+  get isWritable(): boolean {
+    return this.#isWritable;
+  }
+
   versionOf(kind: Kind, name: string): number | undefined {
     return this.#state.versions.get(`${kind}/${name}`);
   }
 
   change(change: Change): Promise<number> {
     if (this.#closed) return Promise.reject(new Error('the store is closed'));
-    if (this.#waiting.length >= maxWaiting) return Promise.reject(new Error(`more than ${maxWaiting} changes wait for the disk`));
+    if (this.#waiting.length >= maxWaiting) return Promise.reject(new StoreUnavailable(`More than ${maxWaiting} changes wait for the disk.`));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ change, resolve, reject });
       this.#writing ??= this.#write();
@@ -129,8 +136,12 @@ export class EmbeddedStore implements Store {
       }
     }
     try {
-      if (state !== this.#state) await this.file?.replace(writeState(state));
+      if (state !== this.#state) {
+        await this.file?.replace(writeState(state));
+        this.#isWritable = true;
+      }
     } catch (error) {
+      this.#isWritable = false;
       for (const fail of failures) fail(error);
       return;
     }

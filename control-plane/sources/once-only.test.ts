@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test, type TestContext } from 'node:test';
@@ -105,6 +105,22 @@ describe('what is good once', () => {
     for (let index = 0; index < 4_000; index++) await file.use(`later-${index}`, fake.wallNow() + hour);
     assert.doesNotMatch(readFileSync(join(where, 'used.log'), 'utf8'), new RegExp(digestOf('token')));
     await file.close();
+  });
+
+  test('in a file: an id that the disk did not take is still good, once', async () => {
+    const where = join(directory, 'refused');
+    const file = await FileOnceOnly.open(where, systemClock);
+    await file.use('one', soon());
+    await file.close();
+    // Without its directory, the file cannot be written anew.
+    renameSync(where, `${where}-away`);
+    await assert.rejects(file.use('two', soon()), (error) => error instanceof StoreUnavailable && /ENOENT/.test(error.message));
+    renameSync(`${where}-away`, where);
+    assert.deepEqual([await file.use('two', soon()), await file.use('two', soon()), await file.use('one', soon())], [true, false, false]);
+    await file.close();
+    const again = await FileOnceOnly.open(where, systemClock);
+    assert.equal(await again.use('two', soon()), false);
+    await again.close();
   });
 
   test('in a file: the file is written anew when most of it has expired', async () => {

@@ -3,7 +3,7 @@ import { mkdir, open, readFile, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import writeFileAtomic from 'write-file-atomic';
 import type { Clock } from '../../shared/clock/clock.js';
-import { StoreUnavailable } from './store-unavailable.js';
+import { notWritten, StoreUnavailable } from './store-unavailable.js';
 
 /** Remembers what was used, so that it is used once. Interchangeable: memory, a file, or etcd. */
 export interface OnceOnly {
@@ -81,6 +81,11 @@ export class MemoryOnceOnly implements OnceOnly {
     this.#used.set(digest, { expiresAt, since: this.clock.now() });
   }
 
+  /** Has it be as if an id had never been used. */
+  giveBack(digest: string): void {
+    this.#used.delete(digest);
+  }
+
   /** All that counts. */
   entries(): readonly (readonly [digest: string, expiresAt: number])[] {
     this.#sweep();
@@ -135,9 +140,14 @@ export class FileOnceOnly implements OnceOnly {
     const digest = digestOf(id);
     if (!this.#memory.take(digest, expiresAt)) return false;
     const written = this.#turn.then(() => this.#append(`${digest} ${expiresAt}\n`));
-    // A failed write leaves it used: whether it reached the disk is not known.
     this.#turn = written.catch(() => {});
-    await written;
+    try {
+      await written;
+    } catch (error) {
+      // Nobody was told that it may be used, so it is still good; at worst, where the line has got to the disk after all, not after a restart.
+      this.#memory.giveBack(digest);
+      throw notWritten('That the token was used', error);
+    }
     return true;
   }
 

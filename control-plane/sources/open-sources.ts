@@ -67,6 +67,6 @@ async function openEmbedded(directory: string | undefined, { resources, history,
   const onceOnly = directory === undefined ? new MemoryOnceOnly(clock, { longestLifeMs: longestTokenLifeMs }) : await FileOnceOnly.open(directory, clock, { longestLifeMs: longestTokenLifeMs });
   if (onceOnly instanceof FileOnceOnly) lifecycle.onClose(() => onceOnly.close());
   const leadership = new AlwaysLeader();
-  measureSources(metrics, { isAvailable: () => true, leadership });
+  measureSources(metrics, { isAvailable: () => store.isWritable, leadership });
   return { store, instances: registry, leadership, onceOnly, document: undefined };
 }

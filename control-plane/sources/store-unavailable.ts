@@ -17,3 +17,8 @@ export class StoreUnavailable extends Error {
     super(message, options);
   }
 }
+
+/** For what a disk did not take, full or broken as it is. Whether it has got there all the same is not known. */
+export function notWritten(what: string, error: unknown): StoreUnavailable {
+  return new StoreUnavailable(`${what} could not be written (${(error as NodeJS.ErrnoException).code ?? 'unknown'}).`, true, { cause: error });
+}
