@@ -194,6 +194,22 @@ describe('rounds', () => {
     assert.ok(durations.bytes > 100);
   });
 
+  test('an answer for what a proxy was never sent says nothing', async () => {
+    const { connect, publisher, change, clock } = start();
+    const { stream } = connect(gateway);
+    const first = stream.newest.version;
+    for (const reason of [undefined, 'no such file']) assert.equal(publisher.answer('gateway', 'made up', reason), true);
+    assert.deepEqual([publisher.statuses[0]!.accepted, publisher.statuses[0]!.rejected], [undefined, undefined]);
+    change(policy('ambassador'));
+    await clock.advance(roundGapMs);
+    publisher.answer('gateway', first, undefined);
+    assert.equal(publisher.statuses[0]!.accepted, first, 'one that is late counts for the version that it is for');
+    // Its stream is another now, and what it was sent on the one before is in force.
+    connect(gateway, 'something else');
+    publisher.answer('gateway', stream.newest.version, undefined);
+    assert.equal(publisher.isSettled, true);
+  });
+
   test('parts that a proxy rejects are in its status, until it accepts the whole', () => {
     const { connect, publisher } = start();
     const { accept } = connect(gateway);

@@ -2,6 +2,9 @@ import type { Rejection } from '../../shared/control/snapshot.js';
 import { snapshotKey, type CompiledSnapshot } from '../compile/compile-snapshot.js';
 import type { Proxy } from '../compile/compile.js';
 
+/** Versions that were sent last, of which a proxy may still tell. */
+const maxAnswerable = 16;
+
 /** Where a proxy's snapshots go. */
 export interface Stream {
   /** Sends an event; false when the reader has not taken what was sent before. */
@@ -32,6 +35,8 @@ export class Subscriber {
   #isBehind = false;
   /** Version that was handed to the stream last. */
   #sent: string | undefined;
+  /** Those that it may answer for, oldest first: it may be a few behind. */
+  #answerable: readonly string[] = [];
 
   constructor(
     readonly proxy: Proxy,
@@ -61,14 +66,16 @@ export class Subscriber {
   }
 
   /** Takes on what another stream of the same proxy said. */
-  inherit({ accepted }: Subscriber): void {
-    this.accepted = accepted;
+  inherit(before: Subscriber): void {
+    this.accepted = before.accepted;
+    this.#answerable = before.#answerable;
   }
 
   /** It says at the start what it has. */
   has(snapshot: CompiledSnapshot): void {
     this.#newest = snapshot;
     this.accepted = snapshot.version;
+    this.#mayAnswer(snapshot.version);
   }
 
   /** Sends what is new to it. */
@@ -86,8 +93,9 @@ export class Subscriber {
     if (this.#sent !== this.#newest?.version) this.#send();
   }
 
-  /** Returns the clock reading (ms) of the change that this is the first acceptance of. */
+  /** Returns the clock reading (ms) of the change that this is the first acceptance of. An answer for what it was never sent says nothing. */
   answer(version: string, reason: string | undefined, rejections: readonly Rejection[]): number | undefined {
+    if (!this.#answerable.includes(version)) return undefined;
     if (reason !== undefined) {
       this.rejected = { version, reason };
       return undefined;
@@ -107,10 +115,15 @@ export class Subscriber {
     if (this.#newest !== undefined) this.#newest = { version: this.#newest.version, event: Buffer.alloc(0) };
   }
 
+  #mayAnswer(version: string): void {
+    this.#answerable = [...this.#answerable.filter((other) => other !== version), version].slice(-maxAnswerable);
+  }
+
   #send(): void {
     if (this.stream === undefined || this.#newest === undefined || this.#isBehind) return;
     const { version, event } = this.#newest;
     this.#sent = version;
+    this.#mayAnswer(version);
     this.#isBehind = !this.stream.send(event);
     this.onSent(event.length);
   }
