@@ -133,13 +133,18 @@ describe('resources one by one', () => {
     assert.match(problemsOf(await plane.ask('DELETE', '/v1/services/named')).join(), /Identity\/one\.service/);
   });
 
-  test('the tag of an answer is that of what its request wrote, also where others write at the same time', async () => {
+  test('the tag of an answer is that of what its request wrote, also where others write at the same time', async (context) => {
+    // On disk, what comes meanwhile is written together.
+    const dataDir = mkdtempSync(join(tmpdir(), 'resources-test-'));
+    context.after(() => rmSync(dataDir, { recursive: true, force: true }));
+    const kept = await TestControlPlane.start({ dataDir });
+    context.after(() => kept.stop());
     for (let round = 0; round < 10; round++) {
-      const answers = await Promise.all(Array.from({ length: 8 }, (_, index) => plane.ask('PUT', '/v1/services/contended', service('contended', `127.0.0.1:${round * 8 + index + 1}`))));
+      const answers = await Promise.all(Array.from({ length: 8 }, (_, index) => kept.ask('PUT', '/v1/services/contended', service('contended', `127.0.0.1:${round * 8 + index + 1}`))));
       for (const { headers, body } of answers) assert.equal(headers['etag'], `"${body.version}"`);
     }
-    const again = await plane.ask('PUT', '/v1/services/contended', (await plane.ask('GET', '/v1/services/contended')).body);
-    assert.deepEqual([again.body.changes, again.headers['etag']], [[], (await plane.ask('GET', '/v1/services/contended')).headers['etag']]);
+    const again = await kept.ask('PUT', '/v1/services/contended', (await kept.ask('GET', '/v1/services/contended')).body);
+    assert.deepEqual([again.body.changes, again.headers['etag']], [[], (await kept.ask('GET', '/v1/services/contended')).headers['etag']]);
   });
 
   test('bodies may be YAML, and several documents to apply', async () => {
