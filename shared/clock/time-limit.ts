@@ -1,3 +1,4 @@
+import type { Body } from '../http/body.js';
 import { Cancellation } from '../http/cancellation.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import { Allowance } from './allowance.js';
@@ -11,12 +12,13 @@ import { TimeoutQueue, type Expirable } from './timeout-queue.js';
  */
 export class TimeLimit {
   readonly #queue: TimeoutQueue;
-  readonly #error: () => Error;
+  readonly #error: (body: Body) => Error;
 
+  /** `error`: by how much of the request's body is there at the limit. */
   constructor(
     private readonly clock: Clock,
     limitMs: number,
-    error: () => Error,
+    error: (body: Body) => Error,
   ) {
     this.#queue = new TimeoutQueue(clock, limitMs);
     this.#error = error;
@@ -24,9 +26,10 @@ export class TimeLimit {
 
   /** Calls `start` with the request under a cancellation of its own. */
   async run(request: HttpRequest, start: (request: HttpRequest) => Promise<HttpResponse>): Promise<HttpResponse> {
-    const { arrival } = request.body;
+    const { body } = request;
+    const { arrival } = body;
     const now = this.clock.now();
-    const limited = new LimitedCancellation(this.#error, arrival && new Allowance(this.clock, arrival, now));
+    const limited = new LimitedCancellation(this.#error, body, arrival && new Allowance(this.clock, arrival, now));
     request.cancellation.subscribe(limited);
     this.#queue.add(limited, now);
     try {
@@ -45,13 +48,14 @@ class LimitedCancellation extends Cancellation implements Expirable {
   expiresAt = 0;
 
   constructor(
-    private readonly error: () => Error,
+    private readonly error: (body: Body) => Error,
+    private readonly body: Body,
     readonly allowance: Allowance | undefined,
   ) {
     super();
   }
 
   onExpire(): void {
-    if (this.allowance?.putOff(this.expiresAt, Infinity, () => this.onExpire()) === undefined) this.cancel(this.error());
+    if (this.allowance?.putOff(this.expiresAt, Infinity, () => this.onExpire()) === undefined) this.cancel(this.error(this.body));
   }
 }

@@ -1,3 +1,4 @@
+import type { HttpRequest } from '../http/message.js';
 import { ProxyError } from './proxy-error.js';
 
 /** Share of the time that may have passed before an attempt was sent which is said to have had all of it. */
@@ -16,8 +17,8 @@ export class TimeoutExceeded extends ProxyError {
     super('deadline_exceeded');
   }
 
-  /** The failure of an attempt that was sent at `sentAt` (clock reading, ms), and is whole at the endpoint. */
-  ofAttempt(sentAt: number): ProxyError {
-    return sentAt - this.startedAt > this.timeoutMs * slack ? this : new ProxyError('deadline_exceeded', { blamesUpstream: true });
+  /** The failure of an attempt that was sent at `sentAt` (clock reading, ms; `Infinity`: never). What is still its client's to send is nobody's. */
+  ofAttempt(sentAt: number, { body }: Pick<HttpRequest, 'body'>): ProxyError {
+    return body.arrival?.isOwed === true || sentAt - this.startedAt > this.timeoutMs * slack ? this : new ProxyError('deadline_exceeded', { blamesUpstream: true });
   }
 }

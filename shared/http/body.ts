@@ -35,6 +35,8 @@ export interface Body {
 export interface Arrival {
   /** Its last byte was read. */
   readonly isComplete: boolean;
+  /** What is missing is the client's to send: all that came was taken. What goes on too long meanwhile says nothing of the endpoint. */
+  readonly isOwed: boolean;
   /** For how long the client was awaited, up to now (clock reading, ms): for more of the body, while we wanted more. It says nothing, and is 0, where a body stays open by design. */
   awaitedMs(now: number): number;
 }

@@ -78,20 +78,20 @@ for (const [protocol, start] of [['HTTP/1.1', overHttp1], ['HTTP/2', overHttp2]]
       want(false);
       upload.send('two');
       await until('two');
-      assert.equal(perSecond(), 0, 'while nobody wants more');
+      assert.deepEqual([perSecond(), arrival.isOwed], [0, false], 'while nobody wants more');
       want(true);
       body.resume();
-      assert.deepEqual([perSecond(), arrival.isComplete], [1_000, false], 'when more is wanted');
+      assert.deepEqual([perSecond(), arrival.isComplete, arrival.isOwed], [1_000, false, true], 'when more is wanted');
       upload.end();
       await until('end');
-      assert.deepEqual([perSecond(), arrival.isComplete], [0, true], 'when it is whole');
+      assert.deepEqual([perSecond(), arrival.isComplete, arrival.isOwed], [0, true, false], 'when it is whole');
       await close();
     });
 
     test('is not awaited before its client was asked for it', async () => {
-      const { exchange, upload, perSecond, read, until, close } = await open(start, { expect: '100-continue' });
+      const { exchange, upload, arrival, perSecond, read, until, close } = await open(start, { expect: '100-continue' });
       read();
-      assert.equal(perSecond(), 0);
+      assert.deepEqual([perSecond(), arrival.isOwed], [0, true]);
       exchange.inform!(100, Headers.empty());
       assert.equal(perSecond(), 1_000);
       upload.end();
@@ -120,7 +120,7 @@ test('a client that waits to be asked for its body is late only afterwards', { t
 test('a call of gRPC awaits nothing: its streams are open by design', async () => {
   const { upload, arrival, perSecond, read, until, close } = await open(overHttp2, { 'content-type': 'application/grpc' });
   read();
-  assert.deepEqual([perSecond(), arrival.isComplete], [0, false]);
+  assert.deepEqual([perSecond(), arrival.isComplete, arrival.isOwed], [0, false, true]);
   upload.end();
   await until('end');
   assert.equal(arrival.isComplete, true);

@@ -31,6 +31,10 @@ export class BodyPace implements Arrival {
     return this.#awaitedMs !== undefined;
   }
 
+  get isOwed(): boolean {
+    return !this.isComplete && this.#pausedAt === undefined;
+  }
+
   /** The client is asked for it, or sends it without having been asked. Returns whether it had been held back. */
   ask(now: number): boolean {
     if (!this.isHeldBack) return false;

@@ -18,7 +18,7 @@ const maxRaces = 10;
  */
 export class Attempt {
   readonly #startedAt: number;
-  /** Clock reading (ms) at which the endpoint got it, a connection that had to be made included. */
+  /** Clock reading (ms) at which the endpoint got it, a connection that had to be made included; `Infinity` in line. */
   #sentAt: number;
   #mayRace = false;
   #races = 0;
@@ -53,14 +53,14 @@ export class Attempt {
     this.resolve(response);
   }
 
-  /** No response will come. `nothingReceived`: not one byte of it did. `isSent`: the request was sent whole. */
-  fail(reason: Error, nothingReceived: boolean, isSent: boolean): void {
+  /** No response will come. `nothingReceived`: not one byte of it did. */
+  fail(reason: Error, nothingReceived: boolean): void {
     if (this.#mayRace && this.#races < maxRaces && isKeepAliveRace(reason, this.request, nothingReceived)) {
       this.#races++;
       this.#acquire();
       return;
     }
-    const failure = isSent && reason instanceof TimeoutExceeded ? reason.ofAttempt(this.#sentAt) : reason;
+    const failure = reason instanceof TimeoutExceeded ? reason.ofAttempt(this.#sentAt, this.request) : reason;
     if (failure instanceof ProxyError && failure.blamesUpstream) {
       const now = this.pool.clock.now();
       this.latency?.observeFailure(now - this.#startedAt, now);
@@ -75,13 +75,14 @@ export class Attempt {
     const acquiring = pool.acquire(this.request.cancellation, this.request.isHedge !== true);
     // Or others do, behind whom it would have to wait.
     const waits = pool.queued > 0;
+    if (waits) this.#sentAt = Infinity;
     acquiring.then(
       (connection) => {
         if (waits) this.#sentAt = pool.clock.now();
         this.#mayRace = connection.isUsed;
         connection.send(this);
       },
-      (reason: unknown) => this.fail(reason as Error, true, false),
+      (reason: unknown) => this.fail(reason as Error, true),
     );
   }
 }

@@ -2,7 +2,6 @@ import type { Clock } from '../clock/clock.js';
 import type { Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { TimeoutExceeded } from '../errors/timeout-exceeded.js';
-import type { HttpRequest } from '../http/message.js';
 import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
 import type { TlsClient } from '../tls/client-credentials.js';
@@ -125,7 +124,7 @@ export class Endpoint {
           this.latency.observe(at - startedAt, at);
           return response;
         },
-        (error: unknown) => this.#failed(!waits && error instanceof TimeoutExceeded && isSent(request) ? error.ofAttempt(startedAt) : error, startedAt),
+        (error: unknown) => this.#failed(error instanceof TimeoutExceeded ? error.ofAttempt(waits ? Infinity : startedAt, request) : error, startedAt),
       );
     };
   }
@@ -148,8 +147,4 @@ export class Endpoint {
     this.pool.close();
     this.onClose?.();
   }
-}
-
-function isSent({ body }: HttpRequest): boolean {
-  return body.whole !== undefined || body.arrival?.isComplete === true;
 }

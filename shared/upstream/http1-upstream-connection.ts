@@ -348,7 +348,7 @@ export class Http1UpstreamConnection implements Cancellable {
     this.#pool.remove(this);
     if (attempt === undefined) return;
     if (isAwaited) {
-      attempt.fail(reason, this.#nothingReceived, this.#requestSent);
+      attempt.fail(reason, this.#nothingReceived);
     } else if (body !== undefined) {
       const failure = reason instanceof ProxyError && reason.code === 'upstream_reset' ? new ProxyError('upstream_truncated', { cause: reason.cause }) : reason;
       if (this.#isGood && isBrokenOff(failure)) this.#pool.onBrokenOff?.(attempt.exchange);

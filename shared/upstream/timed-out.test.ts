@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { createServer as createHttp2Server } from 'node:http2';
+import { once } from 'node:events';
+import { connect, createServer as createHttp2Server, type IncomingHttpHeaders } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { startEngine } from '../../tests/support/engine.js';
@@ -15,7 +16,7 @@ import { deadline } from '../policy/deadline/deadline.js';
 const timeoutMs = 300;
 
 /** What the endpoint's watchers see of a request whose time is up: its code, and whether the endpoint is to blame. */
-async function failure(origin: Origin, requestText: string, { upstream = {}, spentMs = 0, isOccupied = false, limited: limit = deadline(timeoutMs, { clock: systemClock }) }: { readonly upstream?: Partial<UpstreamConfig>; readonly spentMs?: number; readonly isOccupied?: boolean; readonly limited?: Layer } = {}): Promise<readonly [code: string, blamesUpstream: boolean]> {
+async function failure(origin: Origin, ask: string | ((port: number) => Promise<string>), { upstream = {}, spentMs = 0, isOccupied = false, limited: limit = deadline(timeoutMs, { clock: systemClock }) }: { readonly upstream?: Partial<UpstreamConfig>; readonly spentMs?: number; readonly isOccupied?: boolean; readonly limited?: Layer } = {}): Promise<readonly [code: string, blamesUpstream: boolean]> {
   let tell: ((error: ProxyError) => void) | undefined;
   const told = new Promise<ProxyError>((resolve) => (tell = resolve));
   const layer: Layer = (next) => {
@@ -32,16 +33,26 @@ async function failure(origin: Origin, requestText: string, { upstream = {}, spe
       });
     };
   };
-  const engine = await startEngine([origin.address], { layer, upstream });
+  const engine = await startEngine([origin.address], { layer, upstream, listen: { http2: 'engine' } });
   const others = isOccupied ? await RawClient.connect(engine.port) : undefined;
   others?.send('GET /unlimited HTTP/1.1\r\nHost: shop\r\n\r\n');
   while (isOccupied && engine.upstream.endpoints[0]!.pool.active === 0) await new Promise((resolve) => setImmediate(resolve));
-  assert.match(await exchangeRaw(engine.port, requestText), /^HTTP\/1\.1 50[34] /);
+  assert.match(await (typeof ask === 'string' ? exchangeRaw(engine.port, ask) : ask(engine.port)), /^(HTTP\/1\.1 )?50[34] /);
   const { code, blamesUpstream } = await told;
   others?.close();
   await engine.close();
   return [code, blamesUpstream];
 }
+
+/** A call of gRPC whose client sends no more of it than this; returns the status of the answer. */
+const stalledCall = (start: string | Buffer) => async (port: number): Promise<string> => {
+  const session = connect(`http://127.0.0.1:${port}`);
+  const stream = session.request({ ':method': 'POST', ':path': '/', 'content-type': 'application/grpc' }, { endStream: false });
+  stream.on('error', () => {}).write(start);
+  const [fields] = (await once(stream, 'response')) as [IncomingHttpHeaders & { ':status'?: number }];
+  session.destroy();
+  return `${fields[':status']} `;
+};
 
 const get = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
 const one = { maxConnections: 1, http2: { maxConcurrentStreams: 1, pingInterval: 0, pingTimeout: 5_000 } };
@@ -65,6 +76,15 @@ const protocols = {
     };
   },
 };
+
+test('an endpoint that takes none of a body is to blame, whole or not', async () => {
+  const origin = await protocols.h2();
+  const upstream = { protocol: 'h2' } as const;
+  const call = stalledCall(Buffer.alloc(1_000_000));
+  assert.deepEqual(await failure(origin, call, { upstream, limited: attemptTimeout(timeoutMs, { clock: systemClock }) }), ['upstream_timeout', true]);
+  assert.deepEqual(await failure(origin, call, { upstream }), ['deadline_exceeded', true]);
+  await origin.close();
+});
 
 for (const protocol of ['h1', 'h2'] as const) {
   describe(`an endpoint that never answers, over ${protocol}`, () => {
@@ -100,7 +120,14 @@ for (const protocol of ['h1', 'h2'] as const) {
     });
 
     test('is not to blame while it has not been sent the body', async () => {
-      assert.deepEqual(await failure(origin, 'POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n', { upstream }), ['deadline_exceeded', false]);
+      const post = 'POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n';
+      assert.deepEqual(await failure(origin, post, { upstream }), ['deadline_exceeded', false]);
+      assert.deepEqual(await failure(origin, post, { upstream, limited: attemptTimeout(timeoutMs, { clock: systemClock }) }), ['upstream_timeout', false]);
+    });
+
+    test('is not to blame for a call of gRPC whose client does not go on', async () => {
+      assert.deepEqual(await failure(origin, stalledCall('x'), { upstream }), ['deadline_exceeded', false]);
+      assert.deepEqual(await failure(origin, stalledCall('x'), { upstream, limited: attemptTimeout(timeoutMs, { clock: systemClock }) }), ['upstream_timeout', false]);
     });
   });
 }

@@ -23,11 +23,19 @@ export function upload(from: number, until: number): Body {
     get isComplete() {
       return last >= until;
     },
+    get isOwed() {
+      return last < until;
+    },
     awaitedMs(now) {
       last = now;
       return Math.max(0, Math.min(now, until) - from);
     },
   });
+}
+
+/** A body that stays open: its client is not awaited, and has not sent all of it. */
+export function openEnded(): Body {
+  return new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} }, { isComplete: false, isOwed: true, awaitedMs: () => 0 });
 }
 
 export function response(status: number, fields: Readonly<Record<string, string>> = {}, body = ''): HttpResponse {

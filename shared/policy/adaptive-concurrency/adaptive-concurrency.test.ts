@@ -5,9 +5,10 @@ import { FakeClock } from '../../clock/fake-clock.js';
 import { adaptiveConcurrencySchema } from '../../config/resilience.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { emptyBody } from '../../http/body.js';
 import type { HttpResponse } from '../../http/message.js';
 import { stack } from '../../http/service.js';
-import { exchange, request, response, upload } from '../../../tests/support/policy.js';
+import { exchange, openEnded, request, response, upload } from '../../../tests/support/policy.js';
 import { AdaptiveLimit } from './adaptive-limit.js';
 import { adaptiveConcurrency } from './adaptive-concurrency.js';
 import { routePriority } from './route-priority.js';
@@ -78,6 +79,21 @@ describe('adaptiveConcurrency', () => {
   test('an answer before the body is whole teaches nothing: its client would say how fast the service is', async () => {
     const { inFlight, baselineMs } = await taught(2_000);
     assert.deepEqual([inFlight, baselineMs], [0, undefined]);
+  });
+
+  test('time that runs out while the request is its client’s to send teaches nothing', async () => {
+    for (const [body, baselineMs] of [[openEnded(), undefined], [emptyBody, 1_000]] as const) {
+      const parsed = adaptiveConcurrencySchema.parse({});
+      const clock = new FakeClock();
+      const limit = new AdaptiveLimit(parsed, () => 0, 0);
+      const service = adaptiveConcurrency(parsed, { clock, limit })(async () => {
+        await delay(clock, 1_000);
+        throw new ProxyError('upstream_timeout');
+      });
+      for (let index = 0; index < 20; index++) service(request(exchange(), { body }), exchange()).catch(() => {});
+      await clock.advance(1_000);
+      assert.deepEqual([limit.inFlight, limit.baselineMs], [0, baselineMs]);
+    }
   });
 
   test('lower priorities are shed first', async () => {

@@ -22,7 +22,7 @@ const onlyLevel = 'default';
  * Each level of priority may use its share of the limit, so that the lowest is shed first. A request takes its place until its
  * answer begins, which is also what its latency is, but for the time in which its client was awaited to send it: how long clients take is
  * not the service's doing, and slow readers must not lock others out. The limit learns from answers and from attempts that ran out of time; a 5xx or 429 is
- * often faster than the work it stands for, and teaches nothing. Nor does an answer that came while more of the request was awaited: what is left of its time is
+ * often faster than the work it stands for, and teaches nothing. Nor does an answer, or a timeout, that came while more of the request was the client's to send: what is left of its time is
  * next to nothing, and its client would say how fast the service is.
  */
 export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, limit, onShed }: AdaptiveConcurrencyDependencies): Layer {
@@ -48,7 +48,8 @@ export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, 
       } finally {
         const now = clock.now();
         const awaitedMs = arrival === undefined ? 0 : arrival.awaitedMs(now) - awaitedBefore;
-        limit.leave(startedAt, now, awaitedMs > 0 && !arrival!.isComplete ? 'nothing' : lesson, awaitedMs);
+        const isUnknown = arrival !== undefined && !arrival.isComplete && (awaitedMs > 0 || arrival.isOwed);
+        limit.leave(startedAt, now, isUnknown ? 'nothing' : lesson, awaitedMs);
       }
     };
 }

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { FakeClock } from '../../clock/fake-clock.js';
 import type { ProxyError } from '../../errors/proxy-error.js';
 import { emptyBody, type Body } from '../../http/body.js';
-import { exchange, request, response, upload } from '../../../tests/support/policy.js';
+import { exchange, openEnded, request, response, upload } from '../../../tests/support/policy.js';
 import { attemptTimeout } from './attempt-timeout.js';
 
 /** How long an attempt that begins at `startsAt` and is never answered is waited for (ms). */
@@ -32,6 +32,19 @@ const cases: readonly (readonly [name: string, body: Body, startsAt: number, exp
 
 describe('attemptTimeout', () => {
   for (const [name, body, startsAt, expected] of cases) test(`counts ${name}`, async () => assert.equal(await waited(body, startsAt), expected));
+
+  test('counts against the endpoint, but for a request that is still its client’s to send', async () => {
+    const blamed: boolean[] = [];
+    for (const body of [emptyBody, upload(0, 1_000), openEnded()]) {
+      const clock = new FakeClock();
+      const over = exchange();
+      const service = attemptTimeout(300, { clock })(({ cancellation }) => new Promise((_resolve, reject) => cancellation.onCancel(reject)));
+      const result = service(request(over, { body }), over).catch((error: unknown) => blamed.push((error as ProxyError).blamesUpstream));
+      await clock.advance(2_000);
+      await result;
+    }
+    assert.deepEqual(blamed, [true, true, false]);
+  });
 
   test('leaves no timer behind an attempt that was answered after the limit had been put off', async () => {
     const clock = new FakeClock();

@@ -4,8 +4,8 @@ import { FakeClock } from '../../clock/fake-clock.js';
 import type { ProxyError } from '../../errors/proxy-error.js';
 import { TimeoutExceeded } from '../../errors/timeout-exceeded.js';
 import { Exchange } from '../../http/exchange.js';
-import type { Body } from '../../http/body.js';
-import { request, response, upload } from '../../../tests/support/policy.js';
+import { emptyBody, type Body } from '../../http/body.js';
+import { openEnded, request, response, upload } from '../../../tests/support/policy.js';
 import { deadline } from './deadline.js';
 
 /** How long a request that is never answered is waited for (ms); undefined when it was not even sent. */
@@ -59,17 +59,17 @@ describe('deadline', () => {
 
   test('counts against an attempt that had all of the route’s time, and was sent whole, and against no other', async () => {
     const failures: boolean[] = [];
-    for (const [fields, sentAt] of [[{}, 0], [{}, 100], [{}, 101], [{ [timeout]: '800' }, 0]] as const) {
+    for (const [fields, sentAt, body] of [[{}, 0], [{}, 100], [{}, 101], [{ [timeout]: '800' }, 0], [{}, Infinity], [{}, 0, openEnded()]] as const) {
       const clock = new FakeClock();
       const over = new Exchange('test', '192.0.2.1', 0);
       const service = deadline(1_000, { clock })(({ cancellation }) => new Promise((_resolve, reject) => cancellation.onCancel(reject)));
-      const result = service(request(over, { fields, body: upload(0, 500) }), over).catch((error: unknown) => {
-        failures.push((error instanceof TimeoutExceeded ? error.ofAttempt(sentAt) : (error as ProxyError)).blamesUpstream);
+      const result = service(request(over, { fields, body: body ?? upload(0, 500) }), over).catch((error: unknown) => {
+        failures.push((error instanceof TimeoutExceeded ? error.ofAttempt(sentAt, { body: body ?? emptyBody }) : (error as ProxyError)).blamesUpstream);
       });
       await clock.advance(2_000);
       await result;
     }
-    assert.deepEqual(failures, [true, true, false, false]);
+    assert.deepEqual(failures, [true, true, false, false, false, false]);
   });
 
   for (const [name, fields, spentMs] of [
