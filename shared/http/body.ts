@@ -39,6 +39,8 @@ export interface Arrival {
   readonly isOwed: boolean;
   /** For how long the client was awaited, up to now (clock reading, ms): for more of the body, while we wanted more. It says nothing, and is 0, where a body stays open by design. */
   awaitedMs(now: number): number;
+  /** The same of every body, for what is learned of the endpoint: what a stream takes that is open by design is not its doing. */
+  sendingMs(now: number): number;
 }
 
 /** A body that is whole in memory: as bytes, or as text of one character for each byte (Latin-1), which is the least work where it only goes out again behind a head. */

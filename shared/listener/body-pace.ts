@@ -7,8 +7,8 @@ export const graceMs = 5_000;
 export class BodyPace implements Arrival {
   #startedAt: number;
   #pausedAt: number | undefined;
-  /** For how long it was awaited in all (ms), once it is whole. */
-  #awaitedMs: number | undefined;
+  /** How long it took in all (ms), once it is whole. */
+  #tookMs: number | undefined;
 
   constructor(
     /** Bytes a second; 0: any. */
@@ -28,7 +28,7 @@ export class BodyPace implements Arrival {
   }
 
   get isComplete(): boolean {
-    return this.#awaitedMs !== undefined;
+    return this.#tookMs !== undefined;
   }
 
   get isOwed(): boolean {
@@ -57,12 +57,15 @@ export class BodyPace implements Arrival {
 
   /** The last of it is here. */
   complete(now: number): void {
-    this.#awaitedMs ??= this.awaitedMs(now);
+    this.#tookMs ??= this.sendingMs(now);
   }
 
   awaitedMs(now: number): number {
-    if (this.#awaitedMs !== undefined) return this.#awaitedMs;
-    return this.isHeldBack || this.isOpenEnded ? 0 : (this.#pausedAt ?? now) - this.#startedAt;
+    return this.isOpenEnded ? 0 : this.sendingMs(now);
+  }
+
+  sendingMs(now: number): number {
+    return this.#tookMs ?? (this.isHeldBack ? 0 : (this.#pausedAt ?? now) - this.#startedAt);
   }
 
   isTooSlow(bytes: number, now: number): boolean {

@@ -4,6 +4,7 @@ import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { ConnectionPool } from './connection-pool.js';
 import { isKeepAliveRace } from './keep-alive-race.js';
+import { learnFromAnswer, learnFromFailure, withoutSending } from './latency-lessons.js';
 import type { PeakEwma } from './peak-ewma.js';
 
 /** How often a request may find its connection closed before that is taken for the endpoint's failure. */
@@ -17,6 +18,7 @@ const maxRaces = 10;
  * well, so that it is done a few times at most.
  */
 export class Attempt {
+  /** Clock reading (ms) without the time in which its client sent it. */
   readonly #startedAt: number;
   /** Clock reading (ms) at which the endpoint got it, a connection that had to be made included; `Infinity` in line. */
   #sentAt: number;
@@ -32,8 +34,8 @@ export class Attempt {
     /** Learns how long the endpoint takes, if that is not seen to elsewhere. */
     private readonly latency?: PeakEwma,
   ) {
-    this.#startedAt = pool.clock.now();
-    this.#sentAt = this.#startedAt;
+    this.#sentAt = pool.clock.now();
+    this.#startedAt = withoutSending(request, this.#sentAt);
   }
 
   start(): void {
@@ -49,7 +51,7 @@ export class Attempt {
   /** The head of the response is there. */
   respond(response: HttpResponse, now: number): void {
     this.exchange.respondedAt = now;
-    this.latency?.observe(now - this.#startedAt, now);
+    if (this.latency !== undefined) learnFromAnswer(this.latency, this.request, this.#startedAt, now);
     this.resolve(response);
   }
 
@@ -61,10 +63,7 @@ export class Attempt {
       return;
     }
     const failure = reason instanceof TimeoutExceeded ? reason.ofAttempt(this.#sentAt, this.request) : reason;
-    if (failure instanceof ProxyError && failure.blamesUpstream) {
-      const now = this.pool.clock.now();
-      this.latency?.observeFailure(now - this.#startedAt, now);
-    }
+    if (this.latency !== undefined && failure instanceof ProxyError && failure.blamesUpstream) learnFromFailure(this.latency, this.request, this.#startedAt, this.pool.clock.now());
     this.reject(failure);
   }
 

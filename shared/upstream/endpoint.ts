@@ -2,6 +2,7 @@ import type { Clock } from '../clock/clock.js';
 import type { Address } from '../config/units.js';
 import { ProxyError } from '../errors/proxy-error.js';
 import { TimeoutExceeded } from '../errors/timeout-exceeded.js';
+import type { HttpRequest } from '../http/message.js';
 import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
 import type { TlsClient } from '../tls/client-credentials.js';
@@ -10,6 +11,7 @@ import { EndpointHealth } from './endpoint-health.js';
 import type { EndpointPool } from './endpoint-pool.js';
 import { Http2Pool } from './http2/http2-pool.js';
 import { NegotiatingPool } from './http2/negotiating-pool.js';
+import { learnFromAnswer, learnFromFailure, withoutSending } from './latency-lessons.js';
 import { openStream } from './open-stream.js';
 import { PeakEwma } from './peak-ewma.js';
 
@@ -112,7 +114,8 @@ export class Endpoint {
   /** Sends by a pool that sees to the rest by itself. */
   #timed(send: Service): Service {
     return (request, exchange) => {
-      const startedAt = this.#clock.now();
+      const sentAt = this.#clock.now();
+      const startedAt = withoutSending(request, sentAt);
       exchange.attempts++;
       exchange.endpoint = this.name;
       const sending = send(request, exchange);
@@ -120,20 +123,16 @@ export class Endpoint {
       const waits = this.pool.queued > 0;
       return sending.then(
         (response) => {
-          const at = exchange.respondedAt!;
-          this.latency.observe(at - startedAt, at);
+          learnFromAnswer(this.latency, request, startedAt, exchange.respondedAt!);
           return response;
         },
-        (error: unknown) => this.#failed(error instanceof TimeoutExceeded ? error.ofAttempt(waits ? Infinity : startedAt, request) : error, startedAt),
+        (error: unknown) => this.#failed(error instanceof TimeoutExceeded ? error.ofAttempt(waits ? Infinity : sentAt, request) : error, request, startedAt),
       );
     };
   }
 
-  #failed(error: unknown, startedAt: number): never {
-    if (error instanceof ProxyError && error.blamesUpstream) {
-      const now = this.#clock.now();
-      this.latency.observeFailure(now - startedAt, now);
-    }
+  #failed(error: unknown, request: HttpRequest, startedAt: number): never {
+    if (error instanceof ProxyError && error.blamesUpstream) learnFromFailure(this.latency, request, startedAt, this.#clock.now());
     throw error;
   }
 

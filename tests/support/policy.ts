@@ -30,12 +30,15 @@ export function upload(from: number, until: number): Body {
       last = now;
       return Math.max(0, Math.min(now, until) - from);
     },
+    sendingMs(now) {
+      return this.awaitedMs(now);
+    },
   });
 }
 
 /** A body that stays open: its client is not awaited, and has not sent all of it. */
 export function openEnded(): Body {
-  return new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} }, { isComplete: false, isOwed: true, awaitedMs: () => 0 });
+  return new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} }, { isComplete: false, isOwed: true, awaitedMs: () => 0, sendingMs: (now) => now });
 }
 
 export function response(status: number, fields: Readonly<Record<string, string>> = {}, body = ''): HttpResponse {

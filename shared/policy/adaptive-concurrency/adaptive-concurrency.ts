@@ -20,7 +20,7 @@ const onlyLevel = 'default';
  * Admits as many requests at a time as the service was found to be able to work on, and sheds the rest with `overloaded`.
  *
  * Each level of priority may use its share of the limit, so that the lowest is shed first. A request takes its place until its
- * answer begins, which is also what its latency is, but for the time in which its client was awaited to send it: how long clients take is
+ * answer begins, which is also what its latency is, but for the time in which its client sent it: how long clients take is
  * not the service's doing, and slow readers must not lock others out. The limit learns from answers and from attempts that ran out of time; a 5xx or 429 is
  * often faster than the work it stands for, and teaches nothing. Nor does an answer, or a timeout, that came while more of the request was the client's to send: what is left of its time is
  * next to nothing, and its client would say how fast the service is.
@@ -36,7 +36,7 @@ export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, 
       }
       const startedAt = clock.now();
       const { arrival } = request.body;
-      const awaitedBefore = arrival?.awaitedMs(startedAt) ?? 0;
+      const sentBefore = arrival?.sendingMs(startedAt) ?? 0;
       let lesson: Lesson = 'nothing';
       try {
         const response = await next(request, exchange);
@@ -47,9 +47,9 @@ export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, 
         throw error;
       } finally {
         const now = clock.now();
-        const awaitedMs = arrival === undefined ? 0 : arrival.awaitedMs(now) - awaitedBefore;
-        const isUnknown = arrival !== undefined && !arrival.isComplete && (awaitedMs > 0 || arrival.isOwed);
-        limit.leave(startedAt, now, isUnknown ? 'nothing' : lesson, awaitedMs);
+        const sendingMs = arrival === undefined ? 0 : arrival.sendingMs(now) - sentBefore;
+        const isUnknown = arrival !== undefined && !arrival.isComplete && (sendingMs > 0 || arrival.isOwed);
+        limit.leave(startedAt, now, isUnknown ? 'nothing' : lesson, sendingMs);
       }
     };
 }
