@@ -41,6 +41,13 @@ export function statusOf(code: ErrorCode): number {
 /** Statuses that say that the server failed, and not that the call was wrong. */
 const faults: ReadonlySet<number> = new Set([grpcStatus.unknown, grpcStatus.deadlineExceeded, grpcStatus.internal, grpcStatus.unavailable, grpcStatus.dataLoss]);
 
+/** What an answer comes to as a status of HTTP, where it counts against its endpoint (as Envoy's outlier detection takes them). */
+export function httpStatusOf(response: HttpResponse): number {
+  if (response.status >= 500 || !isServerFault(response)) return response.status;
+  const status = trailersOnlyStatus(response);
+  return status === grpcStatus.unavailable ? 503 : status === grpcStatus.deadlineExceeded ? 504 : 500;
+}
+
 /** Whether an answer counts against its endpoint: a server error, of HTTP or, as far as its head tells, of gRPC. */
 export function isServerFault(response: HttpResponse): boolean {
   return response.status >= 500 || faults.has(trailersOnlyStatus(response) ?? grpcStatus.ok);

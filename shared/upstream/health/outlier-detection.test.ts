@@ -61,6 +61,18 @@ describe('outlier detection', () => {
     });
   }
 
+  for (const [status, isGrpc, reason] of [[14, true, 'consecutive_gateway_errors'], [4, true, 'consecutive_gateway_errors'], [13, true, 'consecutive_5xx'], [2, true, 'consecutive_5xx'], [5, true, undefined], [14, false, undefined]] as const) {
+    test(`gRPC’s status ${status} in answers without messages ${reason === undefined ? 'ejects nobody' : `ejects as ${reason}`}${isGrpc ? '' : ' where none is expected'}`, async () => {
+      const events: OutlierEvent[] = [];
+      const detection = new OutlierDetection(outlierDetectionSchema.parse({ consecutive5xx: 4, consecutiveGatewayErrors: 3 }), { clock: new FakeClock(), isGrpc, onEvent: (event) => events.push(event) });
+      const { layer } = detection.watch('e0', new EndpointHealth());
+      const service = layer(async () => response(200, { 'content-type': 'application/grpc', 'grpc-status': String(status) }));
+      for (let count = 1; count <= 4; count++) await service(request(exchange()), exchange());
+      assert.deepEqual(events.map((event) => event.kind === 'ejected' && event.reason), reason === undefined ? [] : [reason]);
+      detection.close();
+    });
+  }
+
   test('an ejected endpoint comes back at the interval after its time, and stays out longer each time', async () => {
     const { endpoints, clock, ejectedFor, detection } = start(3, { interval: '10s', baseEjectionTime: '30s', maxEjectionTime: '75s' });
     const [bad] = endpoints;

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../../clock/clock.js';
 import type { OutlierDetectionConfig } from '../../config/health.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import { httpStatusOf } from '../../grpc/status.js';
 import type { HttpResponse } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 import type { EndpointHealth } from '../endpoint-health.js';
@@ -14,6 +15,8 @@ export type OutlierEvent =
 
 interface OutlierDetectionDependencies {
   readonly clock: Clock;
+  /** Whether its endpoints may speak gRPC: its failures are judged by what they come to as statuses of HTTP. Default: false. */
+  readonly isGrpc?: boolean;
   readonly onEvent?: (event: OutlierEvent) => void;
 }
 
@@ -69,8 +72,9 @@ export class OutlierDetection {
     this.#members.add(member);
     if (!this.#closed) this.#timer ??= this.dependencies.clock.after(this.config.interval, this.#tick);
     // Made once: an attempt costs two calls and no closure.
+    const statusOf = this.dependencies.isGrpc === true ? httpStatusOf : ({ status }: HttpResponse) => status;
     const responded = (response: HttpResponse): HttpResponse => {
-      const { status } = response;
+      const status = statusOf(response);
       if (status < 500) this.#succeeded(member);
       else this.#failed(member, status >= 502 && status <= 504, false);
       return response;

@@ -44,10 +44,10 @@ export class UpstreamWatch {
     private readonly config: UpstreamConfig,
     private readonly dependencies: UpstreamWatchDependencies,
   ) {
-    const { limits, outlierDetection } = config;
+    const { limits, outlierDetection, protocol } = config;
     const { clock, metrics } = dependencies;
     this.bulkhead = limits && new Bulkhead(key, limits, (limit) => metrics.limitRefusal(upstream, limit));
-    this.outliers = outlierDetection && new OutlierDetection(outlierDetection, { clock, onEvent: (event) => this.#report(event) });
+    this.outliers = outlierDetection && new OutlierDetection(outlierDetection, { clock, isGrpc: protocol !== 'h1', onEvent: (event) => this.#report(event) });
   }
 
   watch(endpoint: Endpoint): EndpointWatch {
