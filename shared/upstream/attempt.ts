@@ -1,4 +1,3 @@
-import { ProxyError } from '../errors/proxy-error.js';
 import { TimeoutExceeded } from '../errors/timeout-exceeded.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
@@ -51,7 +50,7 @@ export class Attempt {
   /** The head of the response is there. */
   respond(response: HttpResponse, now: number): void {
     this.exchange.respondedAt = now;
-    if (this.latency !== undefined) learnFromAnswer(this.latency, this.request, this.#startedAt, now);
+    if (this.latency !== undefined) learnFromAnswer(this.latency, this.request, response.status >= 500, this.#startedAt, now);
     this.resolve(response);
   }
 
@@ -63,7 +62,7 @@ export class Attempt {
       return;
     }
     const failure = reason instanceof TimeoutExceeded ? reason.ofAttempt(this.#sentAt, this.request) : reason;
-    if (this.latency !== undefined && failure instanceof ProxyError && failure.blamesUpstream) learnFromFailure(this.latency, this.request, this.#startedAt, this.pool.clock.now());
+    if (this.latency !== undefined) learnFromFailure(this.latency, this.request, failure, this.#sentAt === Infinity ? Infinity : this.#startedAt, this.pool.clock.now());
     this.reject(failure);
   }
 

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.js';
 import type { Address } from '../config/units.js';
-import { ProxyError } from '../errors/proxy-error.js';
 import { TimeoutExceeded } from '../errors/timeout-exceeded.js';
+import { isServerFault } from '../grpc/status.js';
 import type { HttpRequest } from '../http/message.js';
 import type { Service } from '../http/service.js';
 import { Attempt } from './attempt.js';
@@ -123,16 +123,16 @@ export class Endpoint {
       const waits = this.pool.queued > 0;
       return sending.then(
         (response) => {
-          learnFromAnswer(this.latency, request, startedAt, exchange.respondedAt!);
+          learnFromAnswer(this.latency, request, isServerFault(response), startedAt, exchange.respondedAt!);
           return response;
         },
-        (error: unknown) => this.#failed(error instanceof TimeoutExceeded ? error.ofAttempt(waits ? Infinity : sentAt, request) : error, request, startedAt),
+        (error: unknown) => this.#failed(error instanceof TimeoutExceeded ? error.ofAttempt(waits ? Infinity : sentAt, request) : error, request, waits ? Infinity : startedAt),
       );
     };
   }
 
   #failed(error: unknown, request: HttpRequest, startedAt: number): never {
-    if (error instanceof ProxyError && error.blamesUpstream) learnFromFailure(this.latency, request, startedAt, this.#clock.now());
+    learnFromFailure(this.latency, request, error, startedAt, this.#clock.now());
     throw error;
   }
 

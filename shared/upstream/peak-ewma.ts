@@ -30,9 +30,14 @@ export class PeakEwma {
     this.#updatedAt = now;
   }
 
-  /** A failed attempt counts as at least twice the usual latency, so that failing fast does not look like being fast. */
+  /** A failure, an answer or none, counts as at least twice the usual latency, so that failing fast does not look like being fast. */
   observeFailure(elapsedMs: number, now: number): void {
-    this.observe(Math.min(maxFailurePenaltyMs, Math.max(elapsedMs, this.#average * 2, 1)), now);
+    this.observe(Math.min(maxFailurePenaltyMs, Math.max(elapsedMs, (this.#isKnown ? this.#average : unknownLatencyMs) * 2, 1)), now);
+  }
+
+  /** One that was given up would have taken longer: less than the usual latency says nothing. It weighs no more than a failure. */
+  observeAtLeast(elapsedMs: number, now: number): void {
+    if (elapsedMs > (this.#isKnown ? this.at(now) : unknownLatencyMs)) this.observe(Math.min(maxFailurePenaltyMs, elapsedMs), now);
   }
 
   /** The average in milliseconds, as it stands at `now`. */
@@ -47,6 +52,8 @@ export class PeakEwma {
   }
 }
 
+/** What an endpoint is taken to need while nothing is known of it (ms; linkerd2-proxy's default). */
+export const unknownLatencyMs = 30;
 /** linkerd2-proxy's default. */
 const defaultDecayMs = 10_000;
 const maxFailurePenaltyMs = 1_000;

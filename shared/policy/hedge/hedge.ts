@@ -53,7 +53,7 @@ export class HedgeDelay {
  * also sent to another endpoint, and the first answer that is not a retryable failure wins.
  *
  * The loser is cancelled at once: its connection is closed, and since nobody waited for it any more it counts
- * against no endpoint. For the percentile it counts as having taken as long as it was waited for: were it left
+ * against no endpoint, but that a balancer by latency knows it to take at least that long. For the percentile it counts as having taken as long as it was waited for: were it left
  * out, only fast answers would be seen, and the percentile would sink with each hedge. Hedges come out of the retry budget; one
  * that this proxy turns away itself is given back.
  * A hedge stands in no line for a connection: what it would get there is, most likely, the one that its first attempt has just been answered on.

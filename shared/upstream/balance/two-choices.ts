@@ -1,4 +1,5 @@
 import type { Balancer, BalancerDependencies, Candidate, Chooser } from './balancer.js';
+import { unknownLatencyMs } from '../peak-ewma.js';
 import { chooseFresh } from './pick-random.js';
 import { haveEqualWeights, weightedDraw } from './weighted-draw.js';
 
@@ -62,9 +63,6 @@ function ofOne<T extends Candidate>(only: T): Chooser<T> {
 
 /** Requests in flight, for the capacity that there is. */
 export const loadOf: Cost = (candidate, capacity) => candidate.inFlight / capacity;
-
-/** What an endpoint is taken to need while nothing is known of it (ms; linkerd2-proxy's default). */
-const unknownLatencyMs = 30;
 
 /**
  * Time until an answer, were the request sent now: those before it, and itself, at the usual latency. An endpoint
