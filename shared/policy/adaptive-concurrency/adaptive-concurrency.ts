@@ -30,11 +30,11 @@ export function adaptiveConcurrency(config: AdaptiveConcurrencyConfig, { clock, 
   return (next) =>
     async function adaptiveConcurrency(request, exchange) {
       const level = levelOf(request, exchange);
-      if (!limit.tryEnter(level.share)) {
+      const startedAt = clock.now();
+      if (!limit.tryEnter(level.share, startedAt)) {
         onShed?.(level.name);
         throw new ProxyError('overloaded', { fields: { 'Retry-After': '1' } });
       }
-      const startedAt = clock.now();
       const { arrival } = request.body;
       const sentBefore = arrival?.sendingMs(startedAt) ?? 0;
       let lesson: Lesson = 'nothing';

@@ -67,7 +67,7 @@ function simulate({ workers, serviceMs, rate, seconds, config = {}, limited = tr
     if (now > end) break;
     nextArrival = now + exponential(1_000 / rate(now));
     if (now > end / 2) offered++;
-    if (limited && !limit.tryEnter(1)) {
+    if (limited && !limit.tryEnter(1, now)) {
       if (now > end / 2) shed++;
     } else if (busy < workers) work(now, now);
     else line.push(now);
@@ -114,7 +114,7 @@ describe('AdaptiveLimit in a simulation (seeded)', () => {
     for (const latency of [0, -1e-12]) {
       const limit = new AdaptiveLimit(adaptiveConcurrencySchema.parse({ maxLimit: 30 }), () => 0, 0);
       for (let now = 0; now < 20_000; now += 5) {
-        while (limit.tryEnter(1)) continue;
+        while (limit.tryEnter(1, now)) continue;
         while (limit.inFlight > 0) limit.leave(now - latency, now, 'answered');
       }
       assert.ok(limit.limit >= 3 && limit.limit <= 30, `latency ${latency}: a limit of ${limit.limit}`);
@@ -138,22 +138,22 @@ describe('AdaptiveLimit', () => {
   /** One window of ten requests at a time that all take `ms`. */
   const window = (limit: AdaptiveLimit, now: number, ms: number, count = 10, lesson: Lesson = 'answered'): number => {
     let entered = 0;
-    for (let index = 0; index < count; index++) if (limit.tryEnter(1)) entered++;
+    for (let index = 0; index < count; index++) if (limit.tryEnter(1, now)) entered++;
     for (let index = 0; index < entered; index++) limit.leave(now, now + ms, lesson);
     return now + ms;
   };
 
   test('admits up to its limit, and a level up to its share of it', () => {
     const limit = make({ initialLimit: 10 });
-    for (let index = 0; index < 5; index++) assert.ok(limit.tryEnter(0.5));
-    assert.equal(limit.tryEnter(0.5), false);
-    for (let index = 0; index < 5; index++) assert.ok(limit.tryEnter(1));
-    assert.equal(limit.tryEnter(1), false);
+    for (let index = 0; index < 5; index++) assert.ok(limit.tryEnter(0.5, 0));
+    assert.equal(limit.tryEnter(0.5, 0), false);
+    for (let index = 0; index < 5; index++) assert.ok(limit.tryEnter(1, 0));
+    assert.equal(limit.tryEnter(1, 0), false);
     assert.equal(limit.inFlight, 10);
   });
 
   test('even the smallest share of the smallest limit lets one through', () => {
-    assert.ok(make({ minLimit: 1, initialLimit: 1 }).tryEnter(0.01));
+    assert.ok(make({ minLimit: 1, initialLimit: 1 }).tryEnter(0.01, 0));
   });
 
   test('does not grow while it is not used', () => {
@@ -197,5 +197,15 @@ describe('AdaptiveLimit', () => {
       limits.push(limit.limit);
     }
     assert.deepEqual(limits, [3, 3, 46]);
+  });
+
+  test('a measurement ends in its time also when nobody leaves, and the baseline stays', () => {
+    const limit = make();
+    for (let index = 0; index < 3; index++) assert.ok(limit.tryEnter(1, 0));
+    const measuredAt = window(limit, 0, 10, 12);
+    const { limit: measuring, baselineMs } = limit;
+    assert.equal(limit.tryEnter(1, measuredAt + 999), false);
+    assert.ok(limit.tryEnter(1, measuredAt + 1_000));
+    assert.deepEqual([measuring, limit.limit, limit.baselineMs], [3, 24, baselineMs]);
   });
 });

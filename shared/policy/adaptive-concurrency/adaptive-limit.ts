@@ -81,7 +81,9 @@ export class AdaptiveLimit {
   }
 
   /** Takes a place, if `share` of the limit has a free one; `leave` gives it back. */
-  tryEnter(share: number): boolean {
+  tryEnter(share: number, now: number): boolean {
+    // Those that hold its few places may be in no hurry to leave: then nobody else would end it.
+    if (this.#remeasure !== undefined && this.#isRemeasured(now)) this.#turn(now);
     if (this.inFlight >= this.limit * share) {
       this.#peak = Infinity;
       return false;
