@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { FakeClock } from '../shared/clock/fake-clock.js';
+import type { ProxyError } from '../shared/errors/proxy-error.js';
 import { DataPlane } from '../shared/process/data-plane.js';
 import { silentLogger } from '../shared/telemetry/logger.js';
+import { exchange, request } from '../tests/support/policy.js';
 import { gatewayDynamicSchema } from './config.js';
 import { Plan } from './plan.js';
 
@@ -21,4 +23,43 @@ test('routes and upstreams are in use by their names while a plan has them, and 
   assert.deepEqual(inUse(), [false, true, true, false, true]);
   second.retire();
   assert.deepEqual(inUse(), [false, false, false, false, false]);
+});
+
+/** The plans of a test, with the answers of a route that answers itself. */
+function plans(context: TestContext) {
+  const dataPlane = new DataPlane(new FakeClock(), silentLogger, { accessLog: false });
+  context.after(() => dataPlane.close());
+  const build = (routes: object[], previous?: Plan): Promise<Plan> => Plan.build(gatewayDynamicSchema.parse({ routes, upstreams: { orders: { endpoints: ['127.0.0.1:1'] } } }), dataPlane.dependencies, previous);
+  const ask = (plan: Plan, fields: Record<string, string>): Promise<number | string> => {
+    const over = exchange();
+    return plan.route(request(over, { fields }), over).then(({ status }) => status, (error: unknown) => (error as ProxyError).code);
+  };
+  return { dataPlane, build, ask };
+}
+
+for (const names of [[undefined, undefined], ['plans', 'plans']]) {
+  test(`two routes that differ in the values of their conditions have a quota each, which outlives a reload: ${names[0] === undefined ? 'without names' : 'of one name'}`, async (context) => {
+    const { build, ask } = plans(context);
+    const routes = (headers: (value: string) => object): object[] => ['gold', 'free'].map((value, index) => ({ ...(names[index] && { name: names[index] }), match: { headers: headers(value) }, respond: { status: 204 }, rateLimit: { max: 1 } }));
+    const first = await build(routes((value) => ({ 'X-Plan': value, 'X-Region': 'eu' })));
+    const of = (plan: Plan, value: string): Promise<number | string> => ask(plan, { 'X-Plan': value, 'X-Region': 'eu' });
+    assert.deepEqual([await of(first, 'free'), await of(first, 'free'), await of(first, 'gold')], [204, 'rate_limited', 204]);
+    const second = await build(routes((value) => ({ 'x-plan': { exact: value }, 'x-region': 'eu' })), first);
+    first.retire(second);
+    assert.deepEqual([await of(second, 'free'), await of(second, 'gold')], ['rate_limited', 'rate_limited']);
+    second.retire();
+  });
+}
+
+test('limits of routes of one name are shown together', async (context) => {
+  const { dataPlane, build } = plans(context);
+  const route = (value: string, initialLimit: number): object => ({ name: 'plans', match: { headers: { 'X-Plan': value } }, upstream: 'orders', adaptiveConcurrency: { initialLimit } });
+  const shown = async (): Promise<string | undefined> => /^proxy_concurrency_limit\{scope="route plans"\} (\d+)$/m.exec(await dataPlane.metrics.registry.metrics())?.[1];
+  const first = await build([route('gold', 4), route('free', 4)]);
+  assert.equal(await shown(), '8');
+  const second = await build([route('gold', 5), route('free', 4)], first);
+  first.retire(second);
+  assert.equal(await shown(), '9');
+  second.retire();
+  assert.equal(await shown(), undefined);
 });

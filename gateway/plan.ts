@@ -7,7 +7,7 @@ import { discover, type Discovered, type DiscoverDependencies } from '../shared/
 import { delivery } from '../shared/policy/delivery.js';
 import type { Policies } from '../shared/policy/policies.js';
 import { destination } from '../shared/routing/destination.js';
-import { routeName } from '../shared/routing/route-name.js';
+import { routeName, routeScope } from '../shared/routing/route-name.js';
 import { RouteTable } from '../shared/routing/route-table.js';
 import type { NamesInUse } from '../shared/telemetry/names-in-use.js';
 import type { UpstreamWatches } from '../shared/upstream/health/upstream-watches.js';
@@ -40,7 +40,7 @@ export class Plan {
       for (const route of config.routes) {
         const name = routeName(route);
         await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
-        table.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
+        table.add(route.match, { name, service: await routeService(route, upstreams, generation, dependencies) });
       }
       return new Plan(config, upstreams, table, generation, discovered);
     } catch (error) {
@@ -77,17 +77,18 @@ export interface PlanDependencies extends UpstreamDependencies {
   readonly discovery: DiscoverDependencies;
 }
 
-async function routeService(name: string, route: RouteConfig, upstreams: UpstreamSet, generation: Generation, dependencies: PlanDependencies): Promise<Service> {
+async function routeService(route: RouteConfig, upstreams: UpstreamSet, generation: Generation, dependencies: PlanDependencies): Promise<Service> {
   const { policies } = dependencies;
+  const scope = routeScope(route);
   return routeStack(
     {
       jwt: route.jwt && (await policies.jwt(generation, route.jwt)),
-      authorization: route.authorization && (await policies.authorization(generation, `route ${name}`, route.authorization)),
-      rateLimit: route.rateLimit && (await policies.rateLimit(generation, `route ${name}`, route.rateLimit)),
+      authorization: route.authorization && (await policies.authorization(generation, scope.name, route.authorization)),
+      rateLimit: route.rateLimit && (await policies.rateLimit(generation, scope, route.rateLimit)),
       fault: route.fault && policies.fault(route.fault),
     },
     await destination(route, upstreams, dependencies, async (upstream, shaping) =>
-      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset)),
+      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope })) }, route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset)),
     ),
   );
 }

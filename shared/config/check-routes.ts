@@ -43,7 +43,7 @@ function checkRoute(route: Readonly<Record<string, unknown>>, path: string, know
 function duplicates(routes: readonly unknown[]): number[] {
   const seen = new Set<string>();
   return routes.flatMap((route, index) => {
-    const key = keyOf(isObject(route) ? route['match'] : undefined);
+    const key = matchKey(isObject(route) ? route['match'] : undefined);
     if (seen.has(key)) return [index];
     seen.add(key);
     return [];
@@ -51,7 +51,7 @@ function duplicates(routes: readonly unknown[]): number[] {
 }
 
 /** The same text for matches that mean the same. */
-function keyOf(match: unknown): string {
+export function matchKey(match: unknown): string {
   const { path, host, method, headers, cookies, query } = isObject(match) ? match : ({} as Record<string, unknown>);
   const segments = typeof path === 'string' ? path.split('/').filter((segment) => segment !== '') : [];
   return JSON.stringify([segments, typeof host === 'string' ? host.toLowerCase() : '*', [method ?? []].flat().sort(), conditions(headers, true), conditions(cookies), conditions(query)]);

@@ -180,7 +180,7 @@ export const servicePolicies = {
 
 /** A route of either proxy, but for the policies that only one of them has. */
 export const routeShape = {
-  name: z.string().min(1).optional().describe('Name in logs and metrics; default: its method, host, path and the names of its conditions.'),
+  name: z.string().min(1).optional().describe('Name in logs and metrics, where routes of one name are shown together; each has its own quota and limits all the same. Default: its method, host, path and the names of its conditions.'),
   match: matchSchema.prefault({}),
   upstream: upstreamName.optional().describe('Name of one of `upstreams`. A route has this, split, redirect or respond.'),
   subset: subsetSchema.optional(),

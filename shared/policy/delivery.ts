@@ -10,11 +10,12 @@ import { routePriority } from './adaptive-concurrency/route-priority.js';
 import { announce } from './announce/announce.js';
 import { deadline } from './deadline/deadline.js';
 import type { Policies } from './policies.js';
+import { scopeNamed, type Scope } from './scope.js';
 
 /** What a route, or an inbound listener, says itself about how its requests are sent; the rest is its upstream's. */
 interface OwnDelivery {
-  /** Names what the state of these policies belongs to. */
-  readonly scope: string;
+  /** What the state of these policies belongs to. */
+  readonly scope: Scope;
   readonly timeout?: number | undefined;
   readonly retry?: RetryConfig | undefined;
   readonly hedge?: HedgeConfig | undefined;
@@ -47,7 +48,7 @@ export interface DeliveryDependencies {
 export async function delivery(generation: Generation, dependencies: DeliveryDependencies, upstream: Upstream, own: OwnDelivery): Promise<DeliveryLayers> {
   const { policies, clock } = dependencies;
   const { config } = upstream;
-  const shared = `upstream ${upstream.name}`;
+  const shared = scopeNamed(`upstream ${upstream.name}`);
   const retry = own.retry ?? config.retry;
   const hedge = own.hedge ?? config.hedge;
   const concurrency = own.adaptiveConcurrency ?? config.adaptiveConcurrency;

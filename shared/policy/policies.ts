@@ -22,6 +22,7 @@ import { mirror } from './mirror/mirror.js';
 import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
 import { RetryBudget } from './retry/retry-budget.js';
 import { retry, type RetryPlaces } from './retry/retry.js';
+import type { Scope } from './scope.js';
 
 interface PoliciesDependencies {
   readonly clock: Clock;
@@ -71,17 +72,17 @@ export class Policies {
     return authorization(config, this.#authorization.scope(`tcp ${listener}`));
   }
 
-  /** `scope` names what the quota belongs to: two scopes never share a counter. */
-  async rateLimit(generation: Generation, scope: string, config: RateLimitConfig): Promise<Layer> {
+  /** `scope` is what the quota belongs to: two scopes never share a counter. */
+  async rateLimit(generation: Generation, scope: Scope, config: RateLimitConfig): Promise<Layer> {
     const { clock, logger, metrics, counter } = this.dependencies;
-    const key = `rateLimit ${scope} ${JSON.stringify(config)}`;
+    const key = `rateLimit ${scope.key} ${JSON.stringify(config)}`;
     const part = await generation.keep(key, () =>
       rateLimit(config, {
         clock,
         counter: counter && { scope: key, counter },
         onEvent: (event) => {
-          metrics.rateLimitEvent(scope, event, config.failOpen);
-          if (event === 'store_failed') logger.warn({ scope, failOpen: config.failOpen }, 'the quota could not be checked');
+          metrics.rateLimitEvent(scope.name, event, config.failOpen);
+          if (event === 'store_failed') logger.warn({ scope: scope.name, failOpen: config.failOpen }, 'the quota could not be checked');
         },
       }),
     );
@@ -95,8 +96,8 @@ export class Policies {
   }
 
   /** What the retries and hedges of one scope may add to its load. */
-  retryBudget(generation: Generation, scope: string, config: RetryBudgetConfig): Promise<RetryBudget> {
-    return generation.keep(`retryBudget ${scope} ${JSON.stringify(config)}`, () => new RetryBudget(config, this.dependencies.clock));
+  retryBudget(generation: Generation, scope: Scope, config: RetryBudgetConfig): Promise<RetryBudget> {
+    return generation.keep(`retryBudget ${scope.key} ${JSON.stringify(config)}`, () => new RetryBudget(config, this.dependencies.clock));
   }
 
   /** `places` caps retries at a time, beside the budget. */
@@ -105,20 +106,20 @@ export class Policies {
     return retry(config, { clock, random, budget, places, onEvent: (event) => metrics.retryEvent(upstream, event) });
   }
 
-  /** `scope` names whose latency is watched. */
-  async hedge(generation: Generation, scope: string, upstream: string, config: HedgeConfig, { failures, ...rest }: HedgeParts): Promise<Layer> {
-    const delay = await generation.keep(`hedge ${scope} ${JSON.stringify(config)}`, () => new HedgeDelay(config));
+  /** `scope` is that whose latency is watched. */
+  async hedge(generation: Generation, scope: Scope, upstream: string, config: HedgeConfig, { failures, ...rest }: HedgeParts): Promise<Layer> {
+    const delay = await generation.keep(`hedge ${scope.key} ${JSON.stringify(config)}`, () => new HedgeDelay(config));
     return hedge(config, delay, { ...rest, clock: this.dependencies.clock, isFailure: outcomeMatcher(failures), onEvent: (event) => this.#resilience.hedge(upstream, event) });
   }
 
-  /** `scope` names what the limit belongs to. */
-  async adaptiveConcurrency(generation: Generation, scope: string, config: AdaptiveConcurrencyConfig): Promise<Layer> {
+  /** `scope` is what the limit belongs to. */
+  async adaptiveConcurrency(generation: Generation, scope: Scope, config: AdaptiveConcurrencyConfig): Promise<Layer> {
     const { clock, random } = this.dependencies;
-    const { limit } = await generation.keep(`adaptiveConcurrency ${scope} ${JSON.stringify(config)}`, () => {
+    const { limit } = await generation.keep(`adaptiveConcurrency ${scope.key} ${JSON.stringify(config)}`, () => {
       const limit = new AdaptiveLimit(config, random, clock.now());
       return { limit, close: this.#resilience.watch(scope, limit) };
     });
-    return adaptiveConcurrency(config, { clock, limit, onShed: (priority) => this.#resilience.shed(scope, priority) });
+    return adaptiveConcurrency(config, { clock, limit, onShed: (priority) => this.#resilience.shed(scope.name, priority) });
   }
 
   /** Holds no state that the next version of a configuration would miss: those that are held are let go in their time. */

@@ -1,4 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Scope } from '../policy/scope.js';
 
 /** A limit of requests at a time, as it stands. */
 interface ConcurrencyLimit {
@@ -8,7 +9,8 @@ interface ConcurrencyLimit {
 
 /** What hedging and adaptive limits count, in a proxy's registry. */
 export class ResilienceMetrics {
-  readonly #limits = new Map<string, ConcurrencyLimit>();
+  /** By the key of their scope; those of one name are shown together. */
+  readonly #limits = new Map<string, { readonly name: string; readonly limit: ConcurrencyLimit }>();
   readonly #hedges: Counter;
   readonly #shed: Counter;
 
@@ -16,7 +18,7 @@ export class ResilienceMetrics {
     const registers = [registry];
     const limits = this.#limits;
     const gauge = (name: string, help: string, key: keyof ConcurrencyLimit): Gauge =>
-      new Gauge({ name, help, labelNames: ['scope'], registers, collect() { this.reset(); for (const [scope, limit] of limits) this.set({ scope }, limit[key]); } });
+      new Gauge({ name, help, labelNames: ['scope'], registers, collect() { this.reset(); for (const { name: scope, limit } of limits.values()) this.inc({ scope }, limit[key]); } });
     gauge('proxy_concurrency_limit', 'Requests at a time that the service was found to be able to take.', 'limit');
     gauge('proxy_concurrency_in_flight', 'Requests at a time that count against the limit.', 'inFlight');
     this.#shed = new Counter({ name: 'proxy_shed_total', help: 'Requests refused because of the adaptive limit.', labelNames: ['scope', 'priority'], registers });
@@ -32,10 +34,10 @@ export class ResilienceMetrics {
   }
 
   /** Shows a limit until the returned function is called, or another takes its scope. */
-  watch(scope: string, limit: ConcurrencyLimit): () => void {
-    this.#limits.set(scope, limit);
+  watch({ name, key }: Scope, limit: ConcurrencyLimit): () => void {
+    this.#limits.set(key, { name, limit });
     return () => {
-      if (this.#limits.get(scope) === limit) this.#limits.delete(scope);
+      if (this.#limits.get(key)?.limit === limit) this.#limits.delete(key);
     };
   }
 }

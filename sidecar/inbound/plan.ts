@@ -7,6 +7,7 @@ import { formatAddress } from '../../shared/config/units.js';
 import type { Service } from '../../shared/http/service.js';
 import { delivery, type DeliveryDependencies } from '../../shared/policy/delivery.js';
 import { headerChanges } from '../../shared/policy/header-changes/header-changes.js';
+import { scopeNamed } from '../../shared/policy/scope.js';
 import type { UpstreamDependencies } from '../../shared/upstream/upstream.js';
 import { UpstreamSet } from '../../shared/upstream/upstream-set.js';
 import { routeStack } from './stack.js';
@@ -41,15 +42,16 @@ export class InboundPlan {
         previous?.upstreams,
       );
       const { policies } = dependencies;
+      const scope = scopeNamed('inbound');
       const upstream = upstreams.get(service)!;
       const route = routeStack(
         {
           jwt: jwt && (await policies.jwt(generation, jwt)),
-          authorization: authorization && (await policies.authorization(generation, 'inbound', authorization)),
-          rateLimit: rateLimit && (await policies.rateLimit(generation, 'inbound', rateLimit)),
+          authorization: authorization && (await policies.authorization(generation, scope.name, authorization)),
+          rateLimit: rateLimit && (await policies.rateLimit(generation, scope, rateLimit)),
           fault: fault && policies.fault(fault),
           headers: headers && headerChanges(headers),
-          ...(await delivery(generation, dependencies, upstream, { ...config.policies, scope: 'inbound' })),
+          ...(await delivery(generation, dependencies, upstream, { ...config.policies, scope })),
         },
         upstream.balance,
       );

@@ -8,7 +8,8 @@ import { deadline } from '../../shared/policy/deadline/deadline.js';
 import { delivery } from '../../shared/policy/delivery.js';
 import type { Policies } from '../../shared/policy/policies.js';
 import { destination } from '../../shared/routing/destination.js';
-import { routeName } from '../../shared/routing/route-name.js';
+import { scopeNamed } from '../../shared/policy/scope.js';
+import { routeName, routeScope } from '../../shared/routing/route-name.js';
 import { hostOf, RouteTable } from '../../shared/routing/route-table.js';
 import type { NamesInUse } from '../../shared/telemetry/names-in-use.js';
 import type { UpstreamWatches } from '../../shared/upstream/health/upstream-watches.js';
@@ -48,13 +49,13 @@ export class OutboundPlan {
       for (const upstream of upstreams) {
         const { name, balance } = upstream;
         await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
-        services.set(name, sideStack(await delivery(generation, dependencies, upstream, { scope: `upstream ${name}` }), balance));
+        services.set(name, sideStack(await delivery(generation, dependencies, upstream, { scope: scopeNamed(`upstream ${name}`) }), balance));
       }
       const table = routes.length === 0 ? undefined : new RouteTable<Destination>();
       for (const route of routes) {
         const name = routeName(route);
         await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
-        table?.add(route.match, { name, service: await routeService(name, route, upstreams, generation, dependencies) });
+        table?.add(route.match, { name, service: await routeService(route, upstreams, generation, dependencies) });
       }
       const unknownHost = unknownHosts === 'passthrough' ? await passthroughService(generation, dependencies) : refuse;
       return new OutboundPlan(upstreams, services, table, unknownHost, generation, discovered);
@@ -100,12 +101,12 @@ async function passthroughService(generation: Generation, dependencies: Outbound
   return sideStack({ ...none, deadline: deadline(defaultTimeoutMs, dependencies) }, passthrough.service);
 }
 
-async function routeService(name: string, route: ShapedRoute, upstreams: UpstreamSet, generation: Generation, dependencies: OutboundDependencies): Promise<Service> {
+async function routeService(route: ShapedRoute, upstreams: UpstreamSet, generation: Generation, dependencies: OutboundDependencies): Promise<Service> {
   const { policies } = dependencies;
   return routeStack(
     { fault: route.fault && policies.fault(route.fault) },
     await destination(route, upstreams, dependencies, async (upstream, shaping) =>
-      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: `route ${name}` })) }, route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset)),
+      sideStack({ ...shaping, ...(await delivery(generation, dependencies, upstream, { ...route, scope: routeScope(route) })) }, route.subset === undefined ? upstream.balance : upstream.balanceOver(route.subset)),
     ),
   );
 }
