@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.js';
+import type { Subset } from '../config/balance.js';
 import type { Generation } from '../config/generation.js';
 import { retrySchema, type RetryConfig } from '../config/policies.js';
 import { retryBudgetSchema, type AdaptiveConcurrencyConfig, type HedgeConfig } from '../config/resilience.js';
@@ -16,6 +17,8 @@ import { scopeNamed, type Scope } from './scope.js';
 interface OwnDelivery {
   /** What the state of these policies belongs to. */
   readonly scope: Scope;
+  /** The endpoints that are chosen from. */
+  readonly subset?: Subset | undefined;
   readonly timeout?: number | undefined;
   readonly retry?: RetryConfig | undefined;
   readonly hedge?: HedgeConfig | undefined;
@@ -71,7 +74,7 @@ export async function delivery(generation: Generation, dependencies: DeliveryDep
         budget,
         deposits: retry === undefined,
         failures: retry?.on ?? retrySchema.parse({}).on,
-        hasAnother: () => upstream.endpoints.length > 1,
+        hasAnother: upstream.anotherOver(own.subset),
       })),
     announce: told !== 'never' || retry !== undefined || hedge !== undefined ? announce({ deadline: told, attemptTimeoutMs: config.attemptTimeout }, { clock }) : undefined,
   };

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import type { ProxyError } from '../errors/proxy-error.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { mergeUpstreams } from '../process/fleet/merge.js';
+import { exchange } from '../../tests/support/policy.js';
 import { TestUpstream } from '../../tests/support/upstream.js';
 import { describeUpstream } from './describe-upstream.js';
 
@@ -198,6 +199,29 @@ describe('subsets', () => {
     const origin = new TestUpstream(versions, { balance: { ...turns, subset: { version: 'v2' } } });
     assert.deepEqual(await origin.count(10), { [b]: 5, [c]: 5 });
   });
+});
+
+describe('a hedge', () => {
+  const labelled = [{ address: a, labels: { version: 'v1' } }, { address: b, labels: { version: 'v1' } }, { address: c, labels: { version: 'v2' } }];
+  const cases: readonly (readonly [name: string, befalls: (origin: TestUpstream) => void, subset: { version: string } | undefined, goesTo: string | undefined])[] = [
+    ['goes to the healthy endpoint that was not tried', (origin) => origin.endpoint(b).health.object('probe'), undefined, c],
+    ['does not go back where the others are unhealthy', (origin) => [b, c].forEach((address) => origin.endpoint(address).health.object('probe')), undefined, undefined],
+    ['nor where their breakers are open', (origin) => [b, c].forEach((address) => origin.breaker(address, 'open')), undefined, undefined],
+    ['goes to one of its subset', () => {}, { version: 'v1' }, b],
+    ['does not go back where those of its subset are unhealthy', (origin) => origin.endpoint(b).health.object('probe'), { version: 'v1' }, undefined],
+    ['may be a probe', (origin) => [b, c].forEach((address, index) => origin.breaker(address, index === 0 ? 'half-open' : 'open')), undefined, b],
+  ];
+  for (const [name, befalls, subset, goesTo] of cases) {
+    test(name, async () => {
+      const origin = new TestUpstream(labelled, { balance: { ...turns, panicThreshold: 0 } });
+      befalls(origin);
+      const one = exchange();
+      one.tried.push(a);
+      assert.equal(origin.upstream.anotherOver(subset)(one), goesTo !== undefined);
+      const sent = origin.send({ tried: [a], isHedge: true }, origin.upstream.balanceOver(subset));
+      assert.equal(await sent.catch(() => undefined), goesTo);
+    });
+  }
 });
 
 describe('the description', () => {

@@ -146,6 +146,15 @@ export class Upstream {
     return stack([stickyCookie(balance.hash, this.#dependencies.random), this.#mayWait ? untilAccepted : undefined], send);
   }
 
+  /** Tells whether there is an endpoint with these labels that a request has not tried. Made once for each subset, when the configuration is. */
+  anotherOver(subset: Subset | undefined): (exchange: Exchange) => boolean {
+    const selection = this.#selectionOf(subset ?? this.config.balance.subset);
+    return (exchange) => {
+      if (this.#isStale()) this.#refresh();
+      return selection.hasAnother(exchange);
+    };
+  }
+
   /** Chooses an endpoint that has these labels and opens a connection there: for what is not HTTP. */
   streamOver(subset: Subset | undefined): Service {
     const selection = this.#selectionOf(subset ?? this.config.balance.subset);

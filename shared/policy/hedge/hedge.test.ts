@@ -22,7 +22,7 @@ interface Sent {
 }
 
 /** Endpoints `one`, `two`, ... are tried in turn, each with its step. */
-function play(steps: readonly Step[], config: object = { delay: 50 }, { withdraw = (): boolean => true, endpoints = 2 } = {}) {
+function play(steps: readonly Step[], config: object = { delay: 50 }, { withdraw = (): boolean => true, endpoints = 9 } = {}) {
   const clock = new FakeClock();
   const events: HedgeEvent[] = [];
   const sent: Sent[] = [];
@@ -31,7 +31,7 @@ function play(steps: readonly Step[], config: object = { delay: 50 }, { withdraw
   const parsed = hedgeSchema.parse(config);
   const delay = new HedgeDelay(parsed);
   const layer = hedge(parsed, delay, {
-    clock, budget: { deposit: () => deposits++, withdraw, giveBack: () => givenBack++ }, deposits: true, isFailure: outcomeMatcher(retrySchema.parse({}).on), hasAnother: () => endpoints > 1, onEvent: (event) => events.push(event),
+    clock, budget: { deposit: () => deposits++, withdraw, giveBack: () => givenBack++ }, deposits: true, isFailure: outcomeMatcher(retrySchema.parse({}).on), hasAnother: ({ tried }) => endpoints > tried.length, onEvent: (event) => events.push(event),
   });
   const service = layer((attempt, over): Promise<HttpResponse> => {
     const entry: Sent = { at: clock.now(), request: attempt, cancelledAt: undefined };
@@ -122,6 +122,13 @@ describe('hedge', () => {
       assert.equal(run.sent.length, 1);
     });
   }
+
+  test('a request that a proxy in front sent again adds nothing to the budget', async () => {
+    const run = play([[10, 200]]);
+    await run.once();
+    await run.once({ fields: { 'X-Envoy-Attempt-Count': '2' } });
+    assert.equal(run.deposits(), 1);
+  });
 
   test('sends a whole body twice', async () => {
     const run = play([[1_000, 200], [10, 200]]);

@@ -20,12 +20,12 @@ export interface HedgeDependencies {
   readonly clock: Clock;
   /** Shared with the retries to the same upstream. */
   readonly budget: { deposit(): void; withdraw(): boolean; giveBack(): void };
-  /** Nobody else counts requests for the budget. */
+  /** Nobody else counts requests for the budget. Those that a proxy in front sent again do not count. */
   readonly deposits: boolean;
   /** Failures that are no answer while another attempt is under way. */
   readonly isFailure: (outcome: Outcome) => boolean;
-  /** Whether there is an endpoint beside the one that was tried. */
-  readonly hasAnother: () => boolean;
+  /** Whether there is an endpoint that the request was not sent to yet. */
+  readonly hasAnother: (exchange: Exchange) => boolean;
   readonly onEvent?: (event: HedgeEvent) => void;
 }
 
@@ -64,7 +64,7 @@ export function hedge(config: HedgeConfig, delay: HedgeDelay, dependencies: Hedg
   const shared: Shared = { ...dependencies, delay, heap: new TimeoutHeap(dependencies.clock), discard: new Discard(dependencies.clock), maxAttempts: config.maxAttempts };
   return (next) =>
     function hedge(request, exchange) {
-      if (dependencies.deposits) dependencies.budget.deposit();
+      if (dependencies.deposits && attemptNumber(request.headers) === 1) dependencies.budget.deposit();
       if (!methods.has(request.method) || request.body.whole === undefined || request.upgrade !== undefined || attemptNumber(request.headers) > 1) return next(request, exchange);
       return new Promise((resolve, reject) => new Race(shared, next, request, exchange, resolve, reject).begin());
     };
@@ -130,7 +130,7 @@ class Race implements HeapEntry {
   /** The answer takes long. */
   onExpire(): void {
     const { budget, hasAnother, onEvent } = this.shared;
-    if (!hasAnother()) return;
+    if (!hasAnother(this.exchange)) return;
     if (budget.withdraw()) this.begin();
     else onEvent?.('budget_exhausted');
   }

@@ -30,7 +30,7 @@ export interface Group extends Omit<Level<Member>, 'members'> {
  * 1. First attempts are the probes of half-open members; those that health objects to are probed in panic only.
  * 2. Other first attempts are chosen among members that are healthy and closed; in panic among all that are closed.
  * 3. A retry believes both: it goes to one not tried that is healthy and closed, before in panic any other closed one, before a
- *    probe, before one that was tried. Else a request might spend all its attempts on finding out who has recovered.
+ *    probe, before one that was tried. Else a request might spend all its attempts on finding out who has recovered. A hedge never goes where the request is already.
  *
  * Who can be used, how traffic is divided between zones and priorities, and the choosers are worked out by `refresh`,
  * when health or membership have changed; `choose` looks none of it up. Nearly always there is one group, and
@@ -44,6 +44,8 @@ export class Selection {
   #only: Group | undefined;
   /** Members whose breaker wants to know whether they have recovered, the likeliest first. */
   #probing: readonly Member[] = [];
+  /** Members that are chosen from, of all groups. */
+  #candidates: readonly Member[] = [];
   #refusal: ErrorCode = 'no_endpoint';
   #isPanic = false;
 
@@ -97,6 +99,7 @@ export class Selection {
         chooseHealthy,
       };
     });
+    this.#candidates = levels.flatMap(({ usable, closed }, index) => (shares[index]!.isPanic ? closed : usable));
     this.#isPanic = this.#groups.some(({ load, isPanic }) => isPanic && load > 0);
     this.#only = this.#groups.find(({ load }) => load === 1);
     // Those that nothing but their breaker keeps from being used.
@@ -117,6 +120,11 @@ export class Selection {
     return (this.#only ?? this.#draw(request, exchange))?.choose?.(request, exchange, exchange.tried);
   }
 
+  /** Whether there is a member that was not tried, for one more attempt. */
+  hasAnother({ tried }: Exchange): boolean {
+    return this.#candidates.some(({ name }) => !tried.includes(name)) || this.#probe(tried) !== undefined;
+  }
+
   #chooser(candidates: readonly Member[], all: readonly Member[]): Chooser<Member> | undefined {
     return candidates.length === 0 ? undefined : this.#balancer.prepare(candidates, all);
   }
@@ -134,7 +142,7 @@ export class Selection {
     return last;
   }
 
-  /** For a retry: the request's own group first, then any other; in the end one that was tried. */
+  /** For a retry: the request's own group first, then any other; in the end one that was tried. A hedge has no use for that: it is there, and slow. */
   #chooseAgain(request: HttpRequest, exchange: Exchange): Member | undefined {
     const { tried } = exchange;
     const own = this.#only ?? this.#draw(request, exchange);
@@ -143,7 +151,9 @@ export class Selection {
       for (const group of this.#groups) member ??= group === own ? undefined : group[by]?.(request, exchange, tried);
       return member;
     };
-    return fresh('chooseHealthy') ?? fresh('choose') ?? this.#probe(tried) ?? own?.choose?.(request, exchange, []) ?? this.#probe([]);
+    const another = fresh('chooseHealthy') ?? fresh('choose') ?? this.#probe(tried);
+    if (another !== undefined || request.isHedge === true) return another;
+    return own?.choose?.(request, exchange, []) ?? this.#probe([]);
   }
 
   #probe(tried: readonly string[]): Member | undefined {
