@@ -42,7 +42,7 @@ export const rateLimitSchema = z.strictObject({
     .string()
     .regex(/^(ip|sub|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$/, 'expected ip, sub or header:NAME')
     .default('ip')
-    .describe('What shares a quota: `ip` (client address), `sub` (subject of the token) or `header:NAME`.'),
+    .describe('What shares a quota: `ip` (client address), `sub` (subject of the token) or `header:NAME`: a request that has that field more than once is refused with 400, and what may be read as it (`_` for `-`) is removed. Those without subject or field share by address.'),
   headers: z
     .enum(['draft', 'legacy', 'both', 'none'])
     .default('draft')

@@ -60,6 +60,39 @@ describe('rateLimit', () => {
     });
   }
 
+  for (const fields of [{ 'X-Key': 'junk', 'x-key': 'real' }, { 'X-Key': 'real', 'x-key': 'real' }]) {
+    test(`a request that has the field of its quota twice is refused: ${Object.values(fields).join(' and ')}`, async () => {
+      const { call, close } = await start({ key: 'header:X-Key' });
+      assert.deepEqual(await call(caller('192.0.2.1'), fields), { outcome: 'bad_request', fields: {}, retryAfter: undefined });
+      close();
+    });
+  }
+
+  test('what may be read as the field of the quota goes no further', async () => {
+    const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 2, key: 'header:X-Api-Key' }), { clock: new FakeClock() });
+    const sent: Record<string, string>[] = [];
+    const service = layer(async ({ headers }) => {
+      sent.push(headers.toObject());
+      return response(200);
+    });
+    const over = exchange();
+    await service(request(over, { fields: { 'X-Api-Key': 'junk', X_Api_Key: 'real', 'X_Api-Key': 'real', X_Other: '1' } }), over);
+    assert.deepEqual(sent, [{ 'x-api-key': 'junk', x_other: '1' }]);
+    close();
+  });
+
+  test('a long subject is counted by its digest', async () => {
+    const keys: string[] = [];
+    const counter = { count: (_scope: string, key: string) => Promise.resolve({ current: keys.push(key), ttl: 1 }) };
+    const { layer, close } = await rateLimit(rateLimitSchema.parse({ key: 'sub', max: 9 }), { clock: new FakeClock(), counter: { scope: 'test', counter } });
+    for (const subject of ['alice', 'a'.repeat(5_000)]) {
+      const over = caller('192.0.2.1', subject);
+      await layer(async () => response(200))(request(over), over);
+    }
+    assert.deepEqual(keys.map((key) => key.length), ['sub:alice'.length, 'sub:'.length + 43]);
+    close();
+  });
+
   test('writes the older names when told to', async () => {
     const { call, close } = await start({ headers: 'legacy' });
     assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'RateLimit-Limit': '2', 'RateLimit-Remaining': '1', 'RateLimit-Reset': '60' });

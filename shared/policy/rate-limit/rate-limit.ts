@@ -6,6 +6,7 @@ import type { Clock } from '../../clock/clock.js';
 import type { RateLimitConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
+import { aliasRemoval } from '../../http/field-aliases.js';
 import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 import { plainAddress } from '../../listener/network-list.js';
@@ -31,6 +32,9 @@ interface RateLimitDependencies {
  *
  * Every answer carries what is left of the quota (draft-ietf-httpapi-ratelimit-headers-10); the one beyond it is
  * `rate_limited` with `Retry-After`. N proxies with counters of their own admit N times as much.
+ *
+ * Where a field is the key, what is counted is what the application reads: fields that it may read as it though they are written otherwise
+ * (`X_Api_Key` for `X-Api-Key`) are removed, and a request that has it twice is refused with `bad_request`.
  */
 export async function rateLimit(config: RateLimitConfig, { clock, onEvent, counter }: RateLimitDependencies): Promise<{ layer: Layer; close: () => void }> {
   // Loaded where there are quotas, which most sidecars have none of.
@@ -46,10 +50,12 @@ export async function rateLimit(config: RateLimitConfig, { clock, onEvent, count
   });
   const check = fastify.createRateLimit();
   const keyOf = keySelector(config.key);
+  const removeAliases = aliasRemoval(fieldOf(config.key) ?? []);
   const writeFields = fieldWriter(config);
 
   const layer: Layer = (next) =>
     async function rateLimit(request, exchange) {
+      removeAliases?.(request.headers);
       const keyed: Keyed = { key: keyOf(request, exchange), routeOptions: {} };
       let outcome: Awaited<ReturnType<typeof check>>;
       try {
@@ -107,15 +113,21 @@ interface Keyed {
 function keySelector(key: string): (request: HttpRequest, exchange: Exchange) => string {
   const byAddress = (exchange: Exchange): string => `ip:${addressKey(exchange.clientAddress)}`;
   if (key === 'ip') return (_request, exchange) => byAddress(exchange);
-  if (key === 'sub') return (_request, exchange) => (exchange.caller === undefined ? byAddress(exchange) : `sub:${exchange.caller.subject}`);
-  const field = key.slice('header:'.length).toLowerCase();
+  if (key === 'sub') return (_request, exchange) => (exchange.caller === undefined ? byAddress(exchange) : `sub:${bounded(exchange.caller.subject)}`);
+  const [field] = fieldOf(key)!;
   return (request, exchange) => {
+    if (request.headers.count(field) > 1) throw new ProxyError('bad_request', { cause: new Error(`${field}, by which requests are counted, must not come more than once`) });
     const value = request.headers.get(field);
     return value === undefined ? byAddress(exchange) : `${field}:${bounded(value)}`;
   };
 }
 
-/** A client chooses the value, and ten thousand of them are remembered: long ones are kept as a digest. */
+/** The field whose value is the key, in lower case. */
+function fieldOf(key: string): [name: string] | undefined {
+  return key.startsWith('header:') ? [key.slice('header:'.length).toLowerCase()] : undefined;
+}
+
+/** A client, or who signs its token, chooses the value, and ten thousand of them are remembered: long ones are kept as a digest. */
 function bounded(value: string): string {
   return value.length <= 128 ? value : createHash('sha256').update(value).digest('base64url');
 }
