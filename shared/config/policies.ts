@@ -48,7 +48,7 @@ export const rateLimitSchema = z.strictObject({
     .default('draft')
     .describe('`draft`: RateLimit and RateLimit-Policy; `legacy`: RateLimit-Limit, -Remaining and -Reset.'),
   maxKeys: z.int().positive().default(10_000).describe('Keys that are remembered; the least recently used is forgotten first.'),
-  failOpen: z.boolean().default(false).describe('Whether requests pass when the counter cannot be asked.'),
+  failOpen: z.boolean().default(false).describe('Whether requests pass when the counter cannot be asked: with workers the front process, which has 500 ms to answer. Default: they are refused with 503.'),
 });
 export type RateLimitConfig = z.output<typeof rateLimitSchema>;
 

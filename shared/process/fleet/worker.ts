@@ -58,7 +58,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
         identity: config.identity,
         isStdoutShared: true,
         keepsSeries: true,
-        counter: new SharedCounters((increments) => front.count(increments)),
+        counter: new SharedCounters((increments) => front.count(increments), systemClock),
         ticketSecret: assignment.ticketSecret,
       });
       proxy = await definition.create(shareOf(config, seat), dataPlane);

@@ -101,6 +101,24 @@ describe('workers', () => {
     await gateway.process.stop();
   });
 
+  for (const [failOpen, status] of [[true, 200], [false, 503]] as const) {
+    test(`a request waits for the quota no longer than 500 ms while the front stands still: ${status} with failOpen ${failOpen}`, async (context) => {
+      const gateway = await startGateway({ routes: [{ upstream: 'origin', rateLimit: { max: 9, failOpen } }], upstreams: upstreams() });
+      const client = await RawClient.connect(gateway.port);
+      await client.send(get).until((text) => text.endsWith('hello'));
+      gateway.process.child.kill('SIGSTOP');
+      context.after(() => gateway.process.child.kill('SIGCONT'));
+      const askedAt = performance.now();
+      const answers = await client.send(get).until((text) => text.split('HTTP/1.1 ').length > 2 && /hello$|\}$/.test(text));
+      const tookMs = performance.now() - askedAt;
+      assert.equal(Number(answers.split('HTTP/1.1 ')[2]!.slice(0, 3)), status);
+      assert.ok(tookMs < 20_000, `${tookMs} ms`);
+      gateway.process.child.kill('SIGCONT');
+      client.close();
+      await gateway.process.stop();
+    });
+  }
+
   test('a limit is shared out to the last, and one that is too small for that is warned of', async () => {
     const slow = await httpOrigin((_incoming, response) => response.write('hello'));
     const config = (maxRequests: number): Record<string, unknown> => ({ workers: 3, routes: [{ upstream: 'slow' }], upstreams: { slow: { endpoints: [`127.0.0.1:${slow.port}`], limits: { maxRequests } } } });
