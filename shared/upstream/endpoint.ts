@@ -17,7 +17,8 @@ import { PeakEwma } from './peak-ewma.js';
 
 /** Whether requests may be sent to an endpoint, as its breaker sees it. */
 export interface Gate {
-  accepts(): boolean;
+  /** `isWhole`: of a request with nothing of its body still to come. */
+  accepts(isWhole?: boolean): boolean;
   state(): 'closed' | 'open' | 'half-open';
 }
 

@@ -9,7 +9,7 @@ import { StreamBody } from '../../http/body.js';
 import { Cancellation } from '../../http/cancellation.js';
 import type { Exchange } from '../../http/exchange.js';
 import { Headers } from '../../http/headers.js';
-import { exchange, request, response } from '../../../tests/support/policy.js';
+import { exchange, request, response, upload } from '../../../tests/support/policy.js';
 import { hedge, HedgeDelay } from '../hedge/hedge.js';
 import { breaker, type Breaker, type BreakerState } from './breaker.js';
 
@@ -442,6 +442,21 @@ describe('breaker', () => {
       guard.brokeOff(exchange());
       await nextTurn();
     });
+  });
+
+  test('a probe whose body is still to come keeps out no request that is whole', async () => {
+    const { guard, send, settlers, clock } = await probed({ method: 'POST', body: upload(0, Infinity) });
+    assert.deepEqual([guard.accepts(), guard.accepts(true)], [false, true]);
+    assert.equal(await send({ method: 'POST', body: upload(0, Infinity) }), 'breaker_open');
+    const whole = send();
+    assert.deepEqual([guard.accepts(), guard.accepts(true)], [false, false], 'one at a time');
+    settlers[1]!(200);
+    assert.equal(await whole, 200);
+    assert.equal(guard.state(), 'closed');
+    assert.equal(clock.pending, 0);
+    settlers[0]!(503);
+    await nextTurn();
+    assert.equal(guard.state(), 'closed');
   });
 
   test('closing it while a probe is under way leaves no timer', async () => {

@@ -12,8 +12,8 @@ export type BreakerState = 'closed' | 'open' | 'half-open';
 export interface Breaker {
   readonly layer: Layer;
   state(): BreakerState;
-  /** Whether a request would be let through: closed, or half-open with a probe to be sent. */
-  accepts(): boolean;
+  /** Whether a request would be let through: closed, or half-open with a probe to be sent. One that is whole is also sent beside a probe that is not. */
+  accepts(isWhole?: boolean): boolean;
   /** Told of an answer that had begun well, and was broken off by the endpoint. */
   brokeOff(exchange: Exchange): void;
   /** Stops the timers. */
@@ -36,7 +36,8 @@ interface BreakerDependencies {
  * upstream, and answers of 500 and above. At `errorThreshold` percent, of at least `volumeThreshold` outcomes, it
  * opens and refuses with `breaker_open`. After `resetTimeout` it is half-open: one request goes through as a
  * probe, whose outcome closes or reopens it. A probe that has had no outcome for another `resetTimeout` does not keep the
- * endpoint out: one more is let through, and the first outcome decides. A client that left proves nothing and is not counted, and
+ * endpoint out: one more is let through, and the first outcome decides. Nor does one whose body is still to come, or clients that upload slowly would keep it out: a
+ * request that is whole is let through beside it, and takes its place. A client that left proves nothing and is not counted, and
  * a probe that proved nothing gives its place to the next request.
  *
  * A probe that its request gives up (its client left, a hedge was answered first) goes on without it for as long as that time lasts, if it
@@ -97,7 +98,7 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
   }
   const retryAfter = String(Math.max(1, Math.ceil(config.resetTimeout / 1_000)));
   const refusal = (): ProxyError => new ProxyError('breaker_open', { fields: { 'Retry-After': retryAfter } });
-  const accepts = (): boolean => circuit.closed || isProbeDue;
+  const accepts = (isWhole = false): boolean => circuit.closed || isProbeDue || (isWhole && circuit.halfOpen && current?.isWhole === false);
   /** Of a circuit that was shut down nobody would take the rejection, and that ends a process. */
   const fireFailure = (): Promise<void> => (isClosed ? Promise.resolve() : circuit.fire(Promise.reject(failure)).then(nothing, nothing));
 
@@ -113,6 +114,7 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
     const since = changes;
     const probe = new Probe(exchange, body.whole !== undefined);
     isProbeDue = false;
+    current?.letGo();
     probe.patience = clock.after(config.resetTimeout, () => {
       isProbeDue = true;
       probe.letGo();
@@ -151,7 +153,7 @@ export function breaker(config: BreakerConfig, { clock, name, onTransition, isFa
       function breaker(request, exchange) {
         // The last requests of a retired configuration go through unguarded rather than not at all.
         if (isClosed) return next(request, exchange);
-        if (!accepts()) return Promise.reject(refusal());
+        if (!accepts(request.body.whole !== undefined)) return Promise.reject(refusal());
         if (!circuit.closed) return probe(next, request, exchange);
         const since = changes;
         return next(request, exchange).then(
@@ -201,7 +203,7 @@ class Probe extends Cancellation {
 
   constructor(
     private readonly exchange: Exchange,
-    isWhole: boolean,
+    readonly isWhole: boolean,
   ) {
     super();
     this.#mayGoOn = isWhole;

@@ -114,15 +114,15 @@ export class Selection {
     // A breaker that wants to know whether its endpoint has recovered gets the next request: left to the
     // balancer, an endpoint that was slow before it was cut out would not be chosen for long.
     if (this.#probing.length > 0) {
-      const probe = this.#probe(exchange.tried);
+      const probe = this.#probe(exchange.tried, request.body.whole !== undefined);
       if (probe !== undefined) return probe;
     }
     return (this.#only ?? this.#draw(request, exchange))?.choose?.(request, exchange, exchange.tried);
   }
 
-  /** Whether there is a member that was not tried, for one more attempt. */
+  /** Whether there is a member that was not tried, for one more attempt at a request that is whole. */
   hasAnother({ tried }: Exchange): boolean {
-    return this.#candidates.some(({ name }) => !tried.includes(name)) || this.#probe(tried) !== undefined;
+    return this.#candidates.some(({ name }) => !tried.includes(name)) || this.#probe(tried, true) !== undefined;
   }
 
   #chooser(candidates: readonly Member[], all: readonly Member[]): Chooser<Member> | undefined {
@@ -145,19 +145,20 @@ export class Selection {
   /** For a retry: the request's own group first, then any other; in the end one that was tried. A hedge has no use for that: it is there, and slow. */
   #chooseAgain(request: HttpRequest, exchange: Exchange): Member | undefined {
     const { tried } = exchange;
+    const isWhole = request.body.whole !== undefined;
     const own = this.#only ?? this.#draw(request, exchange);
     const fresh = (by: 'chooseHealthy' | 'choose'): Member | undefined => {
       let member = own?.[by]?.(request, exchange, tried);
       for (const group of this.#groups) member ??= group === own ? undefined : group[by]?.(request, exchange, tried);
       return member;
     };
-    const another = fresh('chooseHealthy') ?? fresh('choose') ?? this.#probe(tried);
+    const another = fresh('chooseHealthy') ?? fresh('choose') ?? this.#probe(tried, isWhole);
     if (another !== undefined || request.isHedge === true) return another;
-    return own?.choose?.(request, exchange, []) ?? this.#probe([]);
+    return own?.choose?.(request, exchange, []) ?? this.#probe([], isWhole);
   }
 
-  #probe(tried: readonly string[]): Member | undefined {
-    return this.#probing.find(({ endpoint, name }) => endpoint.gate.accepts() && !tried.includes(name));
+  #probe(tried: readonly string[], isWhole: boolean): Member | undefined {
+    return this.#probing.find(({ endpoint, name }) => endpoint.gate.accepts(isWhole) && !tried.includes(name));
   }
 }
 
