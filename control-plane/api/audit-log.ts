@@ -4,7 +4,7 @@ import type { Clock } from '../../shared/clock/clock.js';
 import { ConfigError } from '../../shared/config/load.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import { AuditFile } from './audit-file.js';
-import { ApiError } from './problem.js';
+import { ApiError, problemOf, problemType } from './problem.js';
 
 export const auditSchema = z.strictObject({
   file: z.string().min(1).optional().describe('File (mode 0600) that lines are appended to; without it they go to the process log.'),
@@ -72,8 +72,8 @@ export class AuditLog {
   record(request: FastifyRequest, reply: FastifyReply, payload: unknown): unknown {
     this.#record(request, reply);
     if (this.isWritten || request.routeOptions.config.need !== 'write' || reply.statusCode >= 400 || !request.changed?.changes.length) return payload;
-    void reply.code(503).type('application/problem+json').header('retry-after', '5');
-    return JSON.stringify({ type: 'about:blank', status: 503, code: unavailable, detail: 'The change was made, but the audit log cannot be written. It is taken down as soon as that can be.' });
+    void reply.code(503).type(problemType).header('retry-after', '5');
+    return JSON.stringify(problemOf(503, unavailable, 'The change was made, but the audit log cannot be written. It is taken down as soon as that can be.'));
   }
 
   #record(request: FastifyRequest, reply: FastifyReply): void {

@@ -48,7 +48,14 @@ export function answerError(error: unknown, reply: FastifyReply, logger: Logger)
 
 export function problem(reply: FastifyReply, status: number, code: string, detail: string, members: object = {}): FastifyReply {
   reply.problemCode = code;
-  return reply.code(status).type('application/problem+json').send({ type: 'about:blank', status, code, detail, ...members });
+  return reply.code(status).type(problemType).send({ ...problemOf(status, code, detail), ...members });
+}
+
+export const problemType = 'application/problem+json';
+
+/** The document that says what is wrong (RFC 9457). */
+export function problemOf(status: number, code: string, detail: string): object {
+  return { type: 'about:blank', status, code, detail };
 }
 
 function invalid(reply: FastifyReply, problems: readonly Problem[]): FastifyReply {

@@ -1,7 +1,8 @@
 import type { FastifyContextConfig } from 'fastify';
-import { isScalar, Lexer, parseAllDocuments, visit, type Document } from 'yaml';
+import { Lexer, parseAllDocuments, type Document } from 'yaml';
 import type { z } from 'zod';
 import { ConfigError, parseConfig } from '../../shared/config/load.js';
+import { namesOf } from '../../shared/config/names.js';
 import type { Need } from './access.js';
 import type { Api } from './context.js';
 import { ApiError } from './problem.js';
@@ -62,19 +63,10 @@ function notYaml(): ApiError {
 /** Aliases of what is not there, and of too much, come out only here. */
 function valueOf(document: Document): unknown {
   try {
-    checkKeys(document);
+    // Which of the two was meant is not known.
+    if (namesOf(document).duplicates.length > 0) throw notYaml();
     return document.toJS({ maxAliasCount: maxAliases }) as unknown;
   } catch {
     throw notYaml();
   }
-}
-
-/** Throws where a mapping has a key twice: which of the two was meant is not known. */
-function checkKeys(document: Document): void {
-  visit(document, {
-    Map(_, { items }) {
-      const keys = new Set(items.map(({ key }) => (isScalar(key) ? key.value : key)));
-      if (keys.size < items.length) throw notYaml();
-    },
-  });
 }

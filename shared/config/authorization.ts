@@ -59,7 +59,7 @@ const path = z.union([
 ]);
 export type PathMatch = z.output<typeof path>;
 
-const host = z.string().regex(/^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$|^\[[0-9a-f:.]{2,45}\]$/, 'expected a lower-case host without port, or *.suffix').transform(canonicalHost);
+const host = z.string().regex(/^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$|^\[[0-9a-f:.]{2,45}\]$/, 'expected a lower-case host without port, or *.suffix').transform((host) => canonicalHost(host) ?? host);
 const claimValue = z.union([z.string().max(1_024), z.number(), z.boolean()]);
 const claims = z
   .record(z.string().min(1).max(256), z.union([claimValue, listOf(claimValue)]))

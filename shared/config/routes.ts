@@ -23,7 +23,7 @@ const pathPrefix = z
 /** What a request must look like to take a route. */
 export const matchSchema = z.strictObject({
   path: pathPrefix.default('/').describe('Path prefix, on a segment boundary; the longest match wins. Compared decoded: no escape gets around it.'),
-  host: z.string().min(1).transform(canonicalHost).optional().describe('Host name, or *.suffix; without it any.'),
+  host: z.string().min(1).transform((host) => canonicalHost(host) ?? host).optional().describe('Host name, or *.suffix; without it any.'),
   method: z.union([method, z.array(method).min(1)]).optional(),
   ...valueConditions,
 });

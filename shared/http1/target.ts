@@ -1,7 +1,6 @@
 import { BoundedMemo } from '../http/bounded-memo.js';
 import { canonicalHost } from '../config/host.js';
 import { interned } from '../http/interned.js';
-import { canonicalAddress } from '../listener/network-list.js';
 import { Http1Error } from './http1-error.js';
 
 /** A request target, taken apart (RFC 9112 section 3.2). */
@@ -138,7 +137,7 @@ export function parseAuthority(raw: string): string {
 /** In one spelling: rules and routes compare what they are told with what is asked for. */
 function ofAddress(host: string, port: string | undefined): string {
   const canonical = canonicalHost(host);
-  if (canonical.startsWith('[') && canonicalAddress(canonical.slice(1, -1)) === undefined) throw new Http1Error('syntax', 'a host that is not a host');
+  if (canonical === undefined) throw new Http1Error('syntax', 'a host that is not a host');
   return port === undefined ? canonical : `${canonical}:${port}`;
 }
 
