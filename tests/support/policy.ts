@@ -41,6 +41,17 @@ export function openEnded(): Body {
   return new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} }, { isComplete: false, isOwed: true, awaitedMs: () => 0, sendingMs: (now) => now });
 }
 
+/** A body that came in pieces, and ended with `trailers`. */
+export function endingWith(trailers: Readonly<Record<string, string>>): Body {
+  const body = new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} });
+  body.end(Headers.of(trailers));
+  return body;
+}
+
+export function trailersOf(body: Body): Promise<Headers | undefined> {
+  return new Promise((resolve, reject) => body.pipe({ chunk: () => true, end: resolve, fail: reject }));
+}
+
 export function response(status: number, fields: Readonly<Record<string, string>> = {}, body = ''): HttpResponse {
   return { status, headers: Headers.of(fields), body: new WholeBody(Buffer.from(body)) };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { exchange, request, response } from '../../../tests/support/policy.js';
+import { endingWith, exchange, request, response, trailersOf } from '../../../tests/support/policy.js';
 import { authorizationSchema } from '../../config/authorization.js';
 import type { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
@@ -75,6 +75,14 @@ test('a field that a rule asks for goes no further in another spelling, even in 
     await authorization(config, { tally: () => ({ count: 0 }) })(() => Promise.resolve(response(200)))(sent, over);
     assert.deepEqual(sent.headers.toObject(), { 'x-other': '1', x_other: '2' });
   }
+});
+
+test('a field that a rule asks for is no trailer, in any spelling', async () => {
+  const config = authorizationSchema.parse({ default: 'allow', rules: [{ name: 'internal', action: 'deny', headers: { 'X-Internal': { present: true } } }] });
+  const over = exchange();
+  const sent = request(over, { body: endingWith({ 'X-Internal': '1', X_Internal: '1', 'X-Sum': '2' }) });
+  const service = authorization(config, { tally: () => ({ count: 0 }) })((passed) => Promise.resolve({ ...response(200), body: passed.body }));
+  assert.deepEqual((await trailersOf((await service(sent, over)).body))?.toObject(), { 'x-sum': '2' });
 });
 
 describe('what is decided', () => {

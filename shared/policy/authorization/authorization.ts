@@ -2,6 +2,7 @@ import type { AuthorizationConfig } from '../../config/authorization.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import { aliasRemoval } from '../../http/field-aliases.js';
 import type { Layer } from '../../http/service.js';
+import { withoutTrailers } from '../../http/trailer-filter.js';
 import { ruleSet, type Decision, type Tally } from './rule-set.js';
 
 interface AuthorizationDependencies {
@@ -16,11 +17,14 @@ interface AuthorizationDependencies {
  * refused, and nothing is. Stands behind what establishes who the caller is.
  *
  * Of a field that a rule asks for there is one spelling: what an application may read as it though it is written otherwise
- * (`X_Internal` for `X-Internal`) is removed before the rules are asked, so that they see what the application will.
+ * (`X_Internal` for `X-Internal`) is removed before the rules are asked, so that they see what the application will. For the same reason
+ * it is no trailer.
  */
 export function authorization(config: AuthorizationConfig, { tally }: AuthorizationDependencies): Layer {
   const decide = ruleSet(config, tally);
-  const removeAliases = aliasRemoval(config.rules.flatMap(({ headers = {} }) => Object.keys(headers)));
+  const askedFor = config.rules.flatMap(({ headers = {} }) => Object.keys(headers));
+  const removeAliases = aliasRemoval(askedFor);
+  const withTrailersLeft = withoutTrailers(askedFor, removeAliases);
   return (next) =>
     function authorization(request, exchange) {
       removeAliases?.(request.headers);
@@ -30,6 +34,6 @@ export function authorization(config: AuthorizationConfig, { tally }: Authorizat
         exchange.refusal = refusal;
         if (decision === 'denied') return Promise.reject(new ProxyError('access_denied'));
       }
-      return next(request, exchange);
+      return next(withTrailersLeft?.(request) ?? request, exchange);
     };
 }

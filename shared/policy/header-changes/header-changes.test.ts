@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { exchange, request, response } from '../../../tests/support/policy.js';
+import { endingWith, exchange, request, response, trailersOf } from '../../../tests/support/policy.js';
 import { headersSchema } from '../../config/shaping.js';
 import { ProxyError } from '../../errors/proxy-error.js';
+import type { Headers } from '../../http/headers.js';
 import type { HttpRequest } from '../../http/message.js';
 import { headerChanges } from './header-changes.js';
 
@@ -44,6 +45,32 @@ test('an answer keeps other spellings', async () => {
   const over = exchange();
   const service = headerChanges(headersSchema.parse({ response: { remove: ['X-Debug'] } }))(() => Promise.resolve(response(200, { X_Debug: '1', 'X-Debug': '1' })));
   assert.deepEqual((await service(request(over), over)).headers.toObject(), { x_debug: '1' });
+});
+
+test('what is removed or set is no trailer, of the request or of its answer; what is added may be', async () => {
+  const over = exchange();
+  let sent: Promise<Headers | undefined> | undefined;
+  const service = headerChanges(config)((passed) => {
+    sent = trailersOf(passed.body);
+    return Promise.resolve({ ...response(200), body: endingWith({ Server: 'x', 'X-Sum': '1', 'cache-control': 'public', 'Set-Cookie': 'a=1' }) });
+  });
+  const answer = await service(request(over, { body: endingWith({ 'X-Debug': '1', X_Tier: 'free', 'x-tier': 'free', 'X-Sum': '2' }) }), over);
+  assert.deepEqual((await sent)?.toObject(), { 'x-sum': '2' });
+  assert.deepEqual((await trailersOf(answer.body))?.toObject(), { 'x-sum': '1', 'set-cookie': 'a=1' });
+});
+
+test('whoever removes a field with _ leaves the trailer with -', async () => {
+  const over = exchange();
+  const service = headerChanges(headersSchema.parse({ request: { remove: ['X_Internal-Id'] } }))((passed) => Promise.resolve({ ...response(200), body: passed.body }));
+  const answer = await service(request(over, { body: endingWith({ 'X-Internal-Id': '1', 'X_Internal-Id': '2', 'X-Internal_Id': '3' }) }), over);
+  assert.deepEqual((await trailersOf(answer.body))?.toObject(), { 'x-internal-id': '1' });
+});
+
+test('trailers of which nothing is left are none', async () => {
+  const over = exchange();
+  const service = headerChanges(config)((passed) => Promise.resolve({ ...response(200), body: passed.body }));
+  const answer = await service(request(over, { body: endingWith({ 'X-Debug': '1' }) }), over);
+  assert.equal(await trailersOf(answer.body), undefined);
 });
 
 test('passes an error on as it is', async () => {
