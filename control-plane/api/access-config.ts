@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { identityNameSchema, trustDomainSchema } from '../../shared/config/endpoints.js';
 import { isObject } from '../../shared/config/is-object.js';
 import type { Problem } from '../../shared/config/load.js';
+import { readFileBoundedSync, whyUnreadable } from '../../shared/files/read-file.js';
 
 /** What callers may do: read; read and change; or be a proxy, which sees its own snapshot and registers its own instances. */
 export const roles = ['read', 'write', 'proxy'] as const;
@@ -76,9 +76,9 @@ export function isLoopback(host: unknown): boolean {
 
 function checkFile(file: string, path: string): Problem[] {
   try {
-    const token = readFileSync(file, 'utf8').trim();
+    const token = readFileBoundedSync(file).toString().trim();
     return token.length >= minTokenLength && !/\s/.test(token) ? [] : [{ path, message: `the file does not hold one token of at least ${minTokenLength} characters` }];
   } catch (error) {
-    return [{ path, message: `the file cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` }];
+    return [{ path, message: `the file cannot be read (${whyUnreadable(error)})` }];
   }
 }

@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import type { Clock, Timer } from '../../shared/clock/clock.js';
+import { readFileBounded } from '../../shared/files/read-file.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import type { Leadership } from '../sources/leadership.js';
 import { Authority } from './authority.js';
@@ -138,7 +138,7 @@ export class AuthorityKeeper {
     const { issuer, root } = this.config;
     if (issuer === undefined) return undefined;
     try {
-      const [chain, key, rootPem] = await Promise.all([issuer.cert, issuer.key, root!].map((file) => readFile(file, 'utf8')));
+      const [chain, key, rootPem] = await Promise.all([issuer.cert, issuer.key, root!].map(async (file) => (await readFileBounded(file)).toString()));
       const text = [chain, key, rootPem].join('\0');
       if (text === this.#given) return undefined;
       const authority = await Authority.open({ chain: chain!, key: key!, root: rootPem! });

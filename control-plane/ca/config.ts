@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { identityNameSchema, trustDomainSchema } from '../../shared/config/endpoints.js';
 import { isObject } from '../../shared/config/is-object.js';
 import type { Problem } from '../../shared/config/load.js';
 import { duration } from '../../shared/config/units.js';
+import { readFileBoundedSync, whyUnreadable } from '../../shared/files/read-file.js';
 import { workloadIssuerSchema } from './workloads-config.js';
 
 const pem = (what: string) => z.string().min(1).describe(`Path of a PEM file: ${what}. Read again when it changes.`);
@@ -67,9 +67,9 @@ export function checkCa(ca: unknown, dataDir: unknown): Problem[] {
 function unreadable(file: unknown, path: string): Problem[] {
   if (typeof file !== 'string') return [];
   try {
-    readFileSync(file);
+    readFileBoundedSync(file);
     return [];
   } catch (error) {
-    return [{ path, message: `the file cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` }];
+    return [{ path, message: `the file cannot be read (${whyUnreadable(error)})` }];
   }
 }

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { Clock } from '../../shared/clock/clock.js';
-import { writeDurably } from '../../shared/identity/write-durably.js';
+import { writeDurably } from '../../shared/files/write-durably.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
 import { AlwaysLeader, type Leadership } from '../sources/leadership.js';
 import { FileOnceOnly, MemoryOnceOnly, type OnceOnly } from '../sources/once-only.js';

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { notWritten } from '../sources/store-unavailable.js';
-import { privateDirectory, removeLeftovers, writeDurably } from '../../shared/identity/write-durably.js';
+import { privateDirectory, removeLeftovers, writeDurably } from '../../shared/files/write-durably.js';
 
 const time = z.number().describe('Wall clock, ms.');
 

@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { Etcd3 } from 'etcd3';
+import { readFileBounded } from '../../shared/files/read-file.js';
 import type { EtcdStoreConfig } from '../store-config.js';
 
 type Faults = NonNullable<NonNullable<ConstructorParameters<typeof Etcd3>[0]>['faultHandling']>;
@@ -27,7 +27,7 @@ const channel = {
 
 /** Connects to one member. Files are read each time, so that new certificates and passwords count from the next connection on. */
 export async function connectTo(endpoint: string, { tls, username, passwordFile }: EtcdStoreConfig, deadline: () => Date): Promise<Etcd3> {
-  const pem = (file: string | undefined): Promise<Buffer> | undefined => (file === undefined ? undefined : readFile(file));
+  const pem = (file: string | undefined): Promise<Buffer> | undefined => (file === undefined ? undefined : readFileBounded(file));
   const [ca, cert, key, password] = await Promise.all([pem(tls?.ca), pem(tls?.cert), pem(tls?.key), pem(passwordFile)]);
   return new Etcd3({
     hosts: endpoint,

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileBoundedSync, whyUnreadable } from '../files/read-file.js';
 import { isObject } from './is-object.js';
 import type { Problem } from './load.js';
 
@@ -9,9 +9,9 @@ export function checkKeys(own: unknown, path: string): Problem[] {
   if (typeof file !== 'string') return [];
   const refuse = (message: string): Problem[] => [{ path: `${path}.jwt.jwks`, message }];
   try {
-    const set: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    const set: unknown = JSON.parse(readFileBoundedSync(file).toString());
     return isObject(set) && Array.isArray(set['keys']) ? [] : refuse('the file holds no key set: expected { "keys": [ … ] } (RFC 7517 section 5)');
   } catch (error) {
-    return refuse(error instanceof SyntaxError ? 'the file holds no JSON' : `the file cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})`);
+    return refuse(error instanceof SyntaxError ? 'the file holds no JSON' : `the file cannot be read (${whyUnreadable(error)})`);
   }
 }

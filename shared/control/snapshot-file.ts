@@ -1,6 +1,6 @@
-import { open } from 'node:fs/promises';
 import writeFileAtomic from 'write-file-atomic';
 import { z } from 'zod';
+import { readFileBounded } from '../files/read-file.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { Document } from './document.js';
 
@@ -40,7 +40,7 @@ export class SnapshotFile {
 
   async read(): Promise<KeptSnapshot | undefined> {
     try {
-      const { version, config, ...owner } = fileSchema.parse(JSON.parse(await readBounded(this.path)));
+      const { version, config, ...owner } = fileSchema.parse(JSON.parse((await readFileBounded(this.path, maxFileBytes)).toString()));
       for (const part of ['node', 'kind', 'service'] as const) {
         // One that an earlier version wrote says nothing about its owner.
         if (owner.node !== undefined && owner[part] !== this.owner[part]) throw new Error(`it is of ${part} ${JSON.stringify(owner[part])}, and not of ${JSON.stringify(this.owner[part])}`);
@@ -58,16 +58,5 @@ export class SnapshotFile {
     } catch (error) {
       this.logger.warn({ err: error, snapshotFile: this.path }, 'the snapshot could not be kept on disk');
     }
-  }
-}
-
-async function readBounded(path: string): Promise<string> {
-  const handle = await open(path, 'r');
-  try {
-    const { size } = await handle.stat();
-    if (size > maxFileBytes) throw new Error(`it has ${size} bytes; at most ${maxFileBytes} are read`);
-    return await handle.readFile('utf8');
-  } finally {
-    await handle.close();
   }
 }

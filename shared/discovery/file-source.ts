@@ -1,10 +1,9 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { delay, type Clock, type Timer } from '../clock/clock.js';
 import { endpointSchema, type EndpointConfig } from '../config/endpoints.js';
 import { ConfigError, parseConfig } from '../config/load.js';
+import { readFileBounded, whyUnreadable } from '../files/read-file.js';
 import { Cancellation } from '../http/cancellation.js';
 import type { DiscoveryListener, DiscoverySource } from './source.js';
 
@@ -12,7 +11,6 @@ import type { DiscoveryListener, DiscoverySource } from './source.js';
 const pollIntervalMs = 1_000;
 /** A changed file must be the same after this pause (ms): the first half of a list is often a list too. */
 const settleMs = 100;
-const maxFileBytes = 1_048_576;
 
 const fileSchema: z.ZodType<EndpointConfig[]> = z.array(endpointSchema);
 
@@ -47,7 +45,7 @@ export class FileSource implements DiscoverySource {
     } catch (error) {
       if (this.#listener === undefined) return;
       const result = error instanceof ConfigError ? 'invalid' : 'unreadable';
-      const details = error instanceof ConfigError ? error.message.split('\n') : [`${this.path} cannot be read (${(error as NodeJS.ErrnoException).code ?? (error as Error).message})`];
+      const details = error instanceof ConfigError ? error.message.split('\n') : [`${this.path} cannot be read (${whyUnreadable(error)})`];
       // The same failure, of the same contents, is told once.
       const failure = `${this.#last} ${details.join()}`;
       if (failure !== this.#failure) this.#listener.failed({ result, details });
@@ -61,13 +59,13 @@ export class FileSource implements DiscoverySource {
   }
 
   async #look(): Promise<void> {
-    let text = await readText(this.path);
+    let text = (await readFileBounded(this.path)).toString();
     const isFirst = this.#last === undefined && this.#failure === undefined;
     if (text === this.#last && this.#failure === undefined) return;
     // At the start there is nothing to keep in force while a writer finishes.
     while (!isFirst) {
       await delay(this.dependencies.clock, settleMs, this.#closing);
-      const again = await readText(this.path);
+      const again = (await readFileBounded(this.path)).toString();
       if (again === text) break;
       text = again;
     }
@@ -75,22 +73,6 @@ export class FileSource implements DiscoverySource {
     const endpoints = parseList(text, this.path);
     this.#failure = undefined;
     this.#listener?.found(endpoints);
-  }
-}
-
-/** What else there is than files may have no end, or wait for a writer for ever, and a thread with it. */
-async function readText(path: string): Promise<string> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    if (!(await handle.stat()).isFile()) throw new Error('it is no regular file');
-    // It may grow meanwhile, and some have no size.
-    const pieces: Buffer[] = [];
-    for await (const piece of handle.createReadStream({ end: maxFileBytes, autoClose: false })) pieces.push(piece as Buffer);
-    const contents = Buffer.concat(pieces);
-    if (contents.length > maxFileBytes) throw new ConfigError([{ path: '', message: `the file has more than ${maxFileBytes} bytes, which are all that is read` }], path);
-    return contents.toString('utf8');
-  } finally {
-    await handle.close();
   }
 }
 

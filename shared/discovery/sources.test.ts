@@ -220,7 +220,7 @@ describe('endpoints from a file', () => {
     const source = new FileSource(file, { clock: events.clock });
     events.start(source);
     const { result, details } = (await events.next('failed')).failure;
-    assert.equal(result, 'invalid');
+    assert.equal(result, 'unreadable');
     assert.match(details.join(), /more than 1048576 bytes/);
     source.close();
     rmSync(directory, { recursive: true });

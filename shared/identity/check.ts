@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { isObject } from '../config/is-object.js';
 import type { Problem } from '../config/load.js';
+import { readFileBoundedSync } from '../files/read-file.js';
 import { checkPems } from '../tls/check.js';
 import { ownName } from './mesh-identity.js';
 
@@ -18,12 +18,12 @@ export function checkIdentityFiles(document: unknown): Problem[] {
   const problems = [...checkPems({ cert, key }, 'identity'), ...checkPems({ bundle }, 'identity')];
   if (problems.length > 0 || typeof cert !== 'string' || typeof bundle !== 'string') return problems;
   try {
-    ownName(new X509Certificate(readFileSync(cert)));
+    ownName(new X509Certificate(readFileBoundedSync(cert)));
   } catch (error) {
     problems.push({ path: 'identity.cert', message: `cannot be used: ${(error as Error).message}` });
   }
   try {
-    new X509Certificate(readFileSync(bundle));
+    new X509Certificate(readFileBoundedSync(bundle));
   } catch {
     problems.push({ path: 'identity.bundle', message: 'the file holds no certificate of an authority' });
   }

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { Clock } from '../clock/clock.js';
+import { readFileBounded } from '../files/read-file.js';
 import { HttpClient, isSuccess } from '../http-client/http-client.js';
 import { certificatesIn } from './held-identity.js';
 
@@ -114,7 +114,7 @@ export class EnrolmentClient {
   async #askOne(url: string, path: string, init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string }): Promise<{ status: number; body: string; etag: string | undefined }> {
     const { ca, bundle, signal } = this.options;
     // A connection that is open is used again only under the same roots.
-    const tls = ca === undefined ? {} : { ca: `${await readFile(ca, 'utf8')}\n${bundle() ?? ''}` };
+    const tls = ca === undefined ? {} : { ca: `${(await readFileBounded(ca)).toString()}\n${bundle() ?? ''}` };
     const answer = await this.#client.ask(`${url.replace(/\/$/, '')}${path}`, { ...init, tls, signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) });
     const body = await answer.text(maxAnswerBytes);
     const { status } = answer;

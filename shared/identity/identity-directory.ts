@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { EnrolledIdentityConfig } from '../config/identity.js';
 import { certificatesIn, isIssuedUnder, readIdentity, type HeldIdentity } from './held-identity.js';
 import { identityFiles } from './identity-files.js';
-import { privateDirectory, removeLeftovers, writeDurably } from './write-durably.js';
+import { privateDirectory, removeLeftovers, writeDurably } from '../files/write-durably.js';
 
 /** The directory where an identity is kept: `identity.pem` (key and chain in one, so that they change together) and `bundle.pem`. */
 export class IdentityDirectory {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
 import type { EnrolledIdentityConfig } from '../config/identity.js';
+import { readFileBounded, whyUnreadable } from '../files/read-file.js';
 import type { EnrolmentProof } from './enrolment-client.js';
 import type { HeldIdentity } from './held-identity.js';
 import { signRenewalProof } from './renewal-proof.js';
@@ -44,21 +44,14 @@ export class Proofs {
 }
 
 async function readToken(what: string, path: string): Promise<string> {
+  let token: string;
   try {
-    const file = await open(path, 'r');
-    try {
-      const { size } = await file.stat();
-      if (size > maxTokenBytes) throw new Error(`identity.${what}: the file has more than ${maxTokenBytes} bytes`);
-      const token = (await file.readFile('utf8')).trim();
-      if (token === '') throw new Error(`identity.${what}: the file is empty`);
-      return token;
-    } finally {
-      await file.close();
-    }
+    token = (await readFileBounded(path, maxTokenBytes)).toString().trim();
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw code === undefined ? error : new Error(`identity.${what}: the file cannot be read (${code})`);
+    throw new Error(`identity.${what}: the file cannot be read (${whyUnreadable(error)})`, { cause: error });
   }
+  if (token === '') throw new Error(`identity.${what}: the file is empty`);
+  return token;
 }
 
 function digest(token: string): string {

@@ -1,7 +1,7 @@
 import { isObject } from '../config/is-object.js';
-import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import type { Problem } from '../config/load.js';
+import { readFileBoundedSync, whyUnreadable } from '../files/read-file.js';
 
 /*
  * Certificates and keys that cannot be read, or do not belong together, are a wrong configuration and not a failed start.
@@ -34,9 +34,9 @@ export function checkPems(section: Record<string, unknown>, path: string): Probl
     const file = section[name];
     if (typeof file !== 'string') continue;
     try {
-      pems[name] = readFileSync(file);
+      pems[name] = readFileBoundedSync(file);
     } catch (error) {
-      problems.push({ path: `${path}.${name}`, message: `the file cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown'})` });
+      problems.push({ path: `${path}.${name}`, message: `the file cannot be read (${whyUnreadable(error)})` });
     }
   }
   if (problems.length > 0) return problems;

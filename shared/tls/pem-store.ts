@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import type { Clock, Timer } from '../clock/clock.js';
+import { readFileBounded, readFileBoundedSync } from '../files/read-file.js';
 
 /** How often files are looked at for change (ms). Contents are compared: orchestrators exchange secrets by links. */
 const pollIntervalMs = 5_000;
@@ -34,7 +33,7 @@ export class PemStore {
   #timer: Timer | undefined;
   #isClosed = false;
 
-  constructor(clock: Clock, read: (path: string) => Promise<Buffer> = readFile) {
+  constructor(clock: Clock, read: (path: string) => Promise<Buffer> = readFileBounded) {
     this.#clock = clock;
     this.#readFile = read;
   }
@@ -49,7 +48,7 @@ export class PemStore {
     if (onChange !== undefined) this.#listeners.add(listener);
     return {
       // What comes between two looks is found by the next, so that all who read it hear of it.
-      read: (path) => this.#files.get(path)?.contents ?? readFileSync(path),
+      read: (path) => this.#files.get(path)?.contents ?? readFileBoundedSync(path),
       close: () => {
         this.#listeners.delete(listener);
         for (const path of own) this.#release(path);
@@ -77,7 +76,7 @@ export class PemStore {
     }
     let contents: Buffer | undefined;
     try {
-      contents = readFileSync(path);
+      contents = readFileBoundedSync(path);
     } catch {
       // Not there yet.
     }

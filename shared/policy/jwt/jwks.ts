@@ -1,7 +1,7 @@
 import { createLocalJWKSet, errors, jwtVerify, type JSONWebKeySet, type JWTVerifyGetKey, type JWTVerifyOptions, type JWTVerifyResult } from 'jose';
-import { readFile } from 'node:fs/promises';
 import { systemClock, type Clock, type Timer } from '../../clock/clock.js';
 import type { JwtConfig } from '../../config/policies.js';
+import { readFileBounded } from '../../files/read-file.js';
 import { HttpClient, isSuccess } from '../../http-client/http-client.js';
 
 /** The keys that tokens are verified with. */
@@ -22,7 +22,7 @@ export type KeySetEvent = { readonly kind: 'fetched' } | { readonly kind: 'stale
 
 /** A key set that is given: the set itself, or the path of a file with it, read once. */
 export async function localKeySet(jwks: string | object): Promise<KeySet> {
-  const set = typeof jwks === 'string' ? (JSON.parse(await readFile(jwks, 'utf8')) as JSONWebKeySet) : (jwks as JSONWebKeySet);
+  const set = typeof jwks === 'string' ? (JSON.parse((await readFileBounded(jwks)).toString()) as JSONWebKeySet) : (jwks as JSONWebKeySet);
   return { getKey: createLocalJWKSet(set), version: 0, close: () => {} };
 }
 
