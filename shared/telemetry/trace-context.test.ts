@@ -27,6 +27,7 @@ describe('trace context', () => {
     'upper-case digits': `00-${traceId.toUpperCase()}-${parentId}-01`,
     'an id with a character beyond f': `00-${traceId.slice(1)}g-${parentId}-01`,
     'an id with a character between the digits and the letters': `00-${traceId}-${parentId.slice(1)}:-01`,
+    'an id with a character beyond Latin-1': `00-${traceId.slice(1)}\u0130-${parentId}-01`,
     'flags with a character below the digits': `00-${traceId}-${parentId}-/1`,
     'a trace of zeros': `00-${'0'.repeat(32)}-${parentId}-01`,
     'a parent of zeros': `00-${traceId}-${'0'.repeat(16)}-01`,

@@ -27,31 +27,26 @@ export function continueTrace(field: string | undefined, ids = newIds()): TraceC
 /** Whether `field` is `version-traceid-parentid-flags` in lower-case hex, neither id all zeros (sections 3.2.2.2 to 3.2.2.5). */
 function isTraceparent(field: string): boolean {
   const { length } = field;
-  if (length < 55 || !isHex(field, 0, 2) || !isHex(field, 3, 35) || !isHex(field, 36, 52) || !isHex(field, 53, 55)) return false;
-  if (field.charCodeAt(2) !== dash || field.charCodeAt(35) !== dash || field.charCodeAt(52) !== dash) return false;
-  if (isZero(field, 3, 35) || isZero(field, 36, 52) || field.startsWith('ff')) return false;
+  if (length < 55 || field.charCodeAt(2) !== dash || field.charCodeAt(35) !== dash || field.charCodeAt(52) !== dash) return false;
+  if (kindOf(field, 3, 35) !== hex || kindOf(field, 36, 52) !== hex || kindOf(field, 0, 2) > hex || kindOf(field, 53, 55) > hex) return false;
+  if (field.startsWith('ff')) return false;
   // Version 00 has exactly four parts; only later versions may append to it.
   return length === 55 || (field.charCodeAt(55) === dash && !field.startsWith('00'));
 }
 
-function isHex(text: string, from: number, to: number): boolean {
-  for (let index = from; index < to; index++) {
-    const code = text.charCodeAt(index);
-    if (code < zero || code > lowerF || (code > nine && code < lowerA)) return false;
-  }
-  return true;
-}
-
-function isZero(text: string, from: number, to: number): boolean {
-  for (let index = from; index < to; index++) if (text.charCodeAt(index) !== zero) return false;
-  return true;
-}
-
 const dash = 0x2d;
-const zero = 0x30;
-const nine = 0x39;
-const lowerA = 0x61;
-const lowerF = 0x66;
+/** Of a text: zeros alone are 0, hex digits that are not all zeros are 1, whatever else is more. */
+const hex = 1;
+/** By character, so that no branch depends on digits that are drawn by chance. */
+const kinds = new Uint8Array(256).fill(2);
+for (const digit of '123456789abcdef') kinds[digit.charCodeAt(0)] = hex;
+kinds['0'.charCodeAt(0)] = 0;
+
+function kindOf(text: string, from: number, to: number): number {
+  let kind = 0;
+  for (let index = from; index < to; index++) kind |= kinds[text.charCodeAt(index)] ?? 2;
+  return kind;
+}
 
 export function formatTraceparent(trace: TraceContext): string {
   return '00-' + trace.traceId + '-' + trace.spanId + '-' + trace.flags;
