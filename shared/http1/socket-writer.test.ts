@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import * as net from 'node:net';
@@ -193,6 +194,41 @@ describe('writing past the stream of a socket', () => {
     near.end();
     assert.equal(await read(far), expected);
     assert.equal(writer.hasUnsent, false);
+  });
+
+  /*
+   * The kernel may take a message in two parts, the second within the same call, as room comes: then nothing waits any more, and yet Node is
+   * not done with the write until the loop says so. What waits is hidden here, which looks the same. A second use of the request would abort.
+   */
+  test('a write that lasts though nothing of it waits to be sent is not mistaken for one that is done', () => {
+    const script = `
+      import { once } from 'node:events';
+      import * as net from 'node:net';
+      import { SocketWriter } from ${JSON.stringify(new URL('./socket-writer.js', import.meta.url).href)};
+      const server = net.createServer().listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const pairs = [];
+      for (let number = 0; number < 3; number++) {
+        const far = net.connect(server.address().port, '127.0.0.1');
+        const [[near]] = await Promise.all([once(server, 'connection'), once(far, 'connect')]);
+        pairs.push({ near, far, writer: new SocketWriter(near) });
+      }
+      for (const { near } of pairs) Object.defineProperty(near._handle, 'writeQueueSize', { get: () => 0 });
+      let lasting = 0;
+      for (const { near, writer } of pairs) {
+        for (let number = 0; number < 10_000 && !writer.hasUnsent; number++) writer.message('head', Buffer.alloc(10_000));
+        if (writer.hasUnsent && near.writableLength === 0) lasting++;
+      }
+      const all = await Promise.all(pairs.map(async ({ near, far }) => {
+        near.end();
+        let read = 0;
+        for await (const part of far) read += part.length;
+        return read > 0 && read % 10_004 === 0;
+      }));
+      server.close();
+      console.log(lasting, ...all);`;
+    const { signal, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], { encoding: 'utf8', timeout: 30_000 });
+    assert.deepEqual({ signal, stdout, stderr }, { signal: null, stdout: '3 true true true\n', stderr: '' });
   });
 
   test('a reader that reads nothing is told of: the stream asks for patience', async (context) => {

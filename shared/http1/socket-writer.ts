@@ -21,6 +21,8 @@ import { ReadBuffer } from './read-buffer.js';
 
 /** What a write is known by while it lasts. Node 20 wants one for each write, and later versions make one where it does last. */
 interface WriteRequest {
+  /** Every request of Node's has it; -1 as long as it is not in use. */
+  readonly getAsyncId?: (this: WriteRequest) => number;
   /** Kept as long as the write lasts: the kernel takes the rest from there. */
   buffer?: Uint8Array;
   oncomplete?: (status: number) => void;
@@ -44,6 +46,11 @@ const maxDirectBytes = 16_384;
 
 /** What to pass for a write; undefined until it is known. */
 let makeRequest: (() => WriteRequest | null) | undefined;
+/**
+ * Whether one lasts. That nothing waits to be written says nothing of it: what the kernel took in two parts is done only when the loop says
+ * so, and until then a second use of the request ends the process.
+ */
+let lasts: (request: WriteRequest) => boolean;
 /** Node makes them itself, and says how a write ended in places that are not to be reached from here. */
 let makesNoRequests = false;
 /** Used again for as long as the kernel takes everything at once. */
@@ -57,7 +64,6 @@ export class SocketWriter {
   #handle: Handle | undefined;
   #writeText!: Methods['text'];
   #writeBytes!: Methods['bytes'];
-  #unsentBytes!: Methods['unsent'];
   /** Of TLS, whose writes all last: two, in turn, since the one that is done is in use until its callback returns. */
   #usedRequest: WriteRequest | undefined;
   #restedRequest: WriteRequest | undefined;
@@ -110,7 +116,7 @@ export class SocketWriter {
       return this.#bytes(handle, scratch.view(length));
     }
     const request = (spare ??= makeRequest!());
-    return this.#written(handle, this.#writeText(handle, request, text), request, undefined);
+    return this.#written(this.#writeText(handle, request, text), request, undefined);
   }
 
   /** Writes a head and a body that is whole. `false`: the socket's buffer is full. */
@@ -160,14 +166,13 @@ export class SocketWriter {
     if (methods === undefined) return undefined;
     this.#writeText = methods.text;
     this.#writeBytes = methods.bytes;
-    this.#unsentBytes = methods.unsent;
     return (this.#handle = handle);
   }
 
   #bytes(handle: Handle, memory: Buffer): boolean {
     if (this.#isTls) return this.#encrypted(handle, memory);
     const request = (spare ??= makeRequest!());
-    return this.#written(handle, this.#writeBytes(handle, request, memory), request, memory);
+    return this.#written(this.#writeBytes(handle, request, memory), request, memory);
   }
 
   /** Through TLS a write is under way when the call returns, unless it has failed. It may say so from within the call. */
@@ -198,13 +203,13 @@ export class SocketWriter {
     return next;
   }
 
-  #written(handle: Handle, outcome: Outcome, request: WriteRequest | null, memory: Buffer | undefined): boolean {
+  #written(outcome: Outcome, request: WriteRequest | null, memory: Buffer | undefined): boolean {
     if (outcome !== 0 && typeof outcome === 'number') {
       this.#fail(outcome);
       return false;
     }
-    const pending = outcome === 0 ? request : outcome;
-    if (pending !== null && this.#unsentBytes(handle) !== 0) {
+    const pending = outcome !== 0 ? outcome : request !== null && lasts(request) ? request : undefined;
+    if (pending !== undefined) {
       spare = undefined;
       if (memory !== undefined) {
         pending.buffer = memory;
@@ -284,7 +289,6 @@ export class SocketWriter {
 interface Methods {
   readonly text: (handle: Handle, ...write: TextWrite) => Outcome;
   readonly bytes: (handle: Handle, ...write: BytesWrite) => Outcome;
-  readonly unsent: (handle: Handle) => number;
 }
 
 /** By the native method: TCP and pipes have one, TLS has another. */
@@ -294,20 +298,10 @@ function methodsOf(handle: Handle): Methods | undefined {
   const { writeLatin1String, writeBuffer } = handle;
   const methods = known.get(writeBuffer);
   if (methods !== undefined) return methods;
-  const unsent = unsentOf(handle);
-  if (writeLatin1String === undefined || writeBuffer === undefined || unsent === undefined) return undefined;
-  const learnt = { text: uncurried(writeLatin1String), bytes: uncurried(writeBuffer), unsent: uncurried(unsent) };
+  if (writeLatin1String === undefined || writeBuffer === undefined) return undefined;
+  const learnt = { text: uncurried(writeLatin1String), bytes: uncurried(writeBuffer) };
   known.set(writeBuffer, learnt);
   return learnt;
-}
-
-/** The accessor behind `writeQueueSize`. */
-function unsentOf(handle: Handle): ((this: Handle) => number) | undefined {
-  for (let at: object | null = handle; at !== null; at = Object.getPrototypeOf(at) as object | null) {
-    const property = Object.getOwnPropertyDescriptor(at, 'writeQueueSize') as { readonly get?: (this: Handle) => number } | undefined;
-    if (property !== undefined) return property.get;
-  }
-  return undefined;
 }
 
 type Done = (error?: Error | null) => void;
@@ -324,9 +318,15 @@ function learnFrom(handle: Handle): void {
   const learn = (request: WriteRequest | null): void => {
     delete handle.writeLatin1String;
     delete handle.writeBuffer;
-    const Request = request?.constructor as (new () => WriteRequest) | undefined;
-    makesNoRequests = Request === undefined;
-    makeRequest = Request === undefined ? () => null : () => new Request();
+    if (request === null) {
+      makesNoRequests = true;
+      makeRequest = () => null;
+    } else if (typeof request.getAsyncId === 'function') {
+      const asyncIdOf = uncurried(request.getAsyncId);
+      const Request = request.constructor as new () => WriteRequest;
+      lasts = (made) => asyncIdOf(made) !== -1;
+      makeRequest = () => new Request();
+    }
   };
   handle.writeLatin1String = (request, text) => {
     learn(request);
