@@ -8,7 +8,7 @@ export interface BodyDecoder {
   readonly done: boolean;
   readonly trailers: Headers | undefined;
   /**
-   * Consumes `data` from `offset` and hands the body's bytes to `emit`. Returns the offset behind
+   * Consumes `data` from `offset` and hands the body's bytes to `emit`; what of it is consumed may be written over. Returns the offset behind
    * what was consumed, which is less than the end only when the body ended. Throws `Http1Error`.
    */
   decode(data: Buffer, offset: number, emit: (chunk: Buffer) => void): number;

@@ -20,6 +20,9 @@ export class ChunkedDecoder implements BodyDecoder {
   #extensionBytes = 0;
   #trailerText = '';
   #trailers: Headers | undefined;
+  /** What was found in the piece that is being decoded, moved together: `[from, to)` of it. */
+  #from = 0;
+  #to = 0;
 
   get done(): boolean {
     return this.#state === 'done';
@@ -30,11 +33,26 @@ export class ChunkedDecoder implements BodyDecoder {
     return this.#trailers;
   }
 
+  /**
+   * The data of all chunks in `data` is moved together, in its place, and goes on as one piece: otherwise whoever sends a byte a chunk would have
+   * us make a chunk, and a call of the system, of each byte.
+   */
   decode(data: Buffer, offset: number, emit: (chunk: Buffer) => void): number {
+    this.#from = this.#to = 0;
+    try {
+      return this.#decode(data, offset);
+    } finally {
+      if (this.#to > this.#from) emit(data.subarray(this.#from, this.#to));
+    }
+  }
+
+  #decode(data: Buffer, offset: number): number {
     while (offset < data.length && this.#state !== 'done') {
       if (this.#state === 'data') {
         const end = Math.min(data.length, offset + this.#left);
-        emit(data.subarray(offset, end));
+        if (this.#to === 0) this.#from = this.#to = offset;
+        else data.copyWithin(this.#to, offset, end);
+        this.#to += end - offset;
         this.#left -= end - offset;
         offset = end;
         if (this.#left === 0) this.#state = 'data-end';

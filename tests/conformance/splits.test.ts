@@ -56,7 +56,7 @@ test('chunks give the same bytes, the same trailers and the same error', () => {
     const failure = attempt(() => {
       for (const piece of pieces) {
         if (decoder.done) break;
-        consumed += decoder.decode(piece, 0, (chunk) => out.push(Buffer.from(chunk)));
+        consumed += decoder.decode(Buffer.from(piece), 0, (chunk) => out.push(Buffer.from(chunk)));
       }
       return '';
     });
