@@ -2,7 +2,7 @@ import { fieldKind } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
 import { latin1Text } from '../http/latin1.js';
 import type { BodyDecoder } from './body-decoder.js';
-import { parseFields, scanHead } from './head.js';
+import { HeadLines, parseFields, scanHead } from './head.js';
 import { Http1Error } from './http1-error.js';
 import { wordsOf } from './read-buffer.js';
 
@@ -98,7 +98,7 @@ export class ChunkedDecoder implements BodyDecoder {
     this.#state = 'done';
     if (this.#trailerText === '') return;
     const bytes = Buffer.from(this.#trailerText, 'latin1');
-    scanHead(bytes, wordsOf(bytes), 0);
+    scanHead(bytes, wordsOf(bytes), 0, 0, trailerLines);
     const trailers = parseFields(this.#trailerText, 0, maxTrailers);
     // Dropped they would do no harm here; but there are servers that would believe them.
     if (trailers.hasKind(fieldKind.contentLength | fieldKind.transferEncoding)) throw new Http1Error('framing', 'a trailer that says where a body ends');
@@ -107,6 +107,7 @@ export class ChunkedDecoder implements BodyDecoder {
   }
 }
 
+const trailerLines = new HeadLines();
 const maxLineLength = 8_192;
 const maxExtensionBytes = 16_384;
 const maxTrailerBytes = 16_384;

@@ -14,16 +14,26 @@ const CR = 13;
 const LF = 10;
 const TAB = 9;
 
+/** Where the lines of a head end, as it was scanned: so that whoever parses it need not look for them again. */
+export class HeadLines {
+  /** Offsets of their CRs, in the bytes that were scanned. */
+  readonly ends = new Int32Array(128);
+  /** How many there are; 0 if there is no room for them, or the head was scanned in pieces. */
+  count = 0;
+}
+
 /**
  * Finds the end of the head that starts at `start`: the offset behind its empty line, or -1 when it is still to come.
  * Throws at the first byte that no head may contain, so that a hopeless head is not waited for.
  *
  * `from` is where to look, for a head whose first part was looked at before. Four bytes are looked at in one step, through `words`,
  * which begins where `data` does: most are plain, and of those that are not the lowest is known from the same step (Hacker's
- * Delight, section 6-1).
+ * Delight, section 6-1). On the way `lines` are filled.
  */
-export function scanHead(data: Buffer, words: DataView, start: number, from = start): number {
+export function scanHead(data: Buffer, words: DataView, start: number, from: number, lines: HeadLines): number {
   const end = data.length;
+  const { ends } = lines;
+  let count = 0;
   // The empty line may have begun in what was looked at before.
   let index = Math.max(start, from - 3);
   for (;;) {
@@ -42,7 +52,12 @@ export function scanHead(data: Buffer, words: DataView, start: number, from = st
     if (byte === CR) {
       if (index + 1 === end) return -1;
       if (words.getUint8(index + 1) !== LF) throw unacceptable(byte);
-      if (index + 4 <= end && words.getUint16(index + 2) === crlf) return index + 4;
+      if (count < ends.length) ends[count] = index;
+      count++;
+      if (index + 4 <= end && words.getUint16(index + 2) === crlf) {
+        lines.count = from > start || count > ends.length ? 0 : count;
+        return index + 4;
+      }
       index += 2;
     } else if (isPlain(byte) || (byte === LF && index > start && words.getUint8(index - 1) === CR)) {
       index++;
@@ -67,12 +82,17 @@ export function headText(data: Buffer, start: number, end: number): string {
   return latin1Text(data, start, end - 2);
 }
 
-/** Parses field lines, each ended by CRLF, from `position` to the end of `text`; `sequence` is what they grow from. */
-export function parseFields(text: string, position: number, maxHeaders: number, sequence = noFields): Headers {
+/**
+ * Parses field lines, each ended by CRLF, from `position` to the end of `text`; `sequence` is what they grow from. `lines`, where they are
+ * known, are those of a head that began at `headStart`, of which the first is no field.
+ */
+export function parseFields(text: string, position: number, maxHeaders: number, sequence = noFields, lines?: HeadLines, headStart = 0): Headers {
   const start = position;
   const ends: number[] = [];
+  const known = lines === undefined || lines.count === 0 ? undefined : lines.ends;
+  let line = 0;
   while (position < text.length) {
-    const lineEnd = text.indexOf('\r\n', position);
+    const lineEnd = known === undefined ? text.indexOf('\r\n', position) : known[++line]! - headStart;
     if (sequence.size === maxHeaders) throw new Http1Error('too_many_headers', `more than ${maxHeaders} fields`);
     const likely = sequence.likelyNext;
     sequence = likely !== undefined && text.startsWith(likely.label, position) ? likely : unlikelyNext(sequence, text, position, lineEnd);

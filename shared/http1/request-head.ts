@@ -1,8 +1,9 @@
 import { fieldKind } from '../http/field-names.js';
 import type { Headers } from '../http/headers.js';
+import { noFields } from '../http/field-sequence.js';
 import { methods } from '../http/methods.js';
 import { requestFraming, type Framing } from './framing.js';
-import { headText, parseFields } from './head.js';
+import { headText, parseFields, type HeadLines } from './head.js';
 import { Http1Error } from './http1-error.js';
 import { isVisible, parseAuthority, parseTarget, type Target } from './target.js';
 
@@ -27,10 +28,10 @@ const space = 0x20;
 const versionForm = /^HTTP\/\d\.\d$/;
 const methodForm = /^[A-Z-]+$/;
 
-/** Parses and checks the head of a request: `data[start, end)`. Throws `Http1Error`. */
-export function parseRequestHead(data: Buffer, start: number, end: number, limits: RequestHeadLimits): RequestHead {
+/** Parses and checks the head of a request: `data[start, end)`, whose `lines` are known where it was scanned. Throws `Http1Error`. */
+export function parseRequestHead(data: Buffer, start: number, end: number, limits: RequestHeadLimits, lines?: HeadLines): RequestHead {
   const text = headText(data, start, end);
-  const lineEnd = text.indexOf('\r\n');
+  const lineEnd = lines !== undefined && lines.count > 0 ? lines.ends[0]! - start : text.indexOf('\r\n');
   const isGet = text.startsWith('GET') && text.charCodeAt(3) === space;
   const methodEnd = isGet ? 3 : text.indexOf(' ');
   const targetEnd = lineEnd - 9;
@@ -39,7 +40,7 @@ export function parseRequestHead(data: Buffer, start: number, end: number, limit
   const method = isGet ? 'GET' : methods.get(text.slice(0, methodEnd));
   // Strange methods are refused as Node's own server does, so that nothing behind us is surprised by one.
   if (method === undefined) throw new Http1Error('syntax', 'an unknown method');
-  const headers = parseFields(text, lineEnd + 2, limits.maxHeaders);
+  const headers = parseFields(text, lineEnd + 2, limits.maxHeaders, noFields, lines, start);
   if (method === 'CONNECT') throw new Http1Error('method', 'CONNECT');
   if (targetEnd - methodEnd - 1 > limits.maxTargetBytes) throw new Http1Error('target_too_long', 'an over-long request target');
   const target = parseTarget(text.slice(methodEnd + 1, targetEnd), method);

@@ -3,7 +3,7 @@ import { noResponseFields } from '../http/field-sequence.js';
 import type { Headers } from '../http/headers.js';
 import { interned } from '../http/interned.js';
 import { responseFraming, type Framing } from './framing.js';
-import { headText, parseFields } from './head.js';
+import { headText, parseFields, type HeadLines } from './head.js';
 import { Http1Error } from './http1-error.js';
 import { wantsKeepAlive } from './request-head.js';
 
@@ -29,11 +29,11 @@ const knownStatusLines = new BoundedMemo<StatusLine>({ maxEntries: 200, maxLengt
 let last: StatusLine = { line: 'HTTP/1.1 200 OK\r\n', status: 200, minorVersion: 1 };
 const maxHeaders = 256;
 
-/** Parses and checks the head of a response to `method`. Throws `Http1Error`. */
-export function parseResponseHead(data: Buffer, start: number, end: number, method: string): ResponseHead {
+/** Parses and checks the head of a response to `method`: `data[start, end)`, whose `lines` are known where it was scanned. Throws `Http1Error`. */
+export function parseResponseHead(data: Buffer, start: number, end: number, method: string, lines?: HeadLines): ResponseHead {
   const text = headText(data, start, end);
   const { line, status, minorVersion } = text.startsWith(last.line) ? last : lookUp(text.slice(0, text.indexOf('\r\n') + 2));
-  const headers = parseFields(text, line.length, maxHeaders, noResponseFields);
+  const headers = parseFields(text, line.length, maxHeaders, noResponseFields, lines, start);
   const framing = responseFraming(method, status, headers, minorVersion);
   return { status, headers, framing, keepAlive: framing.kind !== 'close' && wantsKeepAlive(headers, minorVersion) };
 }

@@ -11,7 +11,7 @@ import { hasReset } from '../http/has-reset.js';
 import type { HttpRequest } from '../http/message.js';
 import { TunnelEnd } from '../http/tunnel.js';
 import { bodyDecoder, type BodyDecoder } from '../http1/body-decoder.js';
-import { scanHead } from '../http1/head.js';
+import { HeadLines, scanHead } from '../http1/head.js';
 import { removeHopByHop } from '../http1/hop-by-hop.js';
 import { keepAliveSeconds } from '../http1/keep-alive.js';
 import { MessageWriter, type WireFraming } from '../http1/message-writer.js';
@@ -20,6 +20,9 @@ import { SocketWriter } from '../http1/socket-writer.js';
 import { parseResponseHead, type ResponseHead } from '../http1/response-head.js';
 import type { Attempt } from './attempt.js';
 import type { ConnectionPool } from './connection-pool.js';
+
+/** Of the head that is being read: it is scanned and parsed in one go. */
+const headLines = new HeadLines();
 
 /**
  * One connection to an endpoint, carrying one exchange at a time.
@@ -169,13 +172,13 @@ export class Http1UpstreamConnection implements Cancellable {
     const { maxHeadBytes } = this.#pool.limits;
     let start = 0;
     for (;;) {
-      const end = scanHead(data, words, start, from);
+      const end = scanHead(data, words, start, from, headLines);
       if ((end === -1 ? data.length : end) - start > maxHeadBytes) throw new Error(`a response head of more than ${maxHeadBytes} bytes`);
       if (end === -1) {
         this.#held = Buffer.from(data.subarray(start));
         return;
       }
-      const head = parseResponseHead(data, start, end, this.#attempt!.request.method);
+      const head = parseResponseHead(data, start, end, this.#attempt!.request.method, headLines);
       if (head.status >= 200) {
         this.#held = undefined;
         this.#begin(head, data, end);

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ChunkedDecoder } from '../../shared/http1/chunked-decoder.js';
-import { scanHead } from '../../shared/http1/head.js';
+import { HeadLines, scanHead } from '../../shared/http1/head.js';
 import { wordsOf } from '../../shared/http1/read-buffer.js';
+import { parseRequestHead } from '../../shared/http1/request-head.js';
 import { startEngine, type TestEngine } from '../support/engine.js';
 import { httpOrigin, readBody, tcpOrigin, type Origin } from '../support/origin.js';
 import { RawClient } from '../support/raw-client.js';
@@ -33,12 +34,12 @@ test('a head ends where it ends, and is refused for what it is refused for', () 
   fc.assert(
     fc.property(seeds, cuts, (seed, shares) => {
       const bytes = Buffer.from(generateCase(randomFrom(seed)), 'latin1');
-      const whole = attempt(() => scanHead(bytes, wordsOf(bytes), 0));
+      const whole = attempt(() => scanHead(bytes, wordsOf(bytes), 0, 0, new HeadLines()));
       let scanned = 0;
       let inPieces: number | string = -1;
       for (const piece of split(bytes, shares)) {
         const known = bytes.subarray(0, scanned + piece.length);
-        inPieces = attempt(() => scanHead(known, wordsOf(known), 0, scanned));
+        inPieces = attempt(() => scanHead(known, wordsOf(known), 0, scanned, new HeadLines()));
         if (inPieces !== -1) break;
         scanned = known.length;
       }
@@ -46,6 +47,33 @@ test('a head ends where it ends, and is refused for what it is refused for', () 
     }),
     { seed: 1, numRuns: 5_000 },
   );
+});
+
+test('a head is parsed alike whether its lines are known or looked for', () => {
+  const limits = { maxHeaders: 100, maxTargetBytes: 8_192 };
+  const read = (data: Buffer, start: number, end: number, lines?: HeadLines): unknown =>
+    attempt(() => {
+      const { headers, ...rest } = parseRequestHead(data, start, end, limits, lines);
+      return { ...rest, fields: [...headers] };
+    });
+  fc.assert(
+    fc.property(seeds, fc.nat(30), (seed, start) => {
+      const bytes = Buffer.from(`${' '.repeat(start)}${generateCase(randomFrom(seed))}`, 'latin1');
+      const lines = new HeadLines();
+      const end = attempt(() => scanHead(bytes, wordsOf(bytes), start, start, lines));
+      if (typeof end === 'number' && end !== -1) assert.deepEqual(read(bytes, start, end, lines), read(bytes, start, end));
+    }),
+    { seed: 3, numRuns: 5_000 },
+  );
+});
+
+test('of a head with more lines than are noted, or that was scanned in pieces, none are known', () => {
+  for (const [count, scanned, known] of [[127, 0, 128], [128, 0, 0], [10, 5, 0]] as const) {
+    const bytes = Buffer.from(`GET / HTTP/1.1\r\n${'X: 1\r\n'.repeat(count)}\r\n`);
+    const lines = new HeadLines();
+    assert.equal(scanHead(bytes, wordsOf(bytes), 0, scanned, lines), bytes.length);
+    assert.equal(lines.count, known);
+  }
 });
 
 test('chunks give the same bytes, the same trailers and the same error', () => {

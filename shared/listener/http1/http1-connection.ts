@@ -5,7 +5,7 @@ import { breakOff } from '../../http/break-off.js';
 import type { Exchange, Peer } from '../../http/exchange.js';
 import type { HttpResponse } from '../../http/message.js';
 import type { TunnelEnd } from '../../http/tunnel.js';
-import { scanHead } from '../../http1/head.js';
+import { HeadLines, scanHead } from '../../http1/head.js';
 import { Http1Error } from '../../http1/http1-error.js';
 import { keepAliveLines } from '../../http1/keep-alive.js';
 import { parseRequestHead } from '../../http1/request-head.js';
@@ -17,6 +17,9 @@ import { ClientInput } from './client-input.js';
 import { ClientTunnel } from './client-tunnel.js';
 import { CurrentExchange } from './current-exchange.js';
 import { checkRequest } from './request-check.js';
+
+/** Of the head that is being read: it is scanned and parsed in one go. */
+const headLines = new HeadLines();
 
 /**
  * One client connection.
@@ -213,7 +216,7 @@ export class Http1Connection {
       this.deadline = this.#headStartedAt + limits.headTimeout;
     }
     try {
-      const end = scanHead(data, this.#input.wordsOf(data), offset, Math.max(offset, scanned));
+      const end = scanHead(data, this.#input.wordsOf(data), offset, Math.max(offset, scanned), headLines);
       if ((end === -1 ? data.length : end) - offset > limits.maxHeadBytes) {
         throw new Http1Error('head_too_large', `a head of more than ${limits.maxHeadBytes} bytes`);
       }
@@ -221,7 +224,7 @@ export class Http1Connection {
         this.#input.hold(data, offset, true);
         return -1;
       }
-      const head = parseRequestHead(data, offset, end, limits);
+      const head = parseRequestHead(data, offset, end, limits, headLines);
       checkRequest(head, limits.maxBodyBytes, this.isSecure, end < data.length);
       this.#state = 'exchange';
       this.keepAlive = head.keepAlive && ++this.#requests < limits.maxRequestsPerConnection;
