@@ -14,7 +14,7 @@ interface Admin {
 async function start(context: TestContext, metrics = ''): Promise<Admin> {
   let drains = 0;
   const admin = createAdminServer({
-    host: '127.0.0.1', port: 0, logger: createLogger({ name: 'test', level: 'silent' }), metrics: { contentType: 'text/plain', collect: async () => metrics },
+    host: '127.0.0.1', port: 0, logger: createLogger({ name: 'test', level: 'silent' }), metrics: { contentType: 'text/plain', collect: async () => Buffer.from(metrics) },
     readiness: () => ({ ready: true, reasons: [] }), config: () => ({}), upstreams: async () => [], drain: () => drains++, schema: () => ({}), version: '0',
   });
   context.after(() => admin.close());

@@ -12,7 +12,7 @@ interface AdminOptions {
   /** 0 takes a free port. */
   readonly port: number;
   /** Every metric, in the text format that the content type names. */
-  readonly metrics: { readonly contentType: string; readonly collect: () => Promise<string> };
+  readonly metrics: { readonly contentType: string; readonly collect: () => Promise<Buffer> };
   readonly logger: Logger;
   readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] };
   /** The configuration in force; secrets are redacted here. */
@@ -37,7 +37,7 @@ const maxConnections = 256;
 /** The server that operators and orchestrators talk to. It has no authentication: it belongs on loopback. */
 export function createAdminServer(options: AdminOptions): AdminServer {
   const { host, logger, metrics } = options;
-  const collect = shareWhileRunning(async () => Buffer.from(await metrics.collect()));
+  const collect = shareWhileRunning(metrics.collect);
   const server: FastifyInstance = Fastify({
     bodyLimit: 16_384,
     requestTimeout: timeoutMs,

@@ -1,5 +1,6 @@
 import type { Metric, Registry } from 'prom-client';
 import type { NamesInUse } from './names-in-use.js';
+import { labelText, type PackedHistogram } from './packed-histogram.js';
 import { RetiringSeries } from './retiring-series.js';
 
 /** One combination of labels: plain numbers. */
@@ -7,14 +8,17 @@ export class DurationSeries {
   /** Observations by bucket; the last is for those above every bound. */
   readonly counts: Float64Array;
   sum = 0;
+  /** Its labels, as they are written. */
+  readonly text: string;
 
   constructor(
     /** What must be in use for it to stay. */
     readonly name: string,
-    readonly labels: Readonly<Record<string, string | number>>,
+    labels: Readonly<Record<string, string | number>>,
     private readonly bounds: readonly number[],
   ) {
     this.counts = new Float64Array(bounds.length + 1);
+    this.text = labelText(labels);
   }
 
   get count(): number {
@@ -31,8 +35,8 @@ export class DurationSeries {
 }
 
 /**
- * A histogram in a prom-client registry whose series are plain numbers until it is collected: prom-client's own sorts
- * and joins the labels at each observation, also of a bound child, which costs a microsecond a request.
+ * A histogram in a prom-client registry whose series are plain numbers, also when it is collected: prom-client's own sorts
+ * and joins the labels at each observation, also of a bound child, which costs a microsecond a request, and makes nineteen objects of each series for a collection.
  */
 export class DurationHistogram {
   readonly type = 'histogram';
@@ -56,11 +60,18 @@ export class DurationHistogram {
     return this.#series.add(new DurationSeries(name, labels, this.bounds));
   }
 
-  get(): Promise<unknown> {
-    const { name, help, type, aggregator } = this;
-    const values = [...this.#series].flatMap((series) => this.#values(series));
+  /** Without the values that prom-client would write: `exposition` writes it. */
+  get(): PackedHistogram {
+    const { name, help, type, aggregator, bounds } = this;
+    const all = [...this.#series];
+    const width = bounds.length + 2;
+    const numbers = new Float64Array(all.length * width);
+    for (const [row, { counts, sum }] of all.entries()) {
+      numbers.set(counts, row * width);
+      numbers[(row + 1) * width - 1] = sum;
+    }
     this.#series.look();
-    return Promise.resolve({ name, help, type, aggregator, values });
+    return { name, help, type, aggregator, bounds, labels: all.map(({ text }) => text), numbers } as unknown as PackedHistogram;
   }
 
   reset(): void {
@@ -68,14 +79,5 @@ export class DurationHistogram {
       series.counts.fill(0);
       series.sum = 0;
     }
-  }
-
-  #values({ counts, sum, labels }: DurationSeries): { metricName: string; labels: Record<string, string | number>; value: number }[] {
-    let total = 0;
-    const buckets = Array.from(counts, (count, index) => {
-      total += count;
-      return { metricName: `${this.name}_bucket`, labels: { le: this.bounds[index] ?? '+Inf', ...labels }, value: total };
-    });
-    return [...buckets, { metricName: `${this.name}_sum`, labels, value: sum }, { metricName: `${this.name}_count`, labels, value: total }];
   }
 }

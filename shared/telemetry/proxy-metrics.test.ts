@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import { exchange, request, response } from '../../tests/support/policy.js';
 import type { Exchange } from '../http/exchange.js';
+import { collectMetrics, exposition } from './exposition.js';
 import { ProxyMetrics } from './proxy-metrics.js';
 
 describe('what is counted of routes and upstreams', () => {
@@ -21,7 +22,7 @@ describe('what is counted of routes and upstreams', () => {
     return () => one.finish(1);
   }
   const seen = async (): Promise<string[]> => {
-    const text = await metrics.registry.metrics();
+    const text = String(await exposition(await collectMetrics(metrics.registry)));
     const all = [...text.matchAll(/^(?:http_server_request_duration_seconds_count\{.*http_route="(.*?)"|proxy_(?:upstream_attempts|grpc_calls|retries)_total\{.*?(?:http_route|upstream)="(.*?)").*\} (\d+)$/gm)];
     return all.map(([, route, upstream, count]) => `${route ?? upstream} ${count}`).sort();
   };

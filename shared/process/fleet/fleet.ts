@@ -20,7 +20,7 @@ export interface Fleet<Config, Dynamic> {
   refreshIdentity(): Promise<void>;
   upstreams(): Promise<UpstreamDescription[]>;
   /** Every metric, in Prometheus's text format. */
-  collect(): Promise<string>;
+  collect(): Promise<Buffer>;
   drain(): Promise<void>;
   close(): Promise<void>;
 }

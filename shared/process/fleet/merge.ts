@@ -1,4 +1,6 @@
 import { AggregatorRegistry, type MetricObject } from 'prom-client';
+import { atOnce, type Steps } from '../../clock/long-work.js';
+import { addUpPacked, isPacked } from '../../telemetry/packed-histogram.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 
 type Endpoint = UpstreamDescription['endpoints'][number];
@@ -54,9 +56,30 @@ function mean(values: readonly number[]): number {
   return Math.round((values.reduce((sum, value) => sum + value, 0) / values.length) * 100) / 100;
 }
 
+/** What several processes say of their metrics, as one. */
+export function* addUp(all: readonly (readonly MetricObject[])[]): Steps<MetricObject[]> {
+  const byName = new Map<string, MetricObject[]>();
+  for (const metric of all.flat()) {
+    const same = byName.get(metric.name);
+    if (same === undefined) byName.set(metric.name, [metric]);
+    else same.push(metric);
+  }
+  const sums: MetricObject[] = [];
+  for (const same of byName.values()) {
+    sums.push(...(same.every(isPacked) ? [yield* addUpPacked(same)] : aggregate(same)));
+    yield;
+  }
+  return sums;
+}
+
+/** None where it is one that is not added up. */
+function aggregate(same: readonly MetricObject[]): MetricObject[] {
+  // What an aggregate is made of is known already.
+  const metrics = AggregatorRegistry.aggregate(same.map((metric) => [metric])).getMetricsAsArray() as unknown as { get(): MetricObject }[];
+  return metrics.map((metric) => metric.get());
+}
+
 /** Counters and histograms, added up at once. */
 export function totals(all: readonly MetricObject[][]): MetricObject[] {
-  // What an aggregate is made of is known already.
-  const metrics = AggregatorRegistry.aggregate([...all]).getMetricsAsArray() as unknown as { get(): MetricObject }[];
-  return metrics.map((metric) => metric.get()).filter(({ type }) => String(type) === 'counter' || String(type) === 'histogram');
+  return atOnce(addUp(all)).filter(({ type }) => String(type) === 'counter' || String(type) === 'histogram');
 }

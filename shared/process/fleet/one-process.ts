@@ -1,6 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
+import { collectMetrics, exposition } from '../../telemetry/exposition.js';
 import type { ProxyMetrics } from '../../telemetry/proxy-metrics.js';
 import { DataPlane } from '../data-plane.js';
 import type { Proxy, ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
@@ -58,8 +59,8 @@ export class OneProcess<Config extends ProxyConfig, Dynamic extends Shared> impl
     return this.#proxy?.upstreams() ?? [];
   }
 
-  collect(): Promise<string> {
-    return this.metrics.registry.metrics();
+  async collect(): Promise<Buffer> {
+    return exposition(await collectMetrics(this.metrics.registry));
   }
 
   drain(): Promise<void> {

@@ -76,7 +76,7 @@ async function start(context: TestContext) {
   });
   await fleet.create();
   await fleet.listen();
-  const workers = async (): Promise<string[]> => [...(await fleet.collect()).matchAll(/^test_worker\{worker="(\d+)",inForce="(\w+)",built="(\d+)",discarded="(\d+)"\} 1$/gm)].map(([, id, inForce, built, discarded]) => `${id}: ${inForce}, built ${built}, discarded ${discarded}`).sort();
+  const workers = async (): Promise<string[]> => [...String(await fleet.collect()).matchAll(/^test_worker\{worker="(\d+)",inForce="(\w+)",built="(\d+)",discarded="(\d+)"\} 1$/gm)].map(([, id, inForce, built, discarded]) => `${id}: ${inForce}, built ${built}, discarded ${discarded}`).sort();
   return { fleet, told, workers };
 }
 

@@ -2,9 +2,11 @@ import cluster from 'node:cluster';
 import { randomBytes } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
-import { AggregatorRegistry, type MetricObject } from 'prom-client';
+import type { MetricObject } from 'prom-client';
 import { delay } from '../../clock/clock.js';
+import { inTurns } from '../../clock/long-work.js';
 import type { OnRefusal } from '../../listener/connection-limits.js';
+import { collectMetrics, exposition } from '../../telemetry/exposition.js';
 import { ProxyMetrics } from '../../telemetry/proxy-metrics.js';
 import { refusalReport } from '../../telemetry/refusal-report.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
@@ -13,7 +15,7 @@ import type { ProcessContext } from '../run-process.js';
 import { Turns } from '../turns.js';
 import type { Fleet } from './fleet.js';
 import { listenAll } from './listen-all.js';
-import { mergeUpstreams, totals } from './merge.js';
+import { addUp, mergeUpstreams, totals } from './merge.js';
 import { QuotaCounters } from './quota-counters.js';
 import { smallLimits } from './share.js';
 import { watch } from './watchdog.js';
@@ -176,13 +178,13 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     return mergeUpstreams(answers.filter((answer) => answer !== undefined));
   }
 
-  async collect(): Promise<string> {
+  async collect(): Promise<Buffer> {
     const late = this.#promptness();
     // One that is late is left with what it said before.
     await Promise.all(this.#all().map((worker) => Promise.race([worker.collect().catch(() => {}), late])));
-    const own = await this.metrics.registry.getMetricsAsJSON();
+    const own = await collectMetrics(this.metrics.registry);
     // Those that exited meanwhile are among the departed now.
-    return AggregatorRegistry.aggregate([...this.#all().map(({ lastMetrics }) => lastMetrics), own, this.#departed]).metrics();
+    return exposition(await inTurns(addUp([...this.#all().map(({ lastMetrics }) => lastMetrics), own, this.#departed])));
   }
 
   async drain(): Promise<void> {

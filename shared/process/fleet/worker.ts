@@ -3,6 +3,7 @@ import { createBirpc } from 'birpc';
 import type { MetricObject } from 'prom-client';
 import type { DrainOptions } from '../../listener/listener.js';
 import { systemClock } from '../../clock/clock.js';
+import { collectMetrics } from '../../telemetry/exposition.js';
 import { createLogger } from '../../telemetry/logger.js';
 import { DataPlane } from '../data-plane.js';
 import type { Prepared, Proxy, ProxyConfig, ProxyDefinition, Shared } from '../proxy.js';
@@ -29,7 +30,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     version?.discard();
   };
 
-  const collect = async (): Promise<MetricObject[]> => dataPlane?.metrics.registry.getMetricsAsJSON() ?? [];
+  const collect = async (): Promise<MetricObject[]> => (dataPlane === undefined ? [] : collectMetrics(dataPlane.metrics.registry));
 
   const breakOff = async (): Promise<void> => {
     if (isLeaving) return;
