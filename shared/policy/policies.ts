@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.js';
+import { onceAMinute } from '../clock/once-a-minute.js';
 import type { Generation } from '../config/generation.js';
 import type { AuthorizationConfig } from '../config/authorization.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
@@ -76,16 +77,17 @@ export class Policies {
   async rateLimit(generation: Generation, scope: Scope, config: RateLimitConfig): Promise<Layer> {
     const { clock, logger, metrics, counter } = this.dependencies;
     const key = `rateLimit ${scope.key} ${JSON.stringify(config)}`;
-    const part = await generation.keep(key, () =>
-      rateLimit(config, {
+    const part = await generation.keep(key, () => {
+      const mayTell = onceAMinute(clock);
+      return rateLimit(config, {
         clock,
         counter: counter && { scope: key, counter },
         onEvent: (event) => {
           metrics.rateLimitEvent(scope.name, event, config.failOpen);
-          if (event === 'store_failed') logger.warn({ scope: scope.name, failOpen: config.failOpen }, 'the quota could not be checked');
+          if (event === 'store_failed' && mayTell()) logger.warn({ scope: scope.name, failOpen: config.failOpen }, 'the quota could not be checked');
         },
-      }),
-    );
+      });
+    });
     return part.layer;
   }
 
