@@ -132,6 +132,16 @@ test('a request that does not arrive in time is cut off, and so is a connection 
   assert.ok(performance.now() - startedAt < 20_000, `${performance.now() - startedAt} ms`);
 });
 
+test('connections that wait for another request give way to a new one, and those that are answered do not', async (context) => {
+  const { port } = await start(context);
+  const busy = (await RawClient.connect(port)).send('GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ');
+  const idle = await Promise.all(Array.from({ length: 255 }, async () => (await RawClient.connect(port)).send('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n').until((text) => text.endsWith('}'))));
+  assert.match(idle[0]!, /^HTTP\/1\.1 200 [^]*\r\nKeep-Alive: timeout=5\r\n/);
+  assert.match(await exchangeRaw(port, 'GET /healthz HTTP/1.0\r\n\r\n'), /^HTTP\/1\.1 200 /);
+  busy.send('y\r\nConnection: close\r\n\r\n');
+  assert.match(await busy.untilClosed(), /^HTTP\/1\.1 200 /);
+});
+
 test('a client that takes nothing of its answer is cut off', async (context) => {
   const { port } = await start(context, 'x'.repeat(64 * 1_024 * 1_024));
   const client = (await RawClient.connect(port)).send('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n');

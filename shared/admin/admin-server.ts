@@ -1,6 +1,6 @@
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
-import { STATUS_CODES } from 'node:http';
-import { isIP, type AddressInfo } from 'node:net';
+import { STATUS_CODES, type Server } from 'node:http';
+import { isIP, type AddressInfo, type Socket } from 'node:net';
 import { redact } from '../config/redact.js';
 import { withoutSchemas } from '../process/without-schemas.js';
 import type { Logger } from '../telemetry/logger.js';
@@ -31,7 +31,9 @@ interface AdminServer {
 /** How long a request may take to arrive, and a client may take nothing of its answer; and how often the former is looked at (ms). */
 const timeoutMs = 10_000;
 const checkIntervalMs = 1_000;
-/** What is beyond it is closed: descriptors are for what the proxy is there for. */
+/** How long a connection may wait for another request (ms): who asks every few seconds keeps it. */
+const keepAliveTimeoutMs = 5_000;
+/** What is beyond it is closed, if no other waits for another request: descriptors are for what the proxy is there for. */
 const maxConnections = 256;
 
 /** The server that operators and orchestrators talk to. It has no authentication: it belongs on loopback. */
@@ -42,13 +44,14 @@ export function createAdminServer(options: AdminOptions): AdminServer {
     bodyLimit: 16_384,
     requestTimeout: timeoutMs,
     connectionTimeout: timeoutMs,
+    keepAliveTimeout: keepAliveTimeoutMs,
     http: { headersTimeout: timeoutMs, connectionsCheckingInterval: checkIntervalMs },
     forceCloseConnections: true,
     schemaController: withoutSchemas,
     // Of an address that cannot be decoded, which no hook and no handler sees.
     frameworkErrors: (_error, _request, reply) => void problem(reply, 400, 'admin_bad_request'),
   });
-  server.server.maxConnections = maxConnections;
+  limitConnections(server.server);
   if (!isLoopback(host)) logger.warn({ host }, 'the admin server is reachable from other machines, and anyone who reaches it may drain this process');
 
   // A web page can make a browser send requests here under a name of its own (DNS rebinding): only names that
@@ -94,6 +97,18 @@ export function createAdminServer(options: AdminOptions): AdminServer {
     },
     close: () => server.close(),
   };
+}
+
+/** Those that wait for another request give way to a new one: nobody shuts the others out with what it does not use. */
+function limitConnections(server: Server): void {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    if (sockets.size <= maxConnections) return;
+    server.closeIdleConnections();
+    if ([...sockets].filter(({ destroyed }) => !destroyed).length > maxConnections) socket.destroy();
+  });
 }
 
 function problem(reply: FastifyReply, status: number, code: string): FastifyReply {
