@@ -1,3 +1,5 @@
+import type { ProxyError } from './proxy-error.js';
+
 const maxLength = 200;
 
 /**
@@ -11,4 +13,9 @@ export function reasonOf({ cause }: Error): string | undefined {
   // What was tried at several addresses has a code and no message.
   const text = typeof code !== 'string' || message.includes(code) ? message : message === '' ? code : `${code}: ${message}`;
   return text === '' ? undefined : text.slice(0, maxLength);
+}
+
+/** Of an error whose reason belongs in the access log: the upstream is to blame, or descriptors have run out. All others tell theirs at level `debug`. */
+export function loggedReasonOf(error: ProxyError): string | undefined {
+  return error.entry.blamesUpstream || error.code === 'resources_exhausted' ? reasonOf(error) : undefined;
 }

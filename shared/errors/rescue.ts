@@ -4,7 +4,7 @@ import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
 import type { Layer } from '../http/service.js';
 import { problemResponse } from './problem.js';
-import { reasonOf } from './reason.js';
+import { loggedReasonOf } from './reason.js';
 import { toProxyError, type ProxyError } from './proxy-error.js';
 
 interface RescueOptions {
@@ -17,7 +17,7 @@ export function rescue({ onError }: RescueOptions = {}): Layer {
   const answer = (thrown: unknown, request: HttpRequest, exchange: Exchange): HttpResponse => {
     const error = toProxyError(thrown);
     exchange.errorCode = error.code;
-    if (error.entry.blamesUpstream || error.code === 'resources_exhausted') exchange.reason = reasonOf(error);
+    exchange.reason = loggedReasonOf(error);
     onError?.(error, exchange);
     return isGrpc(request.headers) ? grpcErrorResponse(error, exchange) : problemResponse(error, exchange.requestId);
   };

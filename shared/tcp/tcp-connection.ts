@@ -4,6 +4,7 @@ import type { DeadlineSweep, Sweepable } from '../clock/deadline-sweep.js';
 import type { TcpListenerConfig } from '../config/tcp.js';
 import type { ErrorCode } from '../errors/catalogue.js';
 import { ProxyError, toProxyError } from '../errors/proxy-error.js';
+import { loggedReasonOf } from '../errors/reason.js';
 import { emptyBody } from '../http/body.js';
 import { breakOff } from '../http/break-off.js';
 import { Exchange, type Peer } from '../http/exchange.js';
@@ -77,7 +78,7 @@ export class TcpConnection implements Sweepable {
       const { tunnel } = await service({ method: 'CONNECT', target: '', path: '', authority: '', scheme: 'http', headers: Headers.of({}), body: emptyBody, stream: { preamble: this.#preamble() }, cancellation }, exchange);
       this.#join(tunnel!);
     } catch (error) {
-      this.#fail(toProxyError(error).code);
+      this.#fail(toProxyError(error));
     }
   }
 
@@ -126,8 +127,10 @@ export class TcpConnection implements Sweepable {
   }
 
   /** No connection was made: the client must not take that for an answer without content. */
-  #fail(code: ErrorCode): void {
-    this.#note(code);
+  #fail(error: ProxyError): void {
+    // One that was given up before has its reason.
+    if (this.exchange.errorCode === undefined) this.exchange.reason = loggedReasonOf(error);
+    this.#note(error.code);
     this.client.destroy();
   }
 

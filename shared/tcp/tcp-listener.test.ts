@@ -113,10 +113,12 @@ test('where nobody can be reached the client sees a reset, not an end', async (c
   assert.equal(await endOf(client), 'ECONNRESET');
   const [over] = await tcp.untilOver(1);
   assert.deepEqual([over!.errorCode, over!.attempts], ['upstream_connect_failed', 2]);
+  assert.match(over!.reason!, /^connect ECONNREFUSED 127\.0\.0\.1:\d+$/);
 
   const nobody = await start(context, []);
   assert.equal(await endOf(connect(nobody.port, '127.0.0.1')), 'ECONNRESET');
-  assert.equal((await nobody.untilOver(1))[0]!.errorCode, 'no_endpoint');
+  const [alone] = await nobody.untilOver(1);
+  assert.deepEqual([alone!.errorCode, alone!.reason], ['no_endpoint', undefined]);
 });
 
 test('an endpoint that never answers is given up after connectTimeout, on the clock', async (context) => {

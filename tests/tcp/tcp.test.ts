@@ -100,6 +100,14 @@ for (const [name, placement] of Object.entries(placements)) {
       assert.doesNotMatch(after, /^proxy_tcp_connections\{.*\} [1-9]/m);
     });
 
+    test('why no connection could be made is in the log', async (context) => {
+      const dead = await refusedPort();
+      const { process, port } = await start(context, placement, [dead]);
+      assert.equal(await endOfOneMore(port), 'ECONNRESET');
+      const [line] = await process.accessLog(1);
+      assert.deepEqual([line!['code'], line!['reason'], line!['flags']], ['upstream_connect_failed', `connect ECONNREFUSED 127.0.0.1:${dead}`, 'UF']);
+    });
+
     test('twice the memory that it may take against a slow reader: it waits, in either direction', { skip: existsSync('/proc/self/status') ? false : 'resident memory is read from /proc' }, async (context) => {
       const chunk = Buffer.alloc(1 << 18, 'x');
       const pour = async (sink: Socket): Promise<void> => {
