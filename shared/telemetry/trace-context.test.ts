@@ -16,6 +16,11 @@ describe('trace context', () => {
     }
   });
 
+  test('of its flags those that mean something are passed on', () => {
+    const passedOn: readonly (readonly [flags: string, expected: string])[] = [['00', '00'], ['01', '01'], ['02', '02'], ['03', '03'], ['04', '00'], ['09', '01'], ['0a', '02'], ['fd', '01'], ['fe', '02'], ['ff', '03'], ['f0', '00']];
+    for (const [flags, expected] of passedOn) assert.equal(continueTrace(`00-${traceId}-${parentId}-${flags}`).flags, expected, flags);
+  });
+
   const malformed: Readonly<Record<string, string | undefined>> = {
     'none at all': undefined,
     'an empty one': '',

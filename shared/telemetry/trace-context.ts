@@ -13,7 +13,7 @@ export interface TraceContext {
   readonly spanId: string;
   /** The caller's span, when it sent a valid `traceparent`. */
   readonly parentSpanId: string | undefined;
-  /** Two hex digits; bit 0 is `sampled`. */
+  /** Two hex digits; bit 0 is `sampled`, bit 1 says that the trace's id was drawn by chance (level 2). */
   readonly flags: string;
 }
 
@@ -21,8 +21,11 @@ export interface TraceContext {
 export function continueTrace(field: string | undefined, ids = newIds()): TraceContext {
   const spanId = ids.slice(32, 48);
   if (field === undefined || !isTraceparent(field)) return { traceId: ids.slice(0, 32), spanId, parentSpanId: undefined, flags: '01' };
-  return { traceId: field.slice(3, 35), spanId, parentSpanId: field.slice(36, 52), flags: field.slice(53, 55) };
+  return { traceId: field.slice(3, 35), spanId, parentSpanId: field.slice(36, 52), flags: knownFlags[parseInt(field.charAt(54), 16) & 3]! };
 }
+
+/** Of the flags of a caller those that mean something to us are passed on as they are, all others are zero (section 3.2.2.5). */
+const knownFlags = ['00', '01', '02', '03'];
 
 /** Whether `field` is `version-traceid-parentid-flags` in lower-case hex, neither id all zeros (sections 3.2.2.2 to 3.2.2.5). */
 function isTraceparent(field: string): boolean {

@@ -22,6 +22,8 @@ export function tracing({ trustRequestId }: TracingOptions): Layer {
         headers.append('traceparent', formatTraceparent(exchange.trace));
         return next(request, exchange);
       }
+      // Of two nobody knows which is the caller's: a new trace is begun.
+      const isAmbiguous = headers.repeatsKind(fieldKind.trace) && headers.count('traceparent') > 1;
       const offered = trustRequestId ? headers.get('x-request-id') : undefined;
       if (offered !== undefined && acceptableId.test(offered)) {
         exchange.requestId = offered;
@@ -29,7 +31,7 @@ export function tracing({ trustRequestId }: TracingOptions): Layer {
         exchange.requestId = ids.slice(48);
         headers.set('X-Request-Id', exchange.requestId);
       }
-      exchange.trace = continueTrace(headers.get('traceparent'), ids);
+      exchange.trace = continueTrace(isAmbiguous ? undefined : headers.get('traceparent'), ids);
       headers.set('traceparent', formatTraceparent(exchange.trace));
       if (exchange.trace.parentSpanId === undefined) headers.delete('tracestate');
       return next(request, exchange);
