@@ -133,7 +133,7 @@ export class Policies {
   /** `shadow` sends to the upstream that gets the copies. */
   mirror(config: MirrorConfig, shadow: Service): Layer {
     const { clock, random, metrics } = this.dependencies;
-    return mirror(config, shadow, { clock, random, onOutcome: (outcome) => metrics.mirrorOutcome(config.upstream, outcome) });
+    return mirror(config, shadow, { clock, random, onOutcome: (outcome, attempts) => metrics.mirrorOutcome(config.upstream, outcome, attempts) });
   }
 }
 

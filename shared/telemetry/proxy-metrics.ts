@@ -145,8 +145,9 @@ export class ProxyMetrics {
     this.#faults.inc({ type });
   }
 
-  mirrorOutcome(upstream: string, outcome: MirrorOutcome): void {
+  mirrorOutcome(upstream: string, outcome: MirrorOutcome, attempts: number): void {
     this.#mirrored.inc({ upstream, outcome });
+    if (attempts > 0) this.#attemptsAt(upstream).count += attempts;
   }
 
   certificateReload(result: 'used' | 'refused'): void {
@@ -222,7 +223,7 @@ export class ProxyMetrics {
     gauge('proxy_connections', 'Client connections.', 'connections');
     counter('proxy_request_bytes_total', 'Bytes of request bodies.', 'requestBytes');
     counter('proxy_response_bytes_total', 'Bytes of response bodies.', 'responseBytes');
-    new Counter({ name: 'proxy_upstream_attempts_total', help: 'Requests sent to endpoints of an upstream, retries included.', labelNames: ['upstream'], registers, collect() { this.reset(); for (const { name, count } of attempts) this.inc({ upstream: name }, count); attempts.look(); } });
+    new Counter({ name: 'proxy_upstream_attempts_total', help: 'Requests sent to endpoints of an upstream, retries and mirrored copies included.', labelNames: ['upstream'], registers, collect() { this.reset(); for (const { name, count } of attempts) this.inc({ upstream: name }, count); attempts.look(); } });
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

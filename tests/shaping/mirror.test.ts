@@ -25,6 +25,8 @@ for (const [placement, definition] of Object.entries(placements)) {
       assert.equal((await send({ path: '/e', method: 'POST', body: ['x'.repeat(20_000), 'y'.repeat(20_000)] })).body, 'origin /v2/e');
       await counted('proxy_mirrored_total{upstream="shadow",outcome="answered"}', 2);
       await counted('proxy_mirrored_total{upstream="shadow",outcome="too_large"}', 2);
+      await counted('proxy_upstream_attempts_total{upstream="shadow"}', 2);
+      await counted('proxy_upstream_attempts_total{upstream="inventory"}', 4);
       assert.deepEqual(shadow.seen.map(({ body }) => body), ['POST /v2/a?b hello', `POST /v2/c ${streamed.join('')}`]);
       assert.deepEqual(shadow.seen.map(({ headers }) => [headers.host, headers['x-shadow']]), [['inventory-shadow', 'true'], ['inventory-shadow', 'true']]);
       assert.deepEqual(origin.seen.map(({ body }) => body.length), ['POST /v2/a?b hello'.length, 20_011, 40_011, 40_011]);

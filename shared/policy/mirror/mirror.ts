@@ -21,7 +21,8 @@ interface MirrorDependencies {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly random: () => number;
-  readonly onOutcome?: (outcome: MirrorOutcome) => void;
+  /** `attempts`: how many were sent to the upstream of the copies. */
+  readonly onOutcome?: (outcome: MirrorOutcome, attempts: number) => void;
 }
 
 /** An answer beyond it is cut off: nobody reads it. */
@@ -52,7 +53,7 @@ export function mirror(config: MirrorConfig, shadow: Service, { clock, random, o
       exchange.finish(clock.now());
       flights.remove(flight);
       inFlight--;
-      onOutcome?.(flight.isCancelled ? 'timed_out' : outcome);
+      onOutcome?.(flight.isCancelled ? 'timed_out' : outcome, exchange.attempts);
     };
     shadow(copy, exchange).then((response) => drain(response, settle), () => settle('failed'));
   }
@@ -63,11 +64,11 @@ export function mirror(config: MirrorConfig, shadow: Service, { clock, random, o
       if (request.upgrade !== undefined || (percent < 100 && random() * 100 >= percent)) return next(request, exchange);
       const { body } = request;
       if (body.length !== undefined && body.length > maxBodyBytes) {
-        onOutcome?.('too_large');
+        onOutcome?.('too_large', 0);
         return next(request, exchange);
       }
       if (inFlight >= maxInFlight) {
-        onOutcome?.('overflow');
+        onOutcome?.('overflow', 0);
         return next(request, exchange);
       }
       inFlight++;
@@ -85,7 +86,7 @@ export function mirror(config: MirrorConfig, shadow: Service, { clock, random, o
           return;
         }
         inFlight--;
-        onOutcome?.(outcome);
+        onOutcome?.(outcome, 0);
       });
       exchange.onFinish(() => copied.abandon());
       return next({ ...request, body: copied }, exchange);
