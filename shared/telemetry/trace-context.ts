@@ -21,11 +21,16 @@ export interface TraceContext {
 export function continueTrace(field: string | undefined, ids = newIds()): TraceContext {
   const spanId = ids.slice(32, 48);
   if (field === undefined || !isTraceparent(field)) return { traceId: ids.slice(0, 32), spanId, parentSpanId: undefined, flags: '01' };
-  return { traceId: field.slice(3, 35), spanId, parentSpanId: field.slice(36, 52), flags: knownFlags[parseInt(field.charAt(54), 16) & 3]! };
+  return { traceId: field.slice(3, 35), spanId, parentSpanId: field.slice(36, 52), flags: knownFlags(field.charCodeAt(54)) };
 }
 
-/** Of the flags of a caller those that mean something to us are passed on as they are, all others are zero (section 3.2.2.5). */
-const knownFlags = ['00', '01', '02', '03'];
+/** Of a caller's flags those that mean something to us are passed on as they are, all others are zero (section 3.2.2.5). They are in the lower hex digit. */
+function knownFlags(digit: number): string {
+  return flags[(digit < lowerA ? digit : digit - lowerA + 10) & 3]!;
+}
+
+const lowerA = 0x61;
+const flags = ['00', '01', '02', '03'];
 
 /** Whether `field` is `version-traceid-parentid-flags` in lower-case hex, neither id all zeros (sections 3.2.2.2 to 3.2.2.5). */
 function isTraceparent(field: string): boolean {
