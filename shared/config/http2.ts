@@ -29,7 +29,7 @@ export type UpstreamProtocol = z.output<typeof protocolSchema>;
 /** Connections of HTTP/2 to an endpoint. */
 export const http2UpstreamSchema = z.strictObject({
   maxConcurrentStreams: z.int().positive().default(100).describe('Requests at a time on one connection, if the endpoint allows as many; then another one is opened.'),
-  pingInterval: duration.default(0).describe('A connection that carries requests is asked this often whether it is still there. 0: never but once when a request on it is given up.'),
+  pingInterval: duration.default(0).describe('A connection that carries requests is asked this often whether it is still there. 0: never but when a request on it is given up, at most once a second.'),
   pingTimeout: duration.default(5_000).describe('An endpoint that has not answered such a question for so long is taken for gone.'),
 });
 export type Http2UpstreamConfig = z.output<typeof http2UpstreamSchema>;

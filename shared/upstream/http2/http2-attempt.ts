@@ -35,6 +35,8 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #isPaused = false;
   /** All fields of its interim answers together. */
   #interimBytes = 0;
+  /** How many questions the endpoint had answered when it was sent. */
+  readonly #answersBefore: number;
 
   constructor(
     private readonly session: Http2UpstreamSession,
@@ -42,7 +44,9 @@ export class Http2Attempt implements Cancellable, Sweepable {
     private readonly exchange: Exchange,
     private readonly resolve: (response: HttpResponse) => void,
     private readonly reject: (error: Error) => void,
-  ) {}
+  ) {
+    this.#answersBefore = session.answers;
+  }
 
   start(client: ClientHttp2Session): void {
     const { request } = this;
@@ -89,7 +93,8 @@ export class Http2Attempt implements Cancellable, Sweepable {
   }
 
   cancel(reason: Error): void {
-    if (!this.#isOver) this.session.doubt();
+    // One of which nothing was sent says nothing of the endpoint.
+    if (!this.#isOver && this.#stream !== undefined) this.session.doubt(this.#answersBefore);
     this.#fail(reason);
     this.#close(constants.NGHTTP2_CANCEL);
   }

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { connect, type ClientHttp2Session } from 'node:http2';
 import { test } from 'node:test';
 import { allowing, answer, frameOrigin, goaway, type FrameOrigin } from '../../../tests/support/frame-origin.js';
-import { frame, frameType, type FramePeer } from '../../../tests/support/http2-frames.js';
+import { flag, frame, frameType, type FramePeer } from '../../../tests/support/http2-frames.js';
 import { exchange, request } from '../../../tests/support/policy.js';
 import { DeadlineSweep } from '../../clock/deadline-sweep.js';
 import { FakeClock } from '../../clock/fake-clock.js';
 import { upstreamSchema } from '../../config/sections.js';
+import { ProxyError } from '../../errors/proxy-error.js';
 import { Http2Pool } from './http2-pool.js';
 
 interface Run {
@@ -207,5 +208,80 @@ test('what waits fails with a connection that cannot be made when nothing else w
     assert.equal(await ask(), 'upstream_connect_failed');
     finish!();
     assert.equal(await first, 200);
+  });
+});
+
+/** Sends a request, which its client gives up once the endpoint has got it. */
+async function giveUpOne({ pool }: Run, peers: readonly FramePeer[]): Promise<void> {
+  const requests = (): number => peers.reduce((sum, { frames }) => sum + frames.filter(({ type }) => type === frameType.headers).length, 0);
+  const before = requests();
+  const { active } = pool;
+  const one = exchange();
+  const outcome = pool.send(request(one), one);
+  await until(() => requests() > before);
+  one.cancellation.cancel(new ProxyError('client_closed'));
+  await assert.rejects(outcome, { code: 'client_closed' });
+  await until(() => pool.active === active);
+}
+
+const pings = (peer: FramePeer): Buffer[] => peer.frames.filter(({ type }) => type === frameType.ping).map(({ payload }) => payload);
+
+/** Answers question number `count` of a connection, and waits until that is known. */
+async function answerPing({ pool }: Run, peer: FramePeer, count: number): Promise<void> {
+  await until(() => pings(peer).length === count);
+  peer.send(frame(frameType.ping, flag.ack, 0, pings(peer)[count - 1]!));
+  await until(() => pool.hasIdle);
+}
+
+test('a connection that dies after it has answered a question is left with the next request that is given up on it', async () => {
+  const origin = await frameOrigin((peer, stream, connection) => connection === 2 && peer.send(answer(stream)));
+  await play(origin, {}, async (run) => {
+    await giveUpOne(run, origin.peers);
+    await answerPing(run, origin.peers[0]!, 1);
+    await run.clock.advance(1_000);
+    await giveUpOne(run, origin.peers);
+    assert.equal(await run.ask(), 200);
+    assert.deepEqual([origin.peers.length, pings(origin.peers[0]!).length], [2, 2]);
+  });
+});
+
+test('where no other connection may be made, one is asked again for what was sent after its answer, and ends without one', async () => {
+  const origin = await frameOrigin((peer, stream, connection) => connection === 2 && peer.send(answer(stream)));
+  await play(origin, { maxConnections: 1 }, async (run) => {
+    await giveUpOne(run, origin.peers);
+    await answerPing(run, origin.peers[0]!, 1);
+    await run.clock.advance(1_000);
+    await giveUpOne(run, origin.peers);
+    await until(() => pings(origin.peers[0]!).length === 2);
+    const next = run.ask();
+    await run.clock.advance(5_500);
+    assert.equal(await next, 200);
+  });
+});
+
+test('many requests that are given up lead to one question a second', async () => {
+  const origin = await frameOrigin((peer, stream) => stream % 4 === 1 && peer.send(answer(stream)));
+  await play(origin, {}, async (run) => {
+    for (let count = 1; count <= 3; count++) {
+      for (let index = 0; index < 10; index++) {
+        assert.equal(await run.ask(), 200);
+        await giveUpOne(run, origin.peers);
+        if (index === 0) await answerPing(run, origin.peers[0]!, count);
+      }
+      await run.clock.advance(1_000);
+    }
+    assert.deepEqual([origin.peers.length, pings(origin.peers[0]!).length], [1, 3]);
+  });
+});
+
+test('a request of which nothing was sent is no reason to ask', async () => {
+  const origin = await frameOrigin((peer, stream) => peer.send(answer(stream)));
+  await play(origin, {}, async ({ pool, ask }) => {
+    assert.equal(await ask(), 200);
+    const one = exchange();
+    one.cancellation.cancel(new ProxyError('deadline_exceeded'));
+    await assert.rejects(pool.send(request(one), one), { code: 'deadline_exceeded' });
+    assert.equal(await ask(), 200);
+    assert.deepEqual(pings(origin.peers[0]!), []);
   });
 });

@@ -97,6 +97,11 @@ export class Http2Pool implements SendingPool {
     return this.#free() !== undefined || this.#waiting.length < this.#expected;
   }
 
+  /** Whether one more connection may be made now, for what one that takes no more requests leaves to others. */
+  get mayReplace(): boolean {
+    return this.#mayOpen && (this.guard?.mayConnect() ?? true);
+  }
+
   closeOldestIdle(): boolean {
     for (const session of this.#sessions) {
       if (!session.isIdle) continue;
@@ -132,7 +137,7 @@ export class Http2Pool implements SendingPool {
       if (session === undefined) break;
       this.#waiting.shift()!.send(session);
     }
-    while (this.#waiting.length > this.#expected && this.#mayOpen && (this.guard?.mayConnect() ?? true)) this.#connect();
+    while (this.#waiting.length > this.#expected && this.mayReplace) this.#connect();
   }
 
   /** A session has left, and its last stream is over. */

@@ -23,6 +23,8 @@ const outWithinMs = 100;
  */
 const askAgainMs = 10_000;
 const askUnheardAgainMs = 330_000;
+/** Between two questions (ms) that requests have led to which were given up; from the third of a silence on `askAgainMs`. */
+const doubtAgainMs = 1_000;
 
 /**
  * One connection of HTTP/2 to an endpoint, carrying up to as many exchanges as both sides allow.
@@ -61,8 +63,10 @@ export class Http2UpstreamSession implements Sweepable {
   #bytesWritten = 0;
   #isGivenUp = false;
   #maxFieldBytes = Infinity;
-  /** Nothing has come since the last doubt. */
-  #isDoubted = false;
+  /** How often it was asked, since something last came on a stream, because a request was given up; and when last. */
+  #doubts = 0;
+  #doubtedAt = -Infinity;
+  #answers = 0;
 
   constructor(
     private readonly socket: Socket,
@@ -143,7 +147,7 @@ export class Http2UpstreamSession implements Sweepable {
   }
 
   get hasRoom(): boolean {
-    const isInDoubt = this.#isDoubted && this.#pingSentAt !== undefined;
+    const isInDoubt = this.#doubts > 0 && this.#pingSentAt !== undefined;
     return this.#state === 'open' && !isInDoubt && this.#attempts.size < this.#capacity && !this.#client.closed && !this.#client.destroyed;
   }
 
@@ -175,19 +179,29 @@ export class Http2UpstreamSession implements Sweepable {
   heard(): void {
     this.#wasHeard = true;
     this.#wasHeardSinceAsked = true;
-    if (!this.#isDoubted) return;
-    this.#isDoubted = false;
+    if (this.#doubts === 0) return;
+    this.#doubts = 0;
     this.pool.freed();
   }
 
+  /** How many of its questions were answered. */
+  get answers(): number {
+    return this.#answers;
+  }
+
   /**
-   * A request was given up in a silence: the endpoint may be slow, or the connection dead without anybody noticing. It is asked, and gets nothing new until it answers. One question for each silence,
-   * since servers of gRPC take more for abuse.
+   * A request was given up: the endpoint may be slow, or the connection dead without anybody noticing. It is asked, and gets nothing new until it
+   * answers. In the same silence only a request that was sent after the answer (`answers` is what there had been by then) says anything new. Then
+   * it is asked again and another connection takes over, since servers of gRPC take more questions than that for abuse.
    */
-  doubt(): void {
-    if (this.#isDoubted || this.#isVital || this.#state === 'opening' || this.#state === 'closed') return;
-    this.#isDoubted = true;
-    this.#ping(this.now(), true);
+  doubt(answers: number): void {
+    const now = this.now();
+    if (this.#isVital || this.#state === 'opening' || this.#state === 'closed' || now < this.#doubtedAt + (this.#doubts < 2 ? doubtAgainMs : askAgainMs)) return;
+    if (this.#doubts > 0 && answers !== this.#answers) return;
+    this.#doubts++;
+    this.#doubtedAt = now;
+    this.#ping(now, true);
+    if (this.#doubts > 1) this.#makeWay();
     this.#schedule();
   }
 
@@ -225,6 +239,11 @@ export class Http2UpstreamSession implements Sweepable {
     else if (this.#attempts.size === 0) this.#restEnds(now);
     else this.#watch(now);
     this.#schedule();
+  }
+
+  /** Takes no more requests, if another connection may be made for them. */
+  #makeWay(): void {
+    if (this.#state === 'open' && this.pool.mayReplace) this.leave();
   }
 
   #open(): void {
@@ -295,7 +314,10 @@ export class Http2UpstreamSession implements Sweepable {
     this.#bytesRead = this.socket.bytesRead;
     this.#bytesWritten = this.socket.bytesWritten;
     const answered = (error: Error | null): void => {
-      if (error === null) this.#bytesUnderstood = this.socket.bytesRead;
+      if (error === null) {
+        this.#bytesUnderstood = this.socket.bytesRead;
+        this.#answers++;
+      }
       this.#answered();
     };
     // On a session that leaves Node sends no pings; settings are answered as well.
