@@ -3,8 +3,8 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../../clock/clock.js';
 import type { Sweepable } from '../../clock/deadline-sweep.js';
 import type { LimitsConfig } from '../../config/sections.js';
+import { RateBound } from '../../http2/rate-bound.js';
 import { glance, nextGlance } from '../http2/glance.js';
-import { RateBound } from '../http2/rate-bound.js';
 
 interface ClientSessionOptions {
   readonly limits: LimitsConfig;

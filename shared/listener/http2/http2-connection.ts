@@ -1,11 +1,11 @@
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { Exchange, type Peer } from '../../http/exchange.js';
+import { RateBound } from '../../http2/rate-bound.js';
 import type { Connection } from '../connection.js';
 import type { Http1Listener } from '../http1-listener.js';
 import { glance, nextGlance } from './glance.js';
 import { Http2Exchange } from './http2-exchange.js';
-import { RateBound } from './rate-bound.js';
 import { sessionOptions } from './session-options.js';
 
 /** How long a connection that was told to go away, and carries nothing any more, may stay (ms). */

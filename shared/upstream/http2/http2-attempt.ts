@@ -246,6 +246,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #close(code: number): void {
     const stream = this.#stream;
     if (stream === undefined) return;
+    if (!stream.closed) this.session.tookBack();
     closeStream(stream, code);
     // Node keeps a stream until what it has received was read.
     this.#reader?.stop();

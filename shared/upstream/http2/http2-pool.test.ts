@@ -229,7 +229,7 @@ const pings = (peer: FramePeer): Buffer[] => peer.frames.filter(({ type }) => ty
 /** Answers question number `count` of a connection, and waits until that is known. */
 async function answerPing({ pool }: Run, peer: FramePeer, count: number): Promise<void> {
   await until(() => pings(peer).length === count);
-  peer.send(frame(frameType.ping, flag.ack, 0, pings(peer)[count - 1]!));
+  peer.send(frame(frameType.ping, flag.ack, 0, pings(peer)[count - 1]));
   await until(() => pool.hasIdle);
 }
 
@@ -283,5 +283,25 @@ test('a request of which nothing was sent is no reason to ask', async () => {
     await assert.rejects(pool.send(request(one), one), { code: 'deadline_exceeded' });
     assert.equal(await ask(), 200);
     assert.deepEqual(pings(origin.peers[0]!), []);
+  });
+});
+
+test('a session that has taken back many requests takes no more before its endpoint counts too many, and what is in flight on it finishes', async () => {
+  let finish: (() => void) | undefined;
+  const origin = await frameOrigin((peer, stream, connection) => {
+    if (connection === 1 && stream === 1) finish = () => peer.send(answer(stream));
+  });
+  await play(origin, {}, async (run) => {
+    const slow = run.ask();
+    await until(() => finish !== undefined);
+    await giveUpOne(run, origin.peers);
+    await answerPing(run, origin.peers[0]!, 1);
+    for (let count = 1; count < 250; count++) await giveUpOne(run, origin.peers);
+    assert.deepEqual([origin.peers.length, run.pool.isInUse], [1, true]);
+    await giveUpOne(run, origin.peers);
+    assert.deepEqual([origin.peers.length, run.pool.isInUse], [1, false]);
+    await giveUpOne(run, origin.peers);
+    finish!();
+    assert.deepEqual([await slow, origin.peers.length], [200, 2]);
   });
 });

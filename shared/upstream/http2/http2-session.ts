@@ -4,6 +4,7 @@ import type { Sweepable } from '../../clock/deadline-sweep.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import { RateBound } from '../../http2/rate-bound.js';
 import type { PoolLimits } from '../connection-pool.js';
 import { Http2Attempt } from './http2-attempt.js';
 import type { Http2Pool } from './http2-pool.js';
@@ -25,6 +26,13 @@ const askAgainMs = 10_000;
 const askUnheardAgainMs = 330_000;
 /** Between two questions (ms) that requests have led to which were given up; from the third of a silence on `askAgainMs`. */
 const doubtAgainMs = 1_000;
+/**
+ * How many streams are taken back on a session at once, and a second in the long run, until it takes no more. Endpoints close a connection
+ * that resets too many, with all that it carries: nghttp2 at 1,000 and 33 a second, our listeners and Envoy at 500 unanswered ones. Those in flight
+ * may still be taken back too.
+ */
+const resetBurst = 250;
+const resetsPerSecond = 25;
 
 /**
  * One connection of HTTP/2 to an endpoint, carrying up to as many exchanges as both sides allow.
@@ -67,6 +75,7 @@ export class Http2UpstreamSession implements Sweepable {
   #doubts = 0;
   #doubtedAt = -Infinity;
   #answers = 0;
+  readonly #resets: RateBound;
 
   constructor(
     private readonly socket: Socket,
@@ -77,6 +86,7 @@ export class Http2UpstreamSession implements Sweepable {
     const { limits } = pool;
     this.#capacity = limits.http2.maxConcurrentStreams;
     this.deadline = pool.clock.now() + limits.connectTimeout;
+    this.#resets = new RateBound(resetBurst, resetsPerSecond, pool.clock.now());
     this.#settings = { enablePush: false, maxHeaderListSize: limits.maxHeadBytes };
     const client = connect('http://endpoint', {
       createConnection: () => socket,
@@ -203,6 +213,11 @@ export class Http2UpstreamSession implements Sweepable {
     this.#ping(now, true);
     if (this.#doubts > 1) this.#makeWay();
     this.#schedule();
+  }
+
+  /** A stream is reset before its end. Whoever brings that about must not cost others theirs. */
+  tookBack(): void {
+    if (!this.#resets.take(this.now())) this.#makeWay();
   }
 
   /** The stream of an attempt is gone. */
