@@ -87,11 +87,6 @@ export class Http2Attempt implements Cancellable, Sweepable {
     if (whole.length > 0) stream.end(whole.bytes);
   }
 
-  /** Whether some of its request is still to go out. */
-  get hasUnsent(): boolean {
-    return this.#stream !== undefined && this.#stream.writableLength > 0;
-  }
-
   cancel(reason: Error): void {
     // One of which nothing was sent says nothing of the endpoint.
     if (!this.#isOver && this.#stream !== undefined) this.session.doubt(this.#answersBefore);

@@ -307,9 +307,7 @@ export class Http2UpstreamSession implements Sweepable {
 
   /** Whether the ping has gone out, or is held up by the network behind what has not. */
   get #hasAsked(): boolean {
-    if (this.socket.bytesWritten !== this.#bytesWritten || unsentBytes(this.socket) > 0) return true;
-    for (const attempt of this.#attempts) if (attempt.hasUnsent) return true;
-    return false;
+    return this.socket.bytesWritten !== this.#bytesWritten || unsentBytes(this.socket) > 0;
   }
 
   #giveUp(): void {

@@ -279,10 +279,12 @@ describe('an endpoint that does not do what it should', () => {
     ['HTTP/1.1 on an open connection', [Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'.repeat(10))]],
   ];
   test('what breaks the protocol of a connection, told to somebody or not, is found out within seconds and blamed on the endpoint', async () => {
-    await Promise.all(breaks.map(async ([name, frames]) => {
+    // The second is longer than what the endpoint takes at once.
+    const bodies = ['x', 'x'.repeat(100_000)];
+    await Promise.all(breaks.flatMap((each) => bodies.map((body) => [...each, body] as const)).map(async ([name, frames, body]) => {
       const origin = await frameOrigin((peer) => peer.send(...frames));
       await play(origin, async (engine) => {
-        const all = [exchangeRaw(engine.port, get()), exchangeRaw(engine.port, post('x'))];
+        const all = [exchangeRaw(engine.port, get()), exchangeRaw(engine.port, post(body))];
         const started = performance.now();
         await Promise.all(all);
         assert.deepEqual(engine.finished.map(({ errorCode }) => errorCode), ['upstream_protocol', 'upstream_protocol'], name);
