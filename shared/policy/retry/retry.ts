@@ -6,9 +6,9 @@ import { Discard } from '../../http/discard.js';
 import type { Exchange } from '../../http/exchange.js';
 import { attemptNumber } from '../../http/mesh-fields.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import { ReplayableBody } from '../../http/replayable-body.js';
 import type { Layer } from '../../http/service.js';
 import { parseRetryAfter } from './retry-after.js';
-import { ReplayableBody } from './replayable-body.js';
 import type { RetryBudget } from './retry-budget.js';
 
 interface RetryDependencies {

@@ -15,12 +15,15 @@ import type { Http2UpstreamSession } from './http2-session.js';
 /** The last number that a client can give to a stream (RFC 9113 section 5.1.1). */
 const lastStreamId = 2 ** 31 - 1;
 
+/** The endpoint closed a connection that had answered before, without a word (GOAWAY would say what was processed), and not a byte of this answer had come. */
+export class ClosedUnanswered extends Error {}
+
 /**
  * One request on a session, and its answer: a stream.
  *
  * A stream that the endpoint refused, or that its GOAWAY leaves out, was never processed (RFC 9113 section 8.7): `upstream_refused`,
  * which may be tried again whatever the method. Any other end before the answer is `upstream_reset`, and within it
- * `upstream_truncated`. Nobody waiting for the answer any more resets the stream, and nothing else on the connection.
+ * `upstream_truncated`. `ClosedUnanswered` is the cause where it may be the keep-alive race. Nobody waiting for the answer any more resets the stream, and nothing else on the connection.
  */
 export class Http2Attempt implements Cancellable, Sweepable {
   deadline = Infinity;
@@ -37,6 +40,8 @@ export class Http2Attempt implements Cancellable, Sweepable {
   #interimBytes = 0;
   /** How many questions the endpoint had answered when it was sent. */
   readonly #answersBefore: number;
+  /** The session had answered before. */
+  readonly #mayRace: boolean;
 
   constructor(
     private readonly session: Http2UpstreamSession,
@@ -46,6 +51,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
     private readonly reject: (error: Error) => void,
   ) {
     this.#answersBefore = session.answers;
+    this.#mayRace = session.isUsed;
   }
 
   start(client: ClientHttp2Session): void {
@@ -103,11 +109,14 @@ export class Http2Attempt implements Cancellable, Sweepable {
   /** An authority that is empty, which HTTP/1.1 knows, must not be sent (RFC 9113 section 8.3.1). */
   #fields(): OutgoingHttpHeaders {
     const { method, target, headers, body } = this.request;
-    const takesTrailers = headers.has('te') || isGrpc(headers);
+    const saysTrailers = headers.has('te');
+    const takesTrailers = saysTrailers || isGrpc(headers);
     if (body.length === undefined) headers.delete('content-length');
     const fields = writeFields(headers, { ':method': method, ':scheme': this.session.scheme, ':authority': headers.get('host') || this.session.authority, ':path': target }, 'host');
     if (body.length !== undefined && body.length > 0) fields['content-length'] ??= String(body.length);
     if (takesTrailers) fields['te'] = 'trailers';
+    // What concerns a connection is gone from them now, and they may be sent once more.
+    if (saysTrailers && !isGrpc(headers)) headers.append('TE', 'trailers');
     return fields;
   }
 
@@ -209,6 +218,7 @@ export class Http2Attempt implements Cancellable, Sweepable {
     const cause = new Error(`the stream was closed with code ${stream.rstCode}`);
     if (this.#responded) return new ProxyError('upstream_truncated', { cause });
     if (stream.rstCode === constants.NGHTTP2_REFUSED_STREAM || this.session.leftOut(stream.id)) return new ProxyError('upstream_refused', { cause });
+    if (this.#mayRace && this.#interimBytes === 0 && this.session.wasClosedSilently) return new ProxyError('upstream_reset', { cause: new ClosedUnanswered('the connection was closed') });
     return new ProxyError(stream.rstCode === constants.NGHTTP2_PROTOCOL_ERROR ? 'upstream_protocol' : 'upstream_reset', { cause });
   }
 

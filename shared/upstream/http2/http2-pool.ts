@@ -5,13 +5,19 @@ import { authorityOf, formatAddress, type Address } from '../../config/units.js'
 import { ProxyError, toProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../../http/message.js';
+import { ReplayableBody } from '../../http/replayable-body.js';
 import type { Service } from '../../http/service.js';
 import type { PoolDependencies, PoolLimits } from '../connection-pool.js';
 import { DialPause } from '../dial-pause.js';
 import { Dialer } from '../dialer.js';
 import { endOfWait } from '../end-of-wait.js';
 import type { ConnectionGuard, SendingPool } from '../endpoint-pool.js';
+import { isKeepAliveRace } from '../keep-alive-race.js';
+import { ClosedUnanswered } from './http2-attempt.js';
 import { Http2UpstreamSession } from './http2-session.js';
+
+/** How much of a request's body (bytes) is kept to send it once more, until its answer begins: what an endpoint takes before it has said a word, its first window (RFC 9113 section 6.9.2). */
+const keptBodyBytes = 65_535;
 
 interface Waiting {
   readonly send: (session: Http2UpstreamSession) => void;
@@ -24,8 +30,8 @@ interface Waiting {
  * A request takes the first session that has room, so that in quieter times the later ones become idle and are closed. When none has,
  * it waits, and as many sessions are opened as the waiting need, up to `maxConnections`. While a connection cannot be made, or opens
  * without room for a single stream, they are made one at a time and at growing distances; who waits may still go out on a session that
- * gets room. A request that the endpoint refused
- * unprocessed is sent once more, on another session if that one goes away: that is nobody's failure.
+ * gets room. A request that the endpoint refused unprocessed is sent once more, on another session if that one goes away: that is nobody's
+ * failure. So is one that may be repeated, where the endpoint closed a session that had answered before, as an idle connection is closed.
  */
 export class Http2Pool implements SendingPool {
   readonly name: string;
@@ -111,12 +117,13 @@ export class Http2Pool implements SendingPool {
     return false;
   }
 
-  readonly send: Service = (request, exchange) =>
-    this.#sendOnce(request, exchange).catch((error: unknown) => {
-      const wasRefused = error instanceof ProxyError && error.code === 'upstream_refused';
-      if (!wasRefused || request.body.whole === undefined || request.cancellation.isCancelled) throw error;
+  readonly send: Service = (request, exchange) => {
+    if (request.body.whole === undefined) return this.#sendStreamed(request, exchange);
+    return this.#sendOnce(request, exchange).catch((error: unknown) => {
+      if (!mayGoOutAgain(error, request)) throw error;
       return this.#sendOnce(request, exchange);
     });
+  };
 
   /** Takes over a connection of which HTTP/2 was chosen elsewhere. */
   adopt(socket: Socket): void {
@@ -163,6 +170,22 @@ export class Http2Pool implements SendingPool {
     this.#pause.end();
     for (const { fail } of this.#waiting.splice(0)) fail(new ProxyError('upstream_reset'));
     for (const session of [...this.#sessions, ...this.#ending]) session.destroy();
+  }
+
+  /** Keeps the beginning of the body until the answer begins. A longer one is sent once, unless nothing of it was asked for. */
+  #sendStreamed(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
+    const body = new ReplayableBody(request.body, keptBodyBytes);
+    return this.#sendOnce({ ...request, body: body.forAttempt() }, exchange).then(
+      (response) => {
+        body.release();
+        return response;
+      },
+      (error: unknown) => {
+        if (!body.canReplay || !mayGoOutAgain(error, request)) throw error;
+        body.detach();
+        return this.#sendOnce({ ...request, body: body.forAttempt() }, exchange);
+      },
+    );
   }
 
   #sendOnce(request: HttpRequest, exchange: Exchange): Promise<HttpResponse> {
@@ -275,6 +298,12 @@ export class Http2Pool implements SendingPool {
   #closeUseless(except: Http2UpstreamSession): void {
     for (const session of this.#sessions) if (session !== except && session.isIdle && !session.hasRoom) session.close();
   }
+}
+
+/** Whether a request that failed is sent once more, as far as its body can be. */
+function mayGoOutAgain(error: unknown, request: HttpRequest): boolean {
+  if (!(error instanceof ProxyError) || request.cancellation.isCancelled) return false;
+  return error.code === 'upstream_refused' || isKeepAliveRace(error, request, error.cause instanceof ClosedUnanswered);
 }
 
 /** What a socket is opened with on which HTTP/2 may be spoken. */

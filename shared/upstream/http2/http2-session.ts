@@ -76,6 +76,8 @@ export class Http2UpstreamSession implements Sweepable {
   #doubtedAt = -Infinity;
   #answers = 0;
   readonly #resets: RateBound;
+  #isUsed = false;
+  #wasClosedByEndpoint = false;
 
   constructor(
     private readonly socket: Socket,
@@ -111,7 +113,11 @@ export class Http2UpstreamSession implements Sweepable {
       this.leave();
     });
     client.once('close', () => this.#end(new ProxyError('upstream_connect_failed', { cause: new Error('the connection was closed before its first frame') })));
-    socket.once('end', () => socket.destroy());
+    socket.once('error', () => (this.#wasClosedByEndpoint = this.#state !== 'closed'));
+    socket.once('end', () => {
+      this.#wasClosedByEndpoint = this.#state !== 'closed';
+      socket.destroy();
+    });
   }
 
   /** Of requests that name none. */
@@ -170,6 +176,16 @@ export class Http2UpstreamSession implements Sweepable {
     return this.#isGivenUp;
   }
 
+  /** Whether it has answered anything. */
+  get isUsed(): boolean {
+    return this.#isUsed;
+  }
+
+  /** Whether the endpoint has closed the connection without saying what it has processed. */
+  get wasClosedSilently(): boolean {
+    return this.#wasClosedByEndpoint && this.#lastProcessed === Infinity;
+  }
+
   /** Whether the endpoint has said that it will not process this stream. */
   leftOut(streamId: number | undefined): boolean {
     return streamId !== undefined && streamId > this.#lastProcessed;
@@ -189,6 +205,7 @@ export class Http2UpstreamSession implements Sweepable {
   heard(): void {
     this.#wasHeard = true;
     this.#wasHeardSinceAsked = true;
+    this.#isUsed = true;
     if (this.#doubts === 0) return;
     this.#doubts = 0;
     this.pool.freed();

@@ -148,6 +148,85 @@ describe('an endpoint that does not do what it should', () => {
     await play(origin, async (engine) => assert.equal(statusOf(await exchangeRaw(engine.port, post('once'))), 200));
   });
 
+  const chunked = (...chunks: readonly string[]): string => `PUT / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n${[...chunks, ''].map((chunk) => `${chunk.length.toString(16)}\r\n${chunk}\r\n`).join('')}`;
+  for (const [how, refuse] of [['REFUSED_STREAM', (stream: number) => reset(stream, constants.NGHTTP2_REFUSED_STREAM)], ['GOAWAY', () => goaway(0)]] as const) {
+    test(`with its body, where that is streamed and not long: ${how}`, async () => {
+      const bodies: string[] = [];
+      const whole = (peer: FramePeer, stream: number): boolean => peer.frames.some((each) => each.type === frameType.data && each.stream === stream && (each.flags & flag.endStream) !== 0);
+      const origin = await frameOrigin((peer, stream, _connection, request) => {
+        if (request === 1) void peer.until(({ type, stream: of }) => type === frameType.data && of === stream).then(() => peer.send(refuse(stream)));
+        else {
+          void until(() => whole(peer, stream)).then(() => {
+            bodies.push(Buffer.concat(peer.frames.filter((each) => each.type === frameType.data && each.stream === stream).map(({ payload }) => payload)).toString());
+            peer.send(answer(stream));
+          });
+        }
+      });
+      await play(origin, async (engine) => {
+        const client = await RawClient.connect(engine.port);
+        const text = chunked('one, ', 'two');
+        const middle = text.indexOf('3\r\ntwo');
+        client.send(text.slice(0, middle));
+        // The rest comes while the first is refused, or behind it.
+        await until(() => origin.peers[0]?.frames.some(({ type }) => type === frameType.data) === true);
+        client.send(text.slice(middle));
+        await client.untilClosed();
+        assert.deepEqual([statusOf(client.text), bodies], [200, ['one, two']]);
+      });
+    });
+  }
+
+  test('not with a body that is streamed and longer than what an endpoint takes at first', async () => {
+    const origin = await frameOrigin((peer, stream) => {
+      peer.send(settings([4, 1_000_000]), frame(frameType.windowUpdate, 0, 0, Buffer.from([0, 15, 0, 0])));
+      const taken = (): number => peer.frames.filter(({ type }) => type === frameType.data).reduce((sum, { payload }) => sum + payload.length, 0);
+      void until(() => taken() >= 70_000).then(() => peer.send(reset(stream, constants.NGHTTP2_REFUSED_STREAM)));
+    });
+    await play(origin, async (engine) => {
+      assert.match(await exchangeRaw(engine.port, chunked('x'.repeat(40_000), 'x'.repeat(40_000))), /upstream_refused/);
+      assert.equal(origin.peers[0]!.frames.filter(({ type }) => type === frameType.headers).length, 1);
+    });
+  });
+
+  test('a request that is sent once more says again that it takes trailers', () => {
+    const seen: unknown[] = [];
+    const client = {
+      closed: true,
+      request: (fields: Record<string, unknown>) => {
+        seen.push(fields['te']);
+        throw new Error('gone');
+      },
+    } as unknown as ClientHttp2Session;
+    const session = { scheme: 'http', authority: 'shop', maxFieldBytes: Infinity, release: () => {} } as unknown as Http2UpstreamSession;
+    const one = exchange();
+    const twice = request(one, { fields: { te: 'trailers', connection: 'TE' } });
+    for (let count = 0; count < 2; count++) new Http2Attempt(session, twice, one, () => assert.fail(), () => {}).start(client);
+    assert.deepEqual(seen, ['trailers', 'trailers']);
+  });
+
+  const silently: readonly (readonly [name: string, end: (socket: Socket) => void])[] = [
+    ['ends', (socket) => socket.end()],
+    ['is reset', (socket) => socket.resetAndDestroy()],
+  ];
+  for (const [how, end] of silently) {
+    for (const [what, text, status, connections] of [['one that may be repeated is sent once more', get(), 200, 2], ['one that may not be is not', post('x'), 502, 1]] as const) {
+      test(`a connection that has answered ${how} before anything of the next answer: ${what}`, async () => {
+        const origin = await frameOrigin((peer, stream) => (stream === 1 ? peer.send(answer(stream)) : end(peer.socket)));
+        await play(origin, async (engine) => {
+          assert.equal(statusOf(await exchangeRaw(engine.port, get())), 200);
+          assert.equal(statusOf(await exchangeRaw(engine.port, text)), status);
+          assert.equal(origin.peers.length, connections);
+        });
+      });
+    }
+
+    test(`a connection that has answered nothing and ${how}: the request is not sent again`, async () => {
+      const origin = await frameOrigin((peer) => end(peer.socket));
+      await play(origin, async (engine) => assert.match(await exchangeRaw(engine.port, get()), /upstream_reset/));
+      assert.equal(origin.peers.length, 1);
+    });
+  }
+
   test('one that is refused again is an error that says that nothing was processed', async () => {
     const origin = await frameOrigin((peer, stream) => peer.send(reset(stream, constants.NGHTTP2_REFUSED_STREAM)));
     await play(origin, async (engine) => assert.match(await exchangeRaw(engine.port, post('never')), /^HTTP\/1\.1 503 [^]*upstream_refused/));

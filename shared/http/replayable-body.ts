@@ -1,5 +1,5 @@
-import type { Body, BodySink } from '../../http/body.js';
-import type { Headers } from '../../http/headers.js';
+import type { Body, BodySink } from './body.js';
+import type { Headers } from './headers.js';
 
 /**
  * A request body that can be sent more than once.
@@ -32,6 +32,12 @@ export class ReplayableBody {
    */
   detach(): void {
     this.#sink = undefined;
+  }
+
+  /** There will be no other attempt than the one that reads: nothing is kept any more. */
+  release(): void {
+    this.#overflowed = true;
+    this.#kept = [];
   }
 
   /** The body for one attempt. An attempt before it that is still reading stops getting anything. */

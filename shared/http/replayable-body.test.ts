@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { StreamBody, type BodySink } from '../../http/body.js';
+import { StreamBody, type BodySink } from './body.js';
 import { ReplayableBody } from './replayable-body.js';
 
 test('the rest of a body that is too long to be kept is never sent as the whole of it', () => {
@@ -15,4 +15,17 @@ test('the rest of a body that is too long to be kept is never sent as the whole 
   source.push(Buffer.from(' and the rest'));
   source.end();
   assert.deepEqual(second, ['fail']);
+});
+
+test('once there will be no other attempt nothing is kept, and the one that reads goes on', () => {
+  const source = new StreamBody(undefined, { pause: () => {}, resume: () => {}, cancel: () => {} });
+  const body = new ReplayableBody(source, 100);
+  const seen: string[] = [];
+  body.forAttempt().pipe({ chunk: (data) => seen.push(data.toString()) > 0, end: () => seen.push('end'), fail: () => seen.push('fail') });
+  source.push(Buffer.from('a'));
+  assert.equal(body.canReplay, true);
+  body.release();
+  source.push(Buffer.from('b'));
+  source.end();
+  assert.deepEqual([body.canReplay, seen], [false, ['a', 'b', 'end']]);
 });
