@@ -153,6 +153,18 @@ describe('HTTP/2 by prior knowledge', () => {
     await odd.close();
   });
 
+  test('gives heads that are longer than what Node sends by default', async () => {
+    const fields = Array.from({ length: 90 }, (_, index) => `X-${index}: ${'a'.repeat(1_000)}\r\n`).join('');
+    const long = await tcpOrigin((socket) => socket.once('data', () => socket.end(`HTTP/1.1 200 OK\r\n${fields}Content-Length: 2\r\n\r\nok`)));
+    const own = await startEngine([long.address], { listen, upstream: { maxHeadBytes: 262_144 } });
+    const client = connect(`http://127.0.0.1:${own.port}`, { settings: { maxHeaderListSize: 262_144 } });
+    const { status, body, fields: got } = await ask(client);
+    assert.deepEqual([status, body, got['x-89']], [200, 'ok', 'a'.repeat(1_000)]);
+    client.destroy();
+    await own.close();
+    await long.close();
+  });
+
   test('sends nothing behind 205, whatever comes', async () => {
     const odd = await tcpOrigin((socket) => socket.once('data', () => socket.end('HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok')));
     const own = await startEngine([odd.address], { listen });

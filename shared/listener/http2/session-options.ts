@@ -8,6 +8,8 @@ export function sessionOptions(limits: LimitsConfig): ServerSessionOptions {
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
     maxSettings: 32,
+    // How long the head of an answer may be was for the upstream to say.
+    maxSendHeaderBlockLength: 2 ** 32 - 1,
     maxSessionMemory: sessionMemoryMiB(limits.http2.maxConcurrentStreams),
     settings: { maxConcurrentStreams: limits.http2.maxConcurrentStreams, maxHeaderListSize: 2 * limits.maxHeadBytes, enablePush: false },
   };
