@@ -32,6 +32,8 @@ export interface Row extends Sample {
 }
 
 const ticksPerSecond = 100;
+/** The part of the seconds asked for that a sample has to last: an open loop's last request is sent a little before their end. */
+const leastOfSample = 0.95;
 export const canPin = spawnSync('taskset', ['-V']).error === undefined;
 
 function start(processors: string, [command, ...args]: readonly [string, ...string[]], output: number | 'pipe'): ChildProcess {
@@ -102,6 +104,7 @@ export class Bench {
     if (value === undefined) throw new Error(`${contender.name}: the load generator failed`);
     const report = JSON.parse(value) as LoadReport;
     if (report.failed > 0) throw new Error(`${contender.name}: ${report.failed} requests failed; no figure of it would mean anything`);
+    if (report.seconds < target.seconds * leastOfSample) throw new Error(`${contender.name}: the load ended after ${report.seconds.toFixed(1)} s instead of ${target.seconds} s; no figure of it would mean anything`);
     const seconds = after - before;
     return { cpuMicros: (seconds / report.requests / contender.hops) * 1e6, cpus: seconds / contender.hops / ((endedAt - startedAt) / 1_000), rate: report.rate, p50: report.p50, p90: report.p90, p99: report.p99, residentBytes: residentBytes(pids) / contender.hops };
   }

@@ -1,4 +1,5 @@
 import { build } from 'hdr-histogram-js';
+import type { Socket } from 'node:net';
 import { AnswerReader, open, readyEvent, requestFor, target, type LoadReport } from './target.js';
 
 /*
@@ -11,13 +12,17 @@ let requests = 0;
 let failed = 0;
 let endAt = Infinity;
 let connected = 0;
+/** What is not answered by then is given up (ms after the end). */
+const patienceMs = 10_000;
 
+/** Resolves when the connection is closed: by us after an answer past the end, or else a request was lost with it, or could not be sent. */
 function run(index: number): Promise<void> {
   return new Promise((resolve) => {
     const socket = open();
     const request = requestFor(index);
     const reader = new AnswerReader();
     let sentAt = 0;
+    let isDone = false;
     const send = (): void => {
       sentAt = performance.now();
       socket.write(request, 'latin1');
@@ -27,19 +32,26 @@ function run(index: number): Promise<void> {
       requests++;
       if (!isOk) failed++;
       histogram.recordValue(Math.max(1, Math.round((now - sentAt) * 1_000)));
-      if (now < endAt) send();
-      else socket.end();
+      isDone = now >= endAt;
+      if (isDone) socket.end();
+      else send();
     };
     socket.once(readyEvent, () => {
       if (++connected === target.connections) begin();
       send();
     });
     socket.on('data', (data) => reader.take(data, onAnswer));
-    socket.on('error', () => failed++);
-    socket.on('close', () => resolve());
+    // A close follows, which tells whether it matters.
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      if (!isDone) failed++;
+      resolve();
+    });
+    sockets.push(socket);
   });
 }
 
+const sockets: Socket[] = [];
 let startedAt = performance.now();
 // Time counts from when every connection is there: handshakes are no requests.
 function begin(): void {
@@ -47,10 +59,12 @@ function begin(): void {
   requests = 0;
   histogram.reset();
   endAt = startedAt + target.seconds * 1_000;
+  setTimeout(() => sockets.forEach((socket) => socket.destroy()), target.seconds * 1_000 + patienceMs).unref();
   process.stdout.write('begin\n');
 }
 
 await Promise.all(Array.from({ length: target.connections }, (_, index) => run(index)));
 const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1_000;
-const report: LoadReport = { requests, failed, rate: (requests / (performance.now() - startedAt)) * 1_000, p50: at(50), p90: at(90), p99: at(99) };
+const seconds = (performance.now() - startedAt) / 1_000;
+const report: LoadReport = { requests, failed, seconds, rate: requests / seconds, p50: at(50), p90: at(90), p99: at(99) };
 process.stdout.write(`${JSON.stringify(report)}\n`);

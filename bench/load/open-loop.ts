@@ -66,5 +66,6 @@ process.stdout.write('begin\n');
 const startedAt = performance.now();
 const failedSince = await runFor(target.seconds);
 const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1_000;
-const report: LoadReport = { requests: answered, failed: failedBefore + failedSince, rate: (answered / (performance.now() - startedAt)) * 1_000, p50: at(50), p90: at(90), p99: at(99) };
+const seconds = (performance.now() - startedAt) / 1_000;
+const report: LoadReport = { requests: answered, failed: failedBefore + failedSince, seconds, rate: answered / seconds, p50: at(50), p90: at(90), p99: at(99) };
 process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));

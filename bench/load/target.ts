@@ -20,8 +20,12 @@ export interface Target {
 }
 
 export interface LoadReport {
+  /** Answered, well or not. */
   readonly requests: number;
+  /** Answers other than a whole 200, and connections that were closed before the end or with a request unanswered. */
   readonly failed: number;
+  /** From the first request that counts to the last answer. */
+  readonly seconds: number;
   readonly rate: number;
   /** Milliseconds. */
   readonly p50: number;

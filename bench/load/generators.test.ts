@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { text } from 'node:stream/consumers';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { tcpOrigin } from '../../tests/support/origin.js';
+import type { LoadReport, Target } from './target.js';
+
+const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+/** A generator, started as the bench starts it, until it has reported. */
+function generator(loop: 'closed' | 'open', target: Target): { readonly pid: number; readonly report: Promise<LoadReport> } {
+  const child = spawn(process.execPath, [fileURLToPath(new URL(`${loop}-loop.js`, import.meta.url)), JSON.stringify(target)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  return { pid: child.pid!, report: text(child.stdout).then((said) => JSON.parse(said.trimEnd().split('\n').at(-1)!) as LoadReport) };
+}
+
+describe('the closed loop', () => {
+  const connections = 4;
+  const servers: readonly (readonly [name: string, answers: number, failed: number])[] = [
+    ['closes no connection', Infinity, 0],
+    ['closes each with a request unanswered', 100, connections],
+    ['closes each right after an answer', 1, connections],
+  ];
+  for (const [name, answers, failed] of servers) {
+    test(`counts what failed where the server ${name}`, async (context) => {
+      const origin = await tcpOrigin((socket) => {
+        let requests = 0;
+        socket.on('data', () => {
+          if (++requests <= answers) socket.write(answer);
+          if (requests > answers || answers === 1) socket.end();
+        });
+      });
+      context.after(() => origin.close());
+      const report = await generator('closed', { port: origin.port, seconds: 0.5, connections }).report;
+      assert.equal(report.failed, failed);
+      if (failed === 0) assert.ok(report.seconds >= 0.5, `${report.seconds} s`);
+    });
+  }
+});
