@@ -26,6 +26,8 @@ curves.forEach((curve, index) => new Chart(document.getElementById('curve-' + in
   options: { maintainAspectRatio: false, plugins: { legend: { position: 'bottom' } }, scales: { x: { type: 'logarithmic' }, y: { type: curve.isLogarithmic ? 'logarithmic' : 'linear', beginAtZero: true, title: { display: true, text: curve.unit } } } } }));
 `;
 
+const classes: Readonly<Record<ReturnType<typeof standing>, string>> = { aim: 'good', reached: 'good', 'not reached': 'bad', '': '' };
+
 /** Writes the results as one page that needs nothing else. */
 export function writeCharts(file: string, { method, tables, verdicts, curves }: Page): void {
   const jobs = tables.map((table) => ({ ...table, rows: table.rows.filter(({ cpuMicros }) => cpuMicros > 0) }));
@@ -36,7 +38,7 @@ export function writeCharts(file: string, { method, tables, verdicts, curves }: 
   const figure = (id: string, caption: string): string => `<figure><figcaption>${escape(caption)}</figcaption><div class="canvas"><canvas id="${id}" role="img" aria-label="${escape(caption)}"></canvas></div></figure>`;
   const row = (verdict: Verdict): string => {
     const { job, peer, measured, unit, reach, aim } = verdict;
-    return `<tr><th scope="row">${escape(job)}</th><td>${escape(peer)}</td><td class="${standing(verdict) === 'not reached' ? 'bad' : 'good'}">${measured.toFixed(2)} ${escape(unit)}</td><td>${reach}</td><td>${aim}</td></tr>`;
+    return `<tr><th scope="row">${escape(job)}</th><td>${escape(peer)}</td><td class="${classes[standing(verdict)]}">${measured.toFixed(2)} ${escape(unit)}</td><td>${reach ?? ''}</td><td>${aim ?? ''}</td></tr>`;
   };
   writeFileSync(file, `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>What a hop costs</title><style>${style}</style></head>

@@ -64,8 +64,13 @@ export const plainHop = ({ rounds, seconds, connections, otherNode }: Effort, sa
 export const quickHop = ({ rounds, seconds, connections }: Effort, say: Say): Promise<Table> =>
   compare('Plain hop, quick', [gateway(), stock('@fastify/http-proxy')], 'closed', { seconds, connections }, rounds, say);
 
+/** As an API sees its clients: each sends one token with every request until it expires, and the gateway remembers it. HAProxy does not, and verifies it each time. */
 export const edge = ({ rounds, seconds, connections, otherNode }: Effort, { ca, edge: files, tokens }: Credentials, say: Say): Promise<Table> =>
-  compare('Edge: TLS, RS256 token, quota for each subject', both(edgeContenders(files), otherNode), 'closed', { seconds, connections, ca, fields: tokens }, rounds, say);
+  compare('Edge: TLS, RS256 tokens seen before, quota for each subject', both(edgeContenders(files), otherNode), 'closed', { seconds, connections, ca, fields: tokens }, rounds, say);
+
+/** As with clients that take a new token for each request: both verify each. */
+export const edgeNewTokens = async ({ rounds, seconds, connections, otherNode }: Effort, { ca, edge: files, writeNewTokens }: Credentials, say: Say): Promise<Table> =>
+  compare('Edge: the same, each token new', both(edgeContenders(files), otherNode), 'closed', { seconds, connections, ca, fieldsFile: await writeNewTokens() }, rounds, say);
 
 export const pair = ({ rounds, seconds, connections, otherNode }: Effort, { pair: files }: Credentials, say: Say): Promise<Table> =>
   compare('Sidecar pair: mutual TLS, retries, breaker, trace (each hop)', both(pairContenders(files), otherNode), 'closed', { seconds, connections, host: 'server' }, rounds, say);

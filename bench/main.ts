@@ -7,7 +7,7 @@ import { describeMachine } from '../scenarios/report/machine.js';
 import { writeCharts } from './charts.js';
 import { makeCredentials } from './credentials.js';
 import { distribution, printDistribution } from './distribution.js';
-import { addedByHop, curves, edge, featureCosts, idleMemory, pair, plainHop, quickHop, standardTest, workers, type Curve, type Effort, type OtherNode, type Table } from './jobs.js';
+import { addedByHop, curves, edge, edgeNewTokens, featureCosts, idleMemory, pair, plainHop, quickHop, standardTest, workers, type Curve, type Effort, type OtherNode, type Table } from './jobs.js';
 import { canPin, openWarmUpSeconds, runInSeconds } from './measure.js';
 import { printCosts, printIdle, printTable, printVerdicts } from './print.js';
 import { judge, type Results } from './targets.js';
@@ -86,6 +86,7 @@ async function whole(): Promise<void> {
   };
   await table('plain', 'plainHop', () => plainHop(effort, say));
   await table('edge', 'edge', () => edge(effort, credentials, say));
+  await table('edge', 'edgeNewTokens', () => edgeNewTokens(effort, credentials, say));
   await table('pair', 'pair', () => pair(effort, credentials, say));
   await table('latency', 'addedByHop', () => addedByHop(effort, say));
   await table('standard', 'standardTest', () => standardTest(effort, credentials, say));

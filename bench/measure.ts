@@ -52,6 +52,8 @@ export interface Running {
 export class Bench {
   readonly #directory = mkdtempSync(join(tmpdir(), 'bench-'));
   readonly #children: ChildProcess[] = [];
+  /** Lines of a file of fields that each contender has had: it gets the next. */
+  readonly #taken = new Map<Running, number>();
   #origins: readonly number[] = [];
 
   /** However the process ends: contenders that stand still would not even hear of a Ctrl-C. */
@@ -93,7 +95,8 @@ export class Bench {
   /** Puts a load on a contender and measures what it takes. */
   async measure(running: Running, loop: 'closed' | 'open', target: Omit<Target, 'port'>): Promise<Sample> {
     const { pids, port, contender } = running;
-    const [node, ...rest] = script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port }));
+    const skip = this.#taken.get(running) ?? 0;
+    const [node, ...rest] = script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port, skip } satisfies Target));
     const load = start('1', [node, ...(loop === 'open' ? quietly : []), ...rest], 'pipe');
     this.#children.push(load);
     const lines = createInterface(load.stdout!)[Symbol.asyncIterator]();
@@ -105,6 +108,7 @@ export class Bench {
     const report = JSON.parse(value) as LoadReport;
     if (report.failed > 0) throw new Error(`${contender.name}: ${report.failed} requests failed; no figure of it would mean anything`);
     if (report.seconds < target.seconds * leastOfSample) throw new Error(`${contender.name}: the load ended after ${report.seconds.toFixed(1)} s instead of ${target.seconds} s; no figure of it would mean anything`);
+    this.#taken.set(running, skip + report.taken);
     const seconds = after - before;
     return { cpuMicros: (seconds / report.requests / contender.hops) * 1e6, cpus: seconds / contender.hops / ((endedAt - startedAt) / 1_000), rate: report.rate, p50: report.p50, p90: report.p90, p99: report.p99, residentBytes: residentBytes(pids) / contender.hops };
   }

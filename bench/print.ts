@@ -28,7 +28,7 @@ export function printVerdicts(verdicts: readonly Verdict[]): string {
   const table = new Table({ head: ['job', 'beside', 'measured', 'reach', 'aim', ''], style: plain });
   for (const verdict of verdicts) {
     const { job, peer, measured, unit, reach, aim } = verdict;
-    table.push([job, peer, `${measured.toFixed(2)} ${unit}`, String(reach), String(aim), standing(verdict)]);
+    table.push([job, peer, `${measured.toFixed(2)} ${unit}`, String(reach ?? ''), String(aim ?? ''), standing(verdict)]);
   }
   return `\nWhat it must reach\n${table.toString()}\n`;
 }

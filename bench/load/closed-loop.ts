@@ -1,6 +1,6 @@
 import { build } from 'hdr-histogram-js';
 import type { Socket } from 'node:net';
-import { AnswerReader, open, readyEvent, requestFor, target, type LoadReport } from './target.js';
+import { AnswerReader, open, readyEvent, requestsFor, takenLines, target, type LoadReport } from './target.js';
 
 /*
  * As many requests as a number of keep-alive connections manage, each after the answer to the one before: a closed
@@ -19,13 +19,13 @@ const patienceMs = 10_000;
 function run(index: number): Promise<void> {
   return new Promise((resolve) => {
     const socket = open();
-    const request = requestFor(index);
+    const nextRequest = requestsFor(index);
     const reader = new AnswerReader();
     let sentAt = 0;
     let isDone = false;
     const send = (): void => {
       sentAt = performance.now();
-      socket.write(request, 'latin1');
+      socket.write(nextRequest(), 'latin1');
     };
     const onAnswer = (isOk: boolean): void => {
       const now = performance.now();
@@ -66,5 +66,5 @@ function begin(): void {
 await Promise.all(Array.from({ length: target.connections }, (_, index) => run(index)));
 const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1_000;
 const seconds = (performance.now() - startedAt) / 1_000;
-const report: LoadReport = { requests, failed, seconds, rate: requests / seconds, p50: at(50), p90: at(90), p99: at(99) };
+const report: LoadReport = { taken: takenLines(), requests, failed, seconds, rate: requests / seconds, p50: at(50), p90: at(90), p99: at(99) };
 process.stdout.write(`${JSON.stringify(report)}\n`);

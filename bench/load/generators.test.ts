@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +15,27 @@ const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 function generator(loop: 'closed' | 'open', target: Target): { readonly pid: number; readonly report: Promise<LoadReport> } {
   const child = spawn(process.execPath, [fileURLToPath(new URL(`${loop}-loop.js`, import.meta.url)), JSON.stringify(target)], { stdio: ['ignore', 'pipe', 'inherit'] });
   return { pid: child.pid!, report: text(child.stdout).then((said) => JSON.parse(said.trimEnd().split('\n').at(-1)!) as LoadReport) };
+}
+
+for (const loop of ['closed', 'open'] as const) {
+  test(`a file of fields: the ${loop} loop sends each of its lines in turn, from where it is told, and begins again at its end`, async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'generators-test-'));
+    context.after(() => rmSync(directory, { recursive: true }));
+    const fieldsFile = join(directory, 'fields.txt');
+    writeFileSync(fieldsFile, 'X: a\nX: b\nX: c\n');
+    const sent: string[] = [];
+    const origin = await tcpOrigin((socket) => {
+      socket.on('data', (data) => {
+        sent.push(/\r\nX: (\w)\r\n\r\n$/.exec(data.toString())?.[1] ?? data.toString());
+        socket.write(answer);
+      });
+    });
+    context.after(() => origin.close());
+    const { taken } = await generator(loop, { port: origin.port, seconds: 0.1, connections: 1, rate: 100, fieldsFile, skip: 2 }).report;
+    assert.equal(taken, sent.length);
+    assert.ok(taken > 3, `${taken} requests`);
+    assert.deepEqual(sent, Array.from(sent, (_, index) => 'cab'[index % 3]));
+  });
 }
 
 describe('the closed loop', () => {

@@ -1,4 +1,4 @@
-import { open, readyEvent, requestFor, target } from './target.js';
+import { open, readyEvent, requestsFor, target } from './target.js';
 
 /* Opens connections, sends one request on each, and holds them idle until it is killed. Prints when all are answered. */
 
@@ -9,7 +9,7 @@ const next = (): void => {
   const index = opened++;
   const socket = open();
   socket.on('error', () => process.exit(1));
-  socket.once(readyEvent, () => socket.write(requestFor(index), 'latin1'));
+  socket.once(readyEvent, () => socket.write(requestsFor(index)(), 'latin1'));
   socket.once('data', () => {
     if (++answered === target.connections) process.stdout.write('idle\n');
     next();

@@ -1,5 +1,5 @@
 import { build } from 'hdr-histogram-js';
-import { AnswerReader, open, readyEvent, requestFor, target, type LoadReport } from './target.js';
+import { AnswerReader, open, readyEvent, requestsFor, takenLines, target, type LoadReport } from './target.js';
 
 /*
  * Requests at a constant rate, whatever became of those before: an open loop. A request's time counts from when its turn
@@ -18,13 +18,13 @@ type Lane = (meantAt: number) => void;
 const lanes = await Promise.all(
   Array.from({ length: target.connections }, (_, index) => new Promise<Lane>((resolve) => {
     const socket = open();
-    const request = requestFor(index);
+    const nextRequest = requestsFor(index);
     const reader = new AnswerReader();
     const waiting: number[] = [];
     let inFlight: number | undefined;
     const next = (): void => {
       inFlight = waiting.shift();
-      if (inFlight !== undefined) socket.write(request, 'latin1');
+      if (inFlight !== undefined) socket.write(nextRequest(), 'latin1');
     };
     socket.on('error', () => failed++);
     socket.on('data', (data) => reader.take(data, (isOk) => {
@@ -67,5 +67,5 @@ const startedAt = performance.now();
 const failedSince = await runFor(target.seconds);
 const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1_000;
 const seconds = (performance.now() - startedAt) / 1_000;
-const report: LoadReport = { requests: answered, failed: failedBefore + failedSince, seconds, rate: answered / seconds, p50: at(50), p90: at(90), p99: at(99) };
+const report: LoadReport = { taken: takenLines(), requests: answered, failed: failedBefore + failedSince, seconds, rate: answered / seconds, p50: at(50), p90: at(90), p99: at(99) };
 process.stdout.write(`${JSON.stringify(report)}\n`, () => process.exit(0));

@@ -15,11 +15,17 @@ export interface Target {
   readonly host?: string;
   /** Field lines without CRLF; connections take them in turn. */
   readonly fields?: readonly string[];
+  /** A file of field lines without CRLF: each request has the next of them, in a circle. */
+  readonly fieldsFile?: string;
+  /** Lines of the file that are passed over at first. Default 0. */
+  readonly skip?: number;
   /** PEM file of the authority, when TLS is spoken. */
   readonly ca?: string;
 }
 
 export interface LoadReport {
+  /** Lines of the file of fields that were sent. */
+  readonly taken: number;
   /** Answered, well or not. */
   readonly requests: number;
   /** Answers other than a whole 200, and connections that were closed before the end or with a request unanswered. */
@@ -42,10 +48,18 @@ export function open(): Socket {
 
 export const readyEvent = target.ca === undefined ? 'connect' : 'secureConnect';
 
-export function requestFor(index: number): string {
-  const { path = '/orders/7?x=1', host = 'shop.example', fields = [] } = target;
-  const own = fields.length === 0 ? '' : `${fields[index % fields.length]}\r\n`;
-  return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: bench\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\nX-Client: 7\r\n${own}\r\n`;
+const lines = target.fieldsFile === undefined ? [] : readFileSync(target.fieldsFile, 'latin1').trimEnd().split('\n');
+let taken = 0;
+
+export const takenLines = (): number => taken;
+
+/** What a connection sends: the same again and again, or with a field of its own each time. */
+export function requestsFor(index: number): () => string {
+  const { path = '/orders/7?x=1', host = 'shop.example', fields = [], skip = 0 } = target;
+  const begin = `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: bench\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\nX-Client: 7\r\n`;
+  if (lines.length > 0) return () => `${begin}${lines[(skip + taken++) % lines.length]}\r\n\r\n`;
+  const whole = `${begin}${fields.length === 0 ? '' : `${fields[index % fields.length]}\r\n`}\r\n`;
+  return () => whole;
 }
 
 /** Counts whole answers on one connection; answers must have a length and status 200. */

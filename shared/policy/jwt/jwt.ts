@@ -17,7 +17,8 @@ interface JwtDependencies {
 }
 
 const maxTokenLength = 8_192;
-const maxCachedTokens = 10_000;
+/** The least recently used is forgotten first. */
+export const maxCachedTokens = 10_000;
 
 /**
  * Lets only requests with a valid bearer token pass (RFC 6750, RFC 7519; checks as RFC 8725 advises).
