@@ -26,7 +26,7 @@ curves.forEach((curve, index) => new Chart(document.getElementById('curve-' + in
   options: { maintainAspectRatio: false, plugins: { legend: { position: 'bottom' } }, scales: { x: { type: 'logarithmic' }, y: { type: curve.isLogarithmic ? 'logarithmic' : 'linear', beginAtZero: true, title: { display: true, text: curve.unit } } } } }));
 `;
 
-const classes: Readonly<Record<ReturnType<typeof standing>, string>> = { aim: 'good', reached: 'good', 'not reached': 'bad', '': '' };
+const classes: Readonly<Record<ReturnType<typeof standing>, string>> = { aim: 'good', reached: 'good', 'not reached': 'bad', 'not sound': 'bad', '': '' };
 
 /** Writes the results as one page that needs nothing else. */
 export function writeCharts(file: string, { method, tables, verdicts, curves }: Page): void {
@@ -37,8 +37,8 @@ export function writeCharts(file: string, { method, tables, verdicts, curves }: 
   };
   const figure = (id: string, caption: string): string => `<figure><figcaption>${escape(caption)}</figcaption><div class="canvas"><canvas id="${id}" role="img" aria-label="${escape(caption)}"></canvas></div></figure>`;
   const row = (verdict: Verdict): string => {
-    const { job, peer, measured, unit, reach, aim } = verdict;
-    return `<tr><th scope="row">${escape(job)}</th><td>${escape(peer)}</td><td class="${classes[standing(verdict)]}">${measured.toFixed(2)} ${escape(unit)}</td><td>${reach ?? ''}</td><td>${aim ?? ''}</td></tr>`;
+    const { job, peer, measured, unit, reach, aim, flaw } = verdict;
+    return `<tr><th scope="row">${escape(job)}</th><td>${escape(peer)}</td><td class="${classes[standing(verdict)]}">${measured.toFixed(2)} ${escape(unit)}${flaw === undefined ? '' : ` (not sound: ${escape(flaw)})`}</td><td>${reach ?? ''}</td><td>${aim ?? ''}</td></tr>`;
   };
   writeFileSync(file, `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>What a hop costs</title><style>${style}</style></head>

@@ -109,7 +109,7 @@ export async function featureCosts({ rounds, seconds, connections }: Effort, { e
   return costs;
 }
 
-/** One process and two: what two processors could serve is what the CPU time of a request allows. */
+/** One process and two: what two processors could serve is what the CPU time of a request allows, if both are busy. */
 export const workers = ({ rounds, seconds, connections }: Effort, say: Say): Promise<Table> =>
   compare('Workers', [gatewayWorkers(1), gatewayWorkers(2), nginxWorkers(1), nginxWorkers(2)], 'closed', { seconds, connections: Math.max(64, connections) }, rounds, say);
 

@@ -24,6 +24,8 @@ interface Sample {
   readonly p90: number;
   readonly p99: number;
   readonly residentBytes: number;
+  /** Of the CPU time of its workers, the part of the one that took least: 0.5 where two share evenly, 1 where there is one. */
+  readonly leastShare: number;
 }
 
 export interface Row extends Sample {
@@ -101,16 +103,17 @@ export class Bench {
     this.#children.push(load);
     const lines = createInterface(load.stdout!)[Symbol.asyncIterator]();
     await lines.next();
-    const [before, startedAt] = [cpuSeconds(pids), performance.now()];
+    const [before, startedAt] = [cpuOfEach(pids), performance.now()];
     const { value } = (await lines.next()) as { value: string | undefined };
-    const [after, endedAt] = [cpuSeconds(pids), performance.now()];
+    const [after, endedAt] = [cpuOfEach(pids), performance.now()];
     if (value === undefined) throw new Error(`${contender.name}: the load generator failed`);
     const report = JSON.parse(value) as LoadReport;
     if (report.failed > 0) throw new Error(`${contender.name}: ${report.failed} requests failed; no figure of it would mean anything`);
     if (report.seconds < target.seconds * leastOfSample) throw new Error(`${contender.name}: the load ended after ${report.seconds.toFixed(1)} s instead of ${target.seconds} s; no figure of it would mean anything`);
     this.#taken.set(running, skip + report.taken);
-    const seconds = after - before;
-    return { cpuMicros: (seconds / report.requests / contender.hops) * 1e6, cpus: seconds / contender.hops / ((endedAt - startedAt) / 1_000), rate: report.rate, p50: report.p50, p90: report.p90, p99: report.p99, residentBytes: residentBytes(pids) / contender.hops };
+    const seconds = sum(after.values()) - sum(before.values());
+    const ofWorkers = workersOf(pids).map((pid) => (after.get(pid) ?? 0) - (before.get(pid) ?? 0));
+    return { cpuMicros: (seconds / report.requests / contender.hops) * 1e6, cpus: seconds / contender.hops / ((endedAt - startedAt) / 1_000), rate: report.rate, p50: report.p50, p90: report.p90, p99: report.p99, residentBytes: residentBytes(pids) / contender.hops, leastShare: leastShare(ofWorkers) };
   }
 
   /** Holds idle connections while `look` looks. */
@@ -170,15 +173,30 @@ export const runInSeconds = 4;
 
 export function medians(samples: readonly Sample[]): Sample {
   const median = (key: keyof Sample): number => samples.map((sample) => sample[key]).sort((a, b) => a - b)[samples.length >> 1]!;
-  return { cpuMicros: median('cpuMicros'), cpus: median('cpus'), rate: median('rate'), p50: median('p50'), p90: median('p90'), p99: median('p99'), residentBytes: median('residentBytes') };
+  return { cpuMicros: median('cpuMicros'), cpus: median('cpus'), rate: median('rate'), p50: median('p50'), p90: median('p90'), p99: median('p99'), residentBytes: median('residentBytes'), leastShare: median('leastShare') };
 }
 
 /** User and system time of processes and their children that run (proc(5): fields 14 and 15 of stat, in ticks). */
 export function cpuSeconds(pids: readonly number[]): number {
-  return withChildren(pids).reduce((sum, pid) => {
+  return sum(cpuOfEach(pids).values());
+}
+
+function cpuOfEach(pids: readonly number[]): Map<number, number> {
+  return new Map(withChildren(pids).map((pid) => {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-    return sum + (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
-  }, 0);
+    return [pid, (Number(fields[11]) + Number(fields[12])) / ticksPerSecond];
+  }));
+}
+
+export function leastShare(ofWorkers: readonly number[]): number {
+  const all = sum(ofWorkers);
+  return all === 0 ? 1 : Math.min(...ofWorkers) / all;
+}
+
+function sum(values: Iterable<number>): number {
+  let all = 0;
+  for (const value of values) all += value;
+  return all;
 }
 
 export function residentBytes(pids: readonly number[]): number {
@@ -187,14 +205,22 @@ export function residentBytes(pids: readonly number[]): number {
 
 function withChildren(pids: readonly number[]): number[] {
   const all = [...pids];
-  for (let index = 0; index < all.length; index++) {
-    try {
-      for (const task of readdirSync(`/proc/${all[index]}/task`)) all.push(...readFileSync(`/proc/${all[index]}/task/${task}/children`, 'utf8').split(' ').filter((text) => text !== '').map(Number));
-    } catch {
-      // It has ended, or the kernel does not list children.
-    }
-  }
+  for (let index = 0; index < all.length; index++) all.push(...childrenOf(all[index]!));
   return all;
+}
+
+/** Processes that serve: those that have no children, since a process with workers leaves that to them. */
+function workersOf(pids: readonly number[]): number[] {
+  return withChildren(pids).filter((pid) => childrenOf(pid).length === 0);
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter((text) => text !== '').map(Number));
+  } catch {
+    // It has ended, or the kernel does not list children.
+    return [];
+  }
 }
 
 function end(pid: number): void {

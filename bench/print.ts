@@ -30,5 +30,5 @@ export function printVerdicts(verdicts: readonly Verdict[]): string {
     const { job, peer, measured, unit, reach, aim } = verdict;
     table.push([job, peer, `${measured.toFixed(2)} ${unit}`, String(reach ?? ''), String(aim ?? ''), standing(verdict)]);
   }
-  return `\nWhat it must reach\n${table.toString()}\n`;
+  return `\nWhat it must reach\n${table.toString()}\n${verdicts.map(({ job, flaw }) => (flaw === undefined ? '' : `Not sound: ${job}: ${flaw}\n`)).join('')}`;
 }

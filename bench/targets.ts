@@ -13,10 +13,13 @@ export interface Verdict {
   readonly aim?: number;
   /** More is better. */
   readonly isAtLeast?: boolean;
+  /** Why the figure does not mean what it says, whatever it is. */
+  readonly flaw?: string;
 }
 
-/** Which of the two bounds a figure meets, if there are any. */
-export function standing({ measured, reach, aim, isAtLeast = false }: Verdict): 'aim' | 'reached' | 'not reached' | '' {
+/** Which of the two bounds a figure meets, if there are any, and it means what it says. */
+export function standing({ measured, reach, aim, isAtLeast = false, flaw }: Verdict): 'aim' | 'reached' | 'not reached' | 'not sound' | '' {
+  if (flaw !== undefined) return 'not sound';
   if (reach === undefined || aim === undefined) return '';
   const meets = (bound: number): boolean => (isAtLeast ? measured >= bound : measured <= bound);
   return meets(aim) ? 'aim' : meets(reach) ? 'reached' : 'not reached';
@@ -58,14 +61,24 @@ function onOtherNode({ plainHop, edge, edgeNewTokens, pair }: Results): Verdict[
   ];
 }
 
+/** Of the CPU time of two workers, what the lesser has to take at least: else the other is busy while it is not, and two processors are not used. */
+const evenShare = 0.4;
+
 /**
- * How much more two workers can serve than one. The load generator takes its share of the same processors, so throughput as
- * it is seen says little: what counts is how many requests the processors would bear, were they the proxy's alone.
+ * How many requests two workers serve for the time of two processors, beside one for that of one. The load generator takes its share of the
+ * same processors, so what they serve beside it says little, and is shown only. What they would serve alone follows from the CPU time of a
+ * request, as long as both are busy: so they have to share evenly.
  */
 function scaling(table: Table | undefined): Verdict[] {
   const [one, two] = table === undefined ? [] : [row(table, 'gateway, 1 worker'), row(table, 'gateway, 2 workers')];
   if (one === undefined || two === undefined) return [];
-  return [{ job: 'two workers on two processors', peer: 'one on one', measured: (2 * one.cpuMicros) / two.cpuMicros, unit: '× throughput', reach: 1.7, aim: 1.9, isAtLeast: true }];
+  const share = two.leastShare;
+  const flaw = share < evenShare ? { flaw: `the lesser worker took ${(share * 100).toFixed(0)} % of the CPU time of both, so two processors do not serve that much` } : {};
+  return [
+    { job: 'two workers, by CPU time of a request', peer: 'one', measured: (2 * one.cpuMicros) / two.cpuMicros, unit: '× requests for two processors’ time', reach: 1.7, aim: 1.9, isAtLeast: true, ...flaw },
+    { job: 'share of the lesser worker of two', peer: '', measured: share * 100, unit: '% of the CPU time of both' },
+    { job: 'two workers, beside the load on the same processors', peer: 'one', measured: two.rate / one.rate, unit: '× requests/s' },
+  ];
 }
 
 function addedLatency(job: string, table: Table | undefined, our: string, percentiles: readonly (readonly [key: 'p50' | 'p90' | 'p99', reach: number, aim: number])[]): Verdict[] {
