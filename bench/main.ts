@@ -8,7 +8,8 @@ import { writeCharts } from './charts.js';
 import { makeCredentials } from './credentials.js';
 import { distribution, printDistribution } from './distribution.js';
 import { addedByHop, curves, edge, edgeNewTokens, featureCosts, idleMemory, pair, plainHop, quickHop, standardTest, workers, type Curve, type Effort, type OtherNode, type Table } from './jobs.js';
-import { canPin, openWarmUpSeconds, runInSeconds } from './measure.js';
+import { onTimeMs } from './load/on-time.js';
+import { canPin, mostLate, openWarmUpSeconds, runInSeconds } from './measure.js';
 import { printCosts, printIdle, printTable, printVerdicts } from './print.js';
 import { judge, type Results } from './targets.js';
 
@@ -107,7 +108,7 @@ async function whole(): Promise<void> {
   const results = { ...measured, ...(memory && { idleMemory: memory }) } as Results;
   const verdicts = judge(results);
   show(printVerdicts(verdicts));
-  const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, stopped while others have theirs; one warm-up (open loops: ${openWarmUpSeconds} s, and ${runInSeconds} s before each round); medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked.`;
+  const method = `${machine.cpu}, ${machine.cores} cores, Node.js ${machine.node}. CPU time of the proxy’s processes from /proc/PID/stat between the first request and the last; ${canPin ? 'proxies pinned to one processor, load and origin to the other' : 'nothing pinned: taskset is not installed'}; contenders in turn, stopped while others have theirs; one warm-up (open loops: ${openWarmUpSeconds} s, and ${runInSeconds} s before each round); medians of ${options.rounds} rounds of ${options.seconds} s; every answer’s status checked; latencies of open loops count from the tick of a timer of a millisecond at which a request was due, and mean nothing (“late”) where over ${mostLate * 100} % were sent more than ${onTimeMs} ms after they were due.`;
   show(`\n${method}\n`);
   for (const file of [options.json, options.html]) mkdirSync(dirname(file), { recursive: true });
   writeFileSync(options.json, JSON.stringify({ machine, method, results, verdicts, curves: drawn }, null, 2));

@@ -26,6 +26,8 @@ interface Sample {
   readonly residentBytes: number;
   /** Of the CPU time of its workers, the part of the one that took least: 0.5 where two share evenly, 1 where there is one. */
   readonly leastShare: number;
+  /** Part of the requests that an open loop sent late: what they would have waited is not in the percentiles. */
+  readonly late: number;
 }
 
 export interface Row extends Sample {
@@ -113,7 +115,7 @@ export class Bench {
     this.#taken.set(running, skip + report.taken);
     const seconds = sum(after.values()) - sum(before.values());
     const ofWorkers = workersOf(pids).map((pid) => (after.get(pid) ?? 0) - (before.get(pid) ?? 0));
-    return { cpuMicros: (seconds / report.requests / contender.hops) * 1e6, cpus: seconds / contender.hops / ((endedAt - startedAt) / 1_000), rate: report.rate, p50: report.p50, p90: report.p90, p99: report.p99, residentBytes: residentBytes(pids) / contender.hops, leastShare: leastShare(ofWorkers) };
+    return { cpuMicros: (seconds / report.requests / contender.hops) * 1e6, cpus: seconds / contender.hops / ((endedAt - startedAt) / 1_000), rate: report.rate, p50: report.p50, p90: report.p90, p99: report.p99, residentBytes: residentBytes(pids) / contender.hops, leastShare: leastShare(ofWorkers), late: report.late };
   }
 
   /** Holds idle connections while `look` looks. */
@@ -158,7 +160,7 @@ export async function takeTurns(bench: Bench, all: readonly Running[], loop: 'cl
     for (const running of all) {
       bench.only(running, all);
       const sample = await bench.measure(running, loop, round === 0 ? warmUp : counted);
-      say(`  ${round === 0 ? 'warm-up' : `round ${round}`} ${running.contender.name}: ${sample.cpuMicros.toFixed(1)} µs, ${sample.rate.toFixed(0)}/s, p99 ${sample.p99.toFixed(2)} ms`);
+      say(`  ${round === 0 ? 'warm-up' : `round ${round}`} ${running.contender.name}: ${sample.cpuMicros.toFixed(1)} µs, ${sample.rate.toFixed(0)}/s, p99 ${sample.p99.toFixed(2)} ms${sample.late > mostLate ? `; the load came late (${(sample.late * 100).toFixed(1)} %)` : ''}`);
       if (round > 0) samples.get(running)!.push(sample);
     }
   }
@@ -170,10 +172,12 @@ const quietly = ['--no-opt', '--single-threaded-gc'];
 /** Of an open loop: once for each contender, and before each round. */
 export const openWarmUpSeconds = 30;
 export const runInSeconds = 4;
+/** Requests that may be late: half of those that p99 leaves out. A median lies between rounds that keep to it as long as most do. */
+export const mostLate = 0.005;
 
 export function medians(samples: readonly Sample[]): Sample {
   const median = (key: keyof Sample): number => samples.map((sample) => sample[key]).sort((a, b) => a - b)[samples.length >> 1]!;
-  return { cpuMicros: median('cpuMicros'), cpus: median('cpus'), rate: median('rate'), p50: median('p50'), p90: median('p90'), p99: median('p99'), residentBytes: median('residentBytes'), leastShare: median('leastShare') };
+  return { cpuMicros: median('cpuMicros'), cpus: median('cpus'), rate: median('rate'), p50: median('p50'), p90: median('p90'), p99: median('p99'), residentBytes: median('residentBytes'), leastShare: median('leastShare'), late: median('late') };
 }
 
 /** User and system time of processes and their children that run (proc(5): fields 14 and 15 of stat, in ticks). */

@@ -1,15 +1,17 @@
 import Table from 'cli-table3';
 import type { FeatureCost, IdleMemory, Table as JobTable } from './jobs.js';
+import { mostLate } from './measure.js';
 import { standing, type Verdict } from './targets.js';
 
 const plain = { head: [], border: [] };
 
 export function printTable({ title, load, rows, missing }: JobTable): string {
   const base = rows.find(({ name }) => name === 'gateway' || name === 'sidecar pair') ?? rows[0]!;
-  const table = new Table({ head: ['', 'CPU/request', 'ours is', 'requests/s', 'p50', 'p90', 'p99', 'memory', 'log'], style: plain });
+  const isOpen = load.startsWith('open');
+  const table = new Table({ head: ['', 'CPU/request', 'ours is', 'requests/s', 'p50', 'p90', 'p99', 'memory', 'log', ...(isOpen ? ['sent late'] : [])], style: plain });
   for (const row of rows) {
     const cost = row.cpuMicros === 0 ? ['', ''] : [`${row.cpuMicros.toFixed(1)} µs`, `${(base.cpuMicros / row.cpuMicros).toFixed(2)}×`];
-    table.push([row.name, ...cost, row.rate.toFixed(0), `${row.p50.toFixed(2)} ms`, `${row.p90.toFixed(2)} ms`, `${row.p99.toFixed(2)} ms`, `${(row.residentBytes / 2 ** 20).toFixed(0)} MiB`, row.log]);
+    table.push([row.name, ...cost, row.rate.toFixed(0), `${row.p50.toFixed(2)} ms`, `${row.p90.toFixed(2)} ms`, `${row.p99.toFixed(2)} ms`, `${(row.residentBytes / 2 ** 20).toFixed(0)} MiB`, row.log, ...(isOpen ? [`${(row.late * 100).toFixed(1)} %${row.late > mostLate ? ' (late)' : ''}`] : [])]);
   }
   return `\n${title} (${load})\n${table.toString()}\n${missing.map((name) => `Not installed, so not measured: ${name}\n`).join('')}`;
 }

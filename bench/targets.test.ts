@@ -4,7 +4,7 @@ import type { Table } from './jobs.js';
 import type { Row } from './measure.js';
 import { judge, standing } from './targets.js';
 
-const row = (name: string, figures: Partial<Row>): Row => ({ name, log: 'on', cpuMicros: 40, cpus: 1, rate: 10_000, p50: 1, p90: 1, p99: 1, residentBytes: 1e6, leastShare: 1, ...figures });
+const row = (name: string, figures: Partial<Row>): Row => ({ name, log: 'on', cpuMicros: 40, cpus: 1, rate: 10_000, p50: 1, p90: 1, p99: 1, residentBytes: 1e6, leastShare: 1, late: 0, ...figures });
 const table = (...rows: readonly Row[]): Table => ({ title: '', load: '', rows, missing: [] });
 
 test('the edge is judged by tokens that were seen before, and shown with new ones', () => {
@@ -26,3 +26,8 @@ for (const [name, figures, expected] of scalings) {
     assert.deepEqual([standing(share!), standing(rate!)], ['', '']);
   });
 }
+
+test('added latency counts only where the load was sent in time, directly and by way of ours', () => {
+  const judged = (own: number, direct: number): string[] => judge({ addedByHop: table(row('direct', { p99: 0.2, late: direct }), row('gateway', { p99: 0.5, late: own })) }).map(standing);
+  assert.deepEqual([judged(0.005, 0.005), judged(0.006, 0), judged(0, 0.006)], [['aim'], ['not sound'], ['not sound']]);
+});

@@ -1,6 +1,6 @@
 import type { Distribution } from './distribution.js';
 import type { IdleMemory, Table } from './jobs.js';
-import type { Row } from './measure.js';
+import { mostLate, type Row } from './measure.js';
 
 /** One line of what the product must reach, with what was measured. */
 export interface Verdict {
@@ -84,7 +84,9 @@ function scaling(table: Table | undefined): Verdict[] {
 function addedLatency(job: string, table: Table | undefined, our: string, percentiles: readonly (readonly [key: 'p50' | 'p90' | 'p99', reach: number, aim: number])[]): Verdict[] {
   const [own, without] = table === undefined ? [] : [row(table, our), row(table, 'direct')];
   if (own === undefined || without === undefined) return [];
-  return percentiles.map(([key, reach, aim]) => ({ job: `${job}, ${key}`, peer: 'direct', measured: own[key] - without[key], unit: 'ms added', reach, aim }));
+  const late = Math.max(own.late, without.late);
+  const flaw = late > mostLate ? { flaw: `the load generator sent ${(late * 100).toFixed(1)} % of its requests late, and what those waited is not in it` } : {};
+  return percentiles.map(([key, reach, aim]) => ({ job: `${job}, ${key}`, peer: 'direct', measured: own[key] - without[key], unit: 'ms added', reach, aim, ...flaw }));
 }
 
 /** The measured figures beside those that the design asks for. */

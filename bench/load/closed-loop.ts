@@ -66,5 +66,5 @@ function begin(): void {
 await Promise.all(Array.from({ length: target.connections }, (_, index) => run(index)));
 const at = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1_000;
 const seconds = (performance.now() - startedAt) / 1_000;
-const report: LoadReport = { taken: takenLines(), requests, failed, seconds, rate: requests / seconds, p50: at(50), p90: at(90), p99: at(99) };
+const report: LoadReport = { taken: takenLines(), requests, failed, late: 0, seconds, rate: requests / seconds, p50: at(50), p90: at(90), p99: at(99) };
 process.stdout.write(`${JSON.stringify(report)}\n`);

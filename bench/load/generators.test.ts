@@ -61,3 +61,24 @@ describe('the closed loop', () => {
     });
   }
 });
+
+describe('the open loop', () => {
+  test('tells what it sent late, since what that would have waited is not in its percentiles', async (context) => {
+    let standsStill = false;
+    const origin = await tcpOrigin((socket) => {
+      socket.on('data', () => {
+        socket.write(answer);
+        if (standsStill) return;
+        standsStill = true;
+        process.kill(pid, 'SIGSTOP');
+        setTimeout(() => process.kill(pid, 'SIGCONT'), 400);
+      });
+    });
+    context.after(() => origin.close());
+    const { pid, report } = generator('open', { port: origin.port, seconds: 1, connections: 4, rate: 200 });
+    const { requests, failed, late } = await report;
+    assert.deepEqual([requests, failed], [200, 0]);
+    // A busy machine adds to them.
+    assert.ok(late > 0.35, `${late} of them were late`);
+  });
+});

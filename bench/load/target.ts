@@ -30,6 +30,8 @@ export interface LoadReport {
   readonly requests: number;
   /** Answers other than a whole 200, and connections that were closed before the end or with a request unanswered. */
   readonly failed: number;
+  /** Part of the requests that an open loop sent more than `onTimeMs` after they were due. */
+  readonly late: number;
   /** From the first request that counts to the last answer. */
   readonly seconds: number;
   readonly rate: number;
