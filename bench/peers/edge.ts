@@ -1,5 +1,5 @@
 import { installed, ours, type Contender } from '../contender.js';
-import { haproxyDefaults, haproxyForwarded, haproxyTrace } from './plain-hop.js';
+import { haproxyDefaults, haproxyForwarded, haproxyLog, haproxyTrace } from './plain-hop.js';
 
 /* The edge: TLS, a token signed with RS256, a quota for each subject, an access log. */
 
@@ -36,7 +36,7 @@ export function edgeContenders(files: EdgeFiles): Contender[] {
         files: {
           'haproxy.cfg': `${haproxyDefaults}listen edge
   bind 127.0.0.1:${listen} ssl crt ${files.both} ssl-min-ver TLSv1.2
-  stick-table type string len 64 size 100k expire 1m store http_req_rate(1m)
+${haproxyLog('"caller":"%[var(txn.sub),json(utf8s)]",')}  stick-table type string len 64 size 100k expire 1m store http_req_rate(1m)
   http-request set-var(txn.alg) http_auth_bearer,jwt_header_query('$.alg')
   http-request deny deny_status 401 unless { var(txn.alg) -m str RS256 }
   http-request deny deny_status 401 unless { http_auth_bearer,jwt_payload_query('$.iss') -m str ${files.issuer} }

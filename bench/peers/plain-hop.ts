@@ -32,7 +32,7 @@ const nginxFields = ['Connection ""', 'Host $http_host', 'X-Forwarded-For $remot
   .map((field) => `proxy_set_header ${field};`)
   .join(' ');
 /** The fields of our access log. */
-const nginxLog = `log_format ours escape=json '{"time":"$time_iso8601","level":"info","listener":"edge","requestId":"$request_id","client":"$remote_addr","method":"$request_method","authority":"$http_host","path":"$uri","status":$status,"route":"/","upstream":"origin","endpoint":"$upstream_addr","attempts":1,"traceId":"$request_id","requestBytes":$request_length,"responseBytes":$body_bytes_sent,"durationMs":$request_time,"upstreamMs":"$upstream_header_time"}';`;
+const nginxLog = `log_format ours escape=json '{"time":"$time_iso8601","level":"info","listener":"edge","requestId":"$request_id","client":"$remote_addr","method":"$request_method","authority":"$http_host","path":"$uri","status":$status,"route":"/","upstream":"origin","endpoint":"$upstream_addr","attempts":1,"traceId":"$request_id","spanId":"0000000000000001","requestBytes":$request_length,"responseBytes":$body_bytes_sent,"durationMs":$request_time,"upstreamMs":"$upstream_header_time"}';`;
 
 export const nginx: Contender = {
   name: 'nginx', log: 'on', isInstalled: installed('nginx'), portCount: 1, hops: 1,
@@ -64,6 +64,10 @@ function processorsFor(count: number): string {
   return Array.from({ length: count }, (_, index) => index).join(',');
 }
 
+/** The same fields in HAProxy's words; what else a job logs comes after the upstream. Text that may hold a quotation mark is escaped. */
+export const haproxyLog = (more = ''): string =>
+  `  log-format '{"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","level":"info","listener":"%f","requestId":"%ID","client":"%ci","method":"%HM","authority":"%[var(txn.host),json(utf8s)]","path":"%[var(txn.path),json(utf8s)]","status":%ST,"route":"/","upstream":"%b","endpoint":"%si:%sp","retries":%rc,${more}"traceId":"%[var(txn.trace)]","spanId":"%[var(txn.span)]","requestBytes":%U,"responseBytes":%B,"durationMs":%Ta,"upstreamMs":"%Tr"}'\n`;
+
 export const haproxyDefaults = `global
   nbthread 1
   maxconn 12000
@@ -72,8 +76,7 @@ export const haproxyDefaults = `global
 defaults
   mode http
   log global
-  option httplog
-  unique-id-format %{+X}o%ci%cp%fi%fp%Ts%rt%pid
+${haproxyLog()}  unique-id-format %{+X}o%ci%cp%fi%fp%Ts%rt%pid
   unique-id-header X-Request-Id
   timeout connect 1s
   timeout client 60s
@@ -81,9 +84,14 @@ defaults
   http-reuse always
 `;
 
-/** What both of ours tell the upstream about the way that a request came. */
-export const haproxyTrace = `  http-request add-header Via "1.1 haproxy"
-  http-request set-header traceparent 00-%[uuid]-01
+/** What both of ours tell the upstream about the way that a request came, and log: a trace goes on, and begins where there is none. */
+export const haproxyTrace = `  http-request set-var(txn.host) req.hdr(host)
+  http-request set-var(txn.path) path
+  http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if { req.hdr(traceparent) -m found }
+  http-request set-var-fmt(txn.trace) %[rand,hex,lower]%[rand,hex,lower] unless { req.hdr(traceparent) -m found }
+  http-request set-var(txn.span) rand,hex,lower
+  http-request add-header Via "1.1 haproxy"
+  http-request set-header traceparent 00-%[var(txn.trace)]-%[var(txn.span)]-01
 `;
 /** What the gateway adds about the client. */
 export const haproxyForwarded = `  option forwardfor

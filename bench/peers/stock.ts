@@ -8,7 +8,7 @@ import { createServer } from 'node:http';
 const [name, listen, origin] = process.argv.slice(2) as [string, string, string];
 const upstream = `http://127.0.0.1:${origin}`;
 if (name === '@fastify/http-proxy') {
-  // Its own request log is what it has for an access log: two lines a request.
+  // Its own request log is what it has for an access log: four lines a request.
   const server = fastify({ logger: true });
   await server.register(httpProxyPlugin, { upstream });
   await server.listen({ port: Number(listen), host: '127.0.0.1' });
