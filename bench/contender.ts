@@ -26,8 +26,8 @@ export interface Contender {
   readonly portCount: number;
   /** Hops that a request takes through it: CPU is divided by them. */
   readonly hops: number;
-  /** Processors that it may use; default: the first, and no other. */
-  readonly processors?: string;
+  /** Processors that it may use. Default 1. */
+  readonly processors?: number;
   readonly launch: (place: Place) => Launch;
 }
 

@@ -9,8 +9,9 @@ import { makeCredentials } from './credentials.js';
 import { distribution, printDistribution } from './distribution.js';
 import { addedByHop, curves, edge, edgeNewTokens, featureCosts, idleMemory, pair, plainHop, quickHop, standardTest, workers, type Curve, type Effort, type OtherNode, type Table } from './jobs.js';
 import { onTimeMs } from './load/on-time.js';
-import { canPin, mostLate, openWarmUpSeconds, runInSeconds } from './measure.js';
+import { mostLate, openWarmUpSeconds, runInSeconds } from './measure.js';
 import { printCosts, printIdle, printTable, printVerdicts } from './print.js';
+import { canPin, lackOfProcessors, loadProcessor } from './processors.js';
 import { judge, type Results } from './targets.js';
 
 /* What a hop costs, ours beside every peer that is installed, in one run. */
@@ -38,7 +39,7 @@ const otherNode = (path: string): OtherNode => {
   return { path, version: `Node.js ${stdout.trim().slice(1)}` };
 };
 
-const options = new Command('bench')
+const program = new Command('bench')
   .description('CPU time per request, throughput, latency and memory, beside the peers that are installed')
   .option('--jobs <list>', `some of ${jobs.join(',')}`, jobList, [...jobs])
   .option('--quick', `only ours and the stock plugin, under a minute; fails under an advantage of ${leastAdvantage}`)
@@ -48,12 +49,13 @@ const options = new Command('bench')
   .option('--node <path>', 'another Node.js, which ours are measured under too', otherNode)
   .option('--json <file>', 'writes the results to this file', 'reports/bench.json')
   .option('--html <file>', 'writes a page with charts to this file', 'reports/bench.html')
-  .parse()
-  .opts<Effort & { jobs: Job[]; quick?: true; node?: OtherNode; json: string; html: string }>();
+  .parse();
+const options = program.opts<Effort & { jobs: Job[]; quick?: true; node?: OtherNode; json: string; html: string }>();
+if (lackOfProcessors !== undefined) program.error(`error: ${lackOfProcessors}`);
 // Before it sees one processor alone.
 const machine = describeMachine();
 // Where the load is, since it works whenever the load does.
-if (canPin) spawnSync('taskset', ['-acp', '1', String(process.pid)]);
+if (canPin) spawnSync('taskset', ['-acp', loadProcessor, String(process.pid)]);
 const effort: Effort = { ...options, otherNode: options.node };
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);

@@ -1,4 +1,4 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { freePorts } from '../scenarios/lab/free-port.js';
 import { script, type Contender } from './contender.js';
 import type { LoadReport, Target } from './load/target.js';
+import { canPin, firstProcessors, loadProcessor } from './processors.js';
 
 /*
  * Proxies run on one processor, load and origin on another, where the machine can pin. CPU time is the operating system's own
@@ -38,7 +39,6 @@ export interface Row extends Sample {
 const ticksPerSecond = 100;
 /** The part of the seconds asked for that a sample has to last: an open loop's last request is sent a little before their end. */
 const leastOfSample = 0.95;
-export const canPin = spawnSync('taskset', ['-V']).error === undefined;
 
 function start(processors: string, [command, ...args]: readonly [string, ...string[]], output: number | 'pipe'): ChildProcess {
   const [file, all] = canPin ? ['taskset', ['-c', processors, command, ...args]] : [command, args];
@@ -69,7 +69,7 @@ export class Bench {
 
   /** Starts origins on `count` ports. */
   async startOrigins(count = 1): Promise<readonly number[]> {
-    const child = start('1', script('load/origin.js', String(count)), 'pipe');
+    const child = start(loadProcessor, script('load/origin.js', String(count)), 'pipe');
     this.#children.push(child);
     this.#origins = JSON.parse(await nextLine(child)) as number[];
     return this.#origins;
@@ -83,7 +83,7 @@ export class Bench {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
     const pids = processes.map((command, index) => {
       const log = openSync(join(directory, `output-${index}.log`), 'a');
-      const child = start(contender.processors ?? '0', command, log);
+      const child = start(firstProcessors(contender.processors ?? 1), command, log);
       closeSync(log);
       this.#children.push(child);
       return child.pid!;
@@ -101,7 +101,7 @@ export class Bench {
     const { pids, port, contender } = running;
     const skip = this.#taken.get(running) ?? 0;
     const [node, ...rest] = script(`load/${loop}-loop.js`, JSON.stringify({ ...target, port, skip } satisfies Target));
-    const load = start('1', [node, ...(loop === 'open' ? quietly : []), ...rest], 'pipe');
+    const load = start(loadProcessor, [node, ...(loop === 'open' ? quietly : []), ...rest], 'pipe');
     this.#children.push(load);
     const lines = createInterface(load.stdout!)[Symbol.asyncIterator]();
     await lines.next();
@@ -120,7 +120,7 @@ export class Bench {
 
   /** Holds idle connections while `look` looks. */
   async holdIdle<T>(running: Running, connections: number, look: () => Promise<T>): Promise<T> {
-    const child = start('1', script('load/idle.js', JSON.stringify({ port: running.port, seconds: 0, connections } satisfies Target)), 'pipe');
+    const child = start(loadProcessor, script('load/idle.js', JSON.stringify({ port: running.port, seconds: 0, connections } satisfies Target)), 'pipe');
     try {
       await nextLine(child);
       return await look();

@@ -51,18 +51,14 @@ http { ${nginxLog} access_log ${directory}/access.log ours buffer=64k flush=1s; 
 export const nginxWorkers = (count: number): Contender => ({
   ...nginx,
   name: `nginx, ${count} worker${count === 1 ? '' : 's'}`,
-  processors: processorsFor(count),
+  processors: count,
   launch: (place) => {
     const { files, processes } = nginx.launch(place);
     return { files: { 'nginx.conf': files['nginx.conf']!.replace('master_process off; worker_processes 1;', `worker_processes ${count};`) }, processes };
   },
 });
 
-export const gatewayWorkers = (count: number): Contender => ({ ...gateway({ name: `gateway, ${count} worker${count === 1 ? '' : 's'}`, extra: { workers: count } }), processors: processorsFor(count) });
-
-function processorsFor(count: number): string {
-  return Array.from({ length: count }, (_, index) => index).join(',');
-}
+export const gatewayWorkers = (count: number): Contender => ({ ...gateway({ name: `gateway, ${count} worker${count === 1 ? '' : 's'}`, extra: { workers: count } }), processors: count });
 
 /** The same fields in HAProxy's words; what else a job logs comes after the upstream. Text that may hold a quotation mark is escaped. */
 export const haproxyLog = (more = ''): string =>
