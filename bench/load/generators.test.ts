@@ -31,9 +31,9 @@ for (const loop of ['closed', 'open'] as const) {
       });
     });
     context.after(() => origin.close());
-    const { taken } = await generator(loop, { port: origin.port, seconds: 0.1, connections: 1, rate: 100, fieldsFile, skip: 2 }).report;
+    const { taken } = await generator(loop, { port: origin.port, seconds: 0.5, connections: 1, rate: 20, fieldsFile, skip: 2 }).report;
     assert.equal(taken, sent.length);
-    assert.ok(taken > 3, `${taken} requests`);
+    assert.ok(taken > 1, `${taken} requests`);
     assert.deepEqual(sent, Array.from(sent, (_, index) => 'cab'[index % 3]));
   });
 }
