@@ -12,21 +12,24 @@ const durationMs = 12_500;
 /** Its supervisor starts the instance again after three seconds; on a busy machine requests are sent later than they are due. */
 const deadMs = 2_500;
 
-const measured = ({ shareBefore, hangFailed, deadFailed, ejectMs, readmitMs }: Facts): string =>
-  `it had ${percent(shareBefore!)} of the load; ${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; cut out ${ejected(ejectMs!)}, back after ${seconds(readmitMs!)}`;
+/** Breakers of proxies that send to inventory, as they open. */
+const openings = /^proxy_breaker_transitions_total\{upstream="inventory(-bare)?",endpoint="[^"]*",state="open"\}/;
+
+const measured = ({ shareBefore, hangFailed, deadFailed, opened, ejectMs, readmitMs }: Facts): string =>
+  `it had ${percent(shareBefore!)} of the load; ${percent(hangFailed!)} failed while it hung, ${percent(deadFailed!)} while it was dead; breakers opened ${count(opened!)} times while it hung; cut out ${ejected(ejectMs!)}, back after ${seconds(readmitMs!)}`;
 
 /** Who can see which instance is bad, and so avoid it. */
 export const aDeadInstanceIsCutOut: Claim = {
   name: 'a-dead-instance-is-cut-out',
   title: 'A dead instance is cut out',
   statement:
-    'One of three instances of inventory hangs, then dies, then returns, under constant load on orders. The policy is an attempt timeout of 300 ms and a breaker for each endpoint. The gateway sees orders as a whole, which fails a third of the time, and cannot tell why; the sidecar beside orders sees each instance: its balancer avoids the one that does not answer, and its breaker stops what is left.',
+    'One of three instances of inventory hangs, then dies, then returns, under constant load on orders. The policy is an attempt timeout of 300 ms and a breaker for each endpoint. The gateway sees orders as a whole, which fails a third of the time, and cannot tell why; the sidecar beside orders sees each instance, and its breaker cuts the bad one out but for a probe a second. Requests go to the instances in turn, so that it is the breaker that is judged and not the balancer, which would avoid the one that does not answer.',
   reading: 'The ambassador as gatekeeper at the edge.',
   policies: () => [
     {
       name: 'breakers',
       services: ['orders', 'inventory'],
-      spec: { attemptTimeout: '300ms', breaker: { errorThreshold: 50, volumeThreshold: 5, window: '3s', resetTimeout: '1s' } },
+      spec: { balance: { algorithm: 'round-robin' }, attemptTimeout: '300ms', breaker: { errorThreshold: 50, volumeThreshold: 5, window: '2s', resetTimeout: '1s' } },
     },
   ],
   async run(session, placement) {
@@ -35,9 +38,12 @@ export const aDeadInstanceIsCutOut: Claim = {
     const running = await session.start({ warmupMs: 0, durationMs, timeoutMs: 3_000, classes: [{ name: 'orders', rate, targets: session.entry('orders', placement), path: '/orders/7' }] });
     await until(running.begunAt + hangAtMs);
     const shareBefore = ((await session.stats(victim))?.received ?? 0) / Math.max(1, (await session.received(session.instances('inventory', placement))).received);
+    const opened = async (): Promise<number> => (await session.metric('gateway', openings)) + (await session.metric('sidecar', openings));
+    const openedBefore = await opened();
     const hungAt = performance.now();
     await session.setFault(victim, { hang: true });
     await until(running.begunAt + crashAtMs);
+    const openedAfter = await opened();
     const crashedAt = performance.now();
     // The process exits, and comes back without the fault.
     await session.setFault(victim, { crash: true }).catch(() => {});
@@ -49,26 +55,27 @@ export const aDeadInstanceIsCutOut: Claim = {
       facts: {
         failed: crashed.all.offered - crashed.all.succeeded, offered: crashed.all.offered,
         shareBefore, hangFailed: failedShare(hang), deadFailed: failedShare(dead), endFailed: failedShare(crashed.slices.slice(-4)),
-        ejectMs: timeUntilGood(hang), readmitMs: returnedAt === undefined || servedAt === undefined ? -1 : servedAt - returnedAt,
+        opened: openedAfter - openedBefore, ejectMs: timeUntilGood(hang), readmitMs: returnedAt === undefined || servedAt === undefined ? -1 : servedAt - returnedAt,
       },
       loads: { outage: crashed },
     };
   },
   expectations: [
-    { placement: 'none', text: 'a third fails for as long as it lasts', holds: (facts) => facts['hangFailed']! > 0.2 && facts['deadFailed']! > 0.2 && facts['ejectMs'] === -1, measured },
-    { placement: 'ambassador', text: 'the gateway cannot cut the instance out: at least a fifth fails for as long as it hangs', holds: (facts) => facts['hangFailed']! > 0.2 && facts['ejectMs'] === -1, measured },
-    { placement: 'sidecar', text: 'the instance is cut out within 2 s and taken back; under a fifth fails while it hangs, under a tenth while it is dead', holds: cutOut, measured },
-    { placement: 'both', text: 'the instance is cut out within 2 s and taken back; under a fifth fails while it hangs, under a tenth while it is dead', holds: cutOut, measured },
+    { placement: 'none', text: 'a third fails for as long as it lasts', holds: (facts) => facts['hangFailed']! > 0.2 && facts['deadFailed']! > 0.2 && isNeverCutOut(facts), measured },
+    { placement: 'ambassador', text: 'the gateway cannot cut the instance out: at least a fifth fails for as long as it hangs', holds: (facts) => facts['hangFailed']! > 0.2 && isNeverCutOut(facts), measured },
+    { placement: 'sidecar', text: 'a breaker opens, and the instance is cut out within 2 s and taken back; under a fifth fails while it hangs, under a tenth while it is dead', holds: cutOut, measured },
+    { placement: 'both', text: 'a breaker opens, and the instance is cut out within 2 s and taken back; under a fifth fails while it hangs, under a tenth while it is dead', holds: cutOut, measured },
   ],
   columns: [
     { title: 'failed while hung', value: ({ hangFailed }) => percent(hangFailed!) },
     { title: 'while dead', value: ({ deadFailed }) => percent(deadFailed!) },
+    { title: 'breakers opened', value: ({ opened }) => count(opened!) },
     { title: 'cut out', value: ({ ejectMs }) => ejected(ejectMs!) },
     { title: 'back after', value: ({ readmitMs }) => seconds(readmitMs!) },
   ],
   sentences: ({ none, ambassador, sidecar, both }) => [
     `While one instance of three hung, ${percent(none['hangFailed']!)} of requests failed without a breaker, ${percent(ambassador['hangFailed']!)} with one at the gateway, ${percent(sidecar['hangFailed']!)} with one for each instance in the sidecars, ${percent(both['hangFailed']!)} with both.`,
-    `The sidecar had cut it out ${ejected(sidecar['ejectMs']!)}; the gateway: ${ejected(ambassador['ejectMs']!)}.`,
+    `The sidecar had cut it out ${ejected(sidecar['ejectMs']!)}, its breaker having opened ${count(sidecar['opened']!)} times; the gateway: ${ejected(ambassador['ejectMs']!)}.`,
     `Over the whole run ${count(none['failed']!)}, ${count(ambassador['failed']!)}, ${count(sidecar['failed']!)} and ${count(both['failed']!)} of ${count(none['offered']!)} requests failed.`,
   ],
   charts: [{ kind: 'timeline', title: 'Share of requests that failed, over time', load: 'outage' }],
@@ -79,8 +86,13 @@ function ejected(ejectMs: number): string {
   return ejectMs < 0 ? 'never' : ejectMs === 0 ? `within ${sliceMs / 1_000} s` : `after ${seconds(ejectMs)}`;
 }
 
-function cutOut({ hangFailed, deadFailed, ejectMs, readmitMs, endFailed }: Facts): boolean {
-  return hangFailed! < 0.2 && deadFailed! < 0.1 && ejectMs! >= 0 && ejectMs! <= 2_000 && readmitMs! >= 0 && endFailed! < 0.05;
+function isNeverCutOut({ opened, ejectMs }: Facts): boolean {
+  return opened === 0 && ejectMs === -1;
+}
+
+/** By a breaker: that requests do not fail may have other reasons. */
+function cutOut({ hangFailed, deadFailed, opened, ejectMs, readmitMs, endFailed }: Facts): boolean {
+  return opened! > 0 && hangFailed! < 0.2 && deadFailed! < 0.1 && ejectMs! >= 0 && ejectMs! <= 2_000 && readmitMs! >= 0 && endFailed! < 0.05;
 }
 
 /** Milliseconds until a whole second in which at most a tenth failed (a breaker probes once a second); -1 for never. */

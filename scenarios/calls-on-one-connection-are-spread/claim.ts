@@ -28,7 +28,7 @@ const isPinned = (facts: Facts, way: Way): boolean => facts[`${way}Share`] === 1
 export const callsOnOneConnectionAreSpread: Claim = {
   name: 'calls-on-one-connection-are-spread',
   title: 'Calls on one connection are spread',
-  statement: `Pricing has two instances and speaks gRPC. A client is told both, connects to the first, and puts every call on that connection for as long as it lives: gRPC’s default. The instance that has the calls hangs for ${seconds(healAtMs - hangAtMs)} with its connections open. A proxy that takes HTTP/2 apart chooses for each call: the policy is to take turns, an attempt timeout of ${attemptTimeoutMs} ms, two attempts, and a breaker for each endpoint. Clients call through the front door, orders from inside: whose proxy sends is who has the choice. A sidecar beside the instance that was chosen is too late.`,
+  statement: `Pricing has two instances and speaks gRPC. A client is told both, connects to the first, and puts every call on that connection for as long as it lives: gRPC’s default. The instance that has the calls hangs for ${seconds(healAtMs - hangAtMs)} with its connections open. A proxy that takes HTTP/2 apart chooses for each call. It does so without a policy too, and would then prefer the instance that answers sooner; the policy makes the choice even and says what becomes of a call that hangs: to take turns, an attempt timeout of ${attemptTimeoutMs} ms, two attempts, and a breaker for each endpoint. Clients call through the front door, orders from inside: whose proxy sends is who has the choice. A sidecar beside the instance that was chosen is too late.`,
   reading: 'Both: the gateway is the gatekeeper, and the sidecar is what orders sends its outgoing calls through.',
   policies: () => [
     {
