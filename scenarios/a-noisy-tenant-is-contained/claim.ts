@@ -41,7 +41,7 @@ export const aNoisyTenantIsContained: Claim = {
       facts: {
         othersP50: Math.max(...others.map(({ latency }) => latency.p50)), othersP99: Math.max(...others.map(({ latency }) => latency.p99)),
         othersSuccess: others.reduce((sum, { succeeded }) => sum + succeeded, 0) / sent,
-        noisyAdmittedRate: (noisy!.succeeded / steady.durationMs) * 1_000, noisyRefused: noisy!.statuses['429'] ?? 0,
+        noisyAdmittedRate: noisy!.succeededRate, noisyRefused: noisy!.statuses['429'] ?? 0,
       },
       loads: { steady },
     };

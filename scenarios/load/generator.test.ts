@@ -55,4 +55,25 @@ describe('the load generator', () => {
     assert.deepEqual([stuck.all.sent, stuck.all.dropped], [3, 17]);
     await origin.close();
   });
+
+  test('a rate counts the answers that came within the measured time, whenever they were asked for', async () => {
+    const held: (() => void)[] = [];
+    // Fifteen of each are sent, five of them in the warm-up: eight are answered in the middle of the run, the others after its end.
+    const origin = await httpOrigin((request, response) => {
+      held.push(() => response.writeHead(request.url === '/bad' ? 503 : 200).end());
+      if (held.length === 16) for (const answer of held.splice(0)) answer();
+    });
+    const targets = [`http://127.0.0.1:${origin.port}`];
+    let waiting: NodeJS.Timeout | undefined;
+    const running = generate({ durationMs: 1_000, warmupMs: 500, seed: 1, classes: [{ name: 'good', rate: 10, targets, path: '/' }, { name: 'bad', rate: 10, targets, path: '/bad' }] }, (begunAt) => {
+      waiting = setInterval(() => {
+        if (performance.now() > begunAt + 1_000) for (const answer of held.splice(0)) answer();
+      }, 5);
+    });
+    const { achievedRate, classes } = await running;
+    clearInterval(waiting);
+    assert.equal(achievedRate, 16);
+    assert.deepEqual(classes.map(({ name, succeeded, achievedRate: answers, succeededRate }) => [name, succeeded, answers, succeededRate]), [['good', 10, 8, 8], ['bad', 0, 8, 0]]);
+    await origin.close();
+  });
 });

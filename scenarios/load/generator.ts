@@ -32,6 +32,9 @@ interface Counters {
   sent: number;
   succeeded: number;
   dropped: number;
+  /** Answers that came within the measured time, and those below 400. */
+  answeredInTime: number;
+  succeededInTime: number;
   readonly statuses: Map<string, number>;
   readonly errors: Map<string, number>;
   readonly latency: Histogram;
@@ -57,7 +60,7 @@ class Run {
     this.#spec = spec;
     this.#random = seededRandom(spec.seed);
     this.#counters = spec.classes.map((traffic) => ({
-      traffic, offered: 0, sent: 0, succeeded: 0, dropped: 0, statuses: new Map<string, number>(), errors: new Map<string, number>(), latency: histogram(), successLatency: histogram(), due: 0,
+      traffic, ...noneYet(), due: 0,
     }));
     this.#slices = Array.from({ length: Math.ceil(spec.durationMs / sliceMs) }, (_, index) => ({ atMs: index * sliceMs, offered: 0, succeeded: 0, failed: 0, maxMs: 0 }));
     const timeout = spec.timeoutMs ?? defaultTimeoutMs;
@@ -122,8 +125,12 @@ class Run {
     const target = traffic.targets[counters.due % traffic.targets.length]!;
     const headers = traffic.headers?.[Math.floor(this.#random() * traffic.headers.length)] ?? {};
     const finish = (status: number, error: string | undefined): void => {
-      const ms = performance.now() - this.#startedAt - dueAt;
-      if (isMeasured) record(counters, slice, status, error, ms);
+      const elapsed = performance.now() - this.#startedAt;
+      if (isMeasured) record(counters, slice, status, error, elapsed - dueAt);
+      if (error === undefined && this.#isWithin(elapsed)) {
+        counters.answeredInTime++;
+        if (isGood(status)) counters.succeededInTime++;
+      }
       this.#inFlight--;
       if (this.#isOver && this.#inFlight === 0) this.#resolve(this.#summary());
     };
@@ -136,14 +143,20 @@ class Run {
     );
   }
 
+  /** Whether a time since the start is within the measured time. */
+  #isWithin(elapsed: number): boolean {
+    const { warmupMs, durationMs } = this.#spec;
+    return elapsed >= warmupMs && elapsed <= warmupMs + durationMs;
+  }
+
   #summary(): LoadResult {
     const { durationMs } = this.#spec;
-    const classes = this.#counters.map(toResult);
-    const all = toResult(merge(this.#counters));
+    const classes = this.#counters.map((counters) => toResult(counters, durationMs));
+    const all = toResult(merge(this.#counters), durationMs);
     return {
       durationMs,
-      offeredRate: (all.offered / durationMs) * 1_000,
-      achievedRate: (Object.values(all.statuses).reduce((sum, count) => sum + count, 0) / durationMs) * 1_000,
+      offeredRate: perSecond(all.offered, durationMs),
+      achievedRate: all.achievedRate,
       classes,
       all,
       slices: this.#slices,
@@ -156,29 +169,48 @@ function histogram(): Histogram {
   return buildHistogram({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3, useWebAssembly: false });
 }
 
+function noneYet(): Omit<Counters, 'traffic' | 'due'> {
+  return {
+    offered: 0, sent: 0, succeeded: 0, dropped: 0, answeredInTime: 0, succeededInTime: 0, statuses: new Map<string, number>(), errors: new Map<string, number>(), latency: histogram(), successLatency: histogram(),
+  };
+}
+
+function inMicros(ms: number): number {
+  return Math.min(60_000_000, Math.max(1, Math.round(ms * 1_000)));
+}
+
+function perSecond(count: number, durationMs: number): number {
+  return (count / durationMs) * 1_000;
+}
+
+function isGood(status: number): boolean {
+  return status > 0 && status < 400;
+}
+
 function record(counters: Counters, slice: Slice | undefined, status: number, error: string | undefined, ms: number): void {
-  const micros = Math.min(60_000_000, Math.max(1, Math.round(ms * 1_000)));
+  const micros = inMicros(ms);
   counters.latency.recordValue(micros);
-  const isGood = status > 0 && status < 400;
-  if (isGood) {
+  if (isGood(status)) {
     counters.succeeded++;
     counters.successLatency.recordValue(micros);
   }
   if (error === undefined) counters.statuses.set(String(status), (counters.statuses.get(String(status)) ?? 0) + 1);
   else counters.errors.set(error, (counters.errors.get(error) ?? 0) + 1);
   if (slice === undefined) return;
-  if (isGood) slice.succeeded++;
+  if (isGood(status)) slice.succeeded++;
   else slice.failed++;
   slice.maxMs = Math.max(slice.maxMs, ms);
 }
 
 function merge(all: readonly Counters[]): Counters {
-  const merged: Counters = { traffic: { ...all[0]!.traffic, name: 'all' }, offered: 0, sent: 0, succeeded: 0, dropped: 0, statuses: new Map<string, number>(), errors: new Map<string, number>(), latency: histogram(), successLatency: histogram(), due: 0 };
+  const merged: Counters = { traffic: { ...all[0]!.traffic, name: 'all' }, ...noneYet(), due: 0 };
   for (const counters of all) {
     merged.offered += counters.offered;
     merged.sent += counters.sent;
     merged.succeeded += counters.succeeded;
     merged.dropped += counters.dropped;
+    merged.answeredInTime += counters.answeredInTime;
+    merged.succeededInTime += counters.succeededInTime;
     for (const [status, count] of counters.statuses) merged.statuses.set(status, (merged.statuses.get(status) ?? 0) + count);
     for (const [error, count] of counters.errors) merged.errors.set(error, (merged.errors.get(error) ?? 0) + count);
     merged.latency.add(counters.latency);
@@ -187,8 +219,11 @@ function merge(all: readonly Counters[]): Counters {
   return merged;
 }
 
-function toResult({ traffic, offered, sent, succeeded, dropped, statuses, errors, latency, successLatency }: Counters): ClassResult {
-  return { name: traffic.name, offered, sent, succeeded, dropped, statuses: Object.fromEntries(statuses), errors: Object.fromEntries(errors), latency: summarise(latency), successLatency: summarise(successLatency) };
+function toResult({ traffic, offered, sent, succeeded, dropped, answeredInTime, succeededInTime, statuses, errors, latency, successLatency }: Counters, durationMs: number): ClassResult {
+  return {
+    name: traffic.name, offered, sent, succeeded, dropped, achievedRate: perSecond(answeredInTime, durationMs), succeededRate: perSecond(succeededInTime, durationMs),
+    statuses: Object.fromEntries(statuses), errors: Object.fromEntries(errors), latency: summarise(latency), successLatency: summarise(successLatency),
+  };
 }
 
 function summarise(histogram: Histogram): Latency {

@@ -85,7 +85,7 @@ function method({ machine, startedAt, durationMs, seed, mode, notes }: ReportDoc
 <ul>
 <li>On ${escape(machine.cpu)}, ${machine.cores} cores, ${mib(machine.memoryBytes)} of memory, ${escape(machine.platform)}, Node.js ${escape(machine.node)}; started ${escape(startedAt)}, took ${(durationMs / 1_000).toFixed(0)} s, seed ${seed}; ${where}.</li>
 <li>Load, proxies and applications share these cores: compare the placements of this run with each other, not with another machine.</li>
-<li>Requests are sent at a constant rate whatever becomes of them (open loop), and latency counts from the time at which a request should have been sent, so that queueing is not left out. Percentiles come from HDR histograms of three digits. Each load has a warm-up that is not counted, where the phase is not itself the point.</li>
+<li>Requests are sent at a constant rate whatever becomes of them (open loop), and latency counts from the time at which a request should have been sent, so that queueing is not left out. A rate of answers counts those that came within the measured time. Percentiles come from HDR histograms of three digits. Each load has a warm-up that is not counted, where the phase is not itself the point.</li>
 <li>CPU time and memory are each process’s own account (<code>process_cpu_seconds_total</code>, <code>process_resident_memory_bytes</code>).</li>
 <li>The variants of a claim ran under the same rates, durations, seed, policies and versions; if they had not, the claim would say so and fail.</li>
 <li>Two readings of “ambassador” stand in the literature: the gatekeeper in front of a system (gateway offloading), and the proxy that a client sends its outgoing calls through. Each claim names the one it shows.</li>
