@@ -76,4 +76,15 @@ describe('the load generator', () => {
     assert.deepEqual(classes.map(({ name, succeeded, achievedRate: answers, succeededRate }) => [name, succeeded, answers, succeededRate]), [['good', 10, 8, 8], ['bad', 0, 8, 0]]);
     await origin.close();
   });
+
+  test('a generator that is starved says how late it sent', async () => {
+    const origin = await httpOrigin((_request, response) => response.end());
+    const classes = [{ name: 'all', rate: 100, targets: [`http://127.0.0.1:${origin.port}`], path: '/' }];
+    const starved = generate({ durationMs: 500, warmupMs: 0, seed: 1, classes });
+    for (const until = performance.now() + 250; performance.now() < until; );
+    const { lateness, all } = await starved;
+    assert.equal(all.sent, 50);
+    assert.ok(lateness.p99 > 200 && lateness.p50 < lateness.p99, JSON.stringify(lateness));
+    await origin.close();
+  });
 });

@@ -49,6 +49,7 @@ class Run {
   readonly #clients = new Map<TrafficClass, LoadClient>();
   readonly #counters: Counters[];
   readonly #slices: Slice[];
+  readonly #lateness = histogram();
   readonly #random: () => number;
   readonly #startedAt: number;
   #inFlight = 0;
@@ -120,7 +121,10 @@ class Run {
       if (slice !== undefined) slice.failed++;
       return;
     }
-    if (isMeasured) counters.sent++;
+    if (isMeasured) {
+      counters.sent++;
+      this.#lateness.recordValue(inMicros(performance.now() - this.#startedAt - dueAt));
+    }
     this.#inFlight++;
     const target = traffic.targets[counters.due % traffic.targets.length]!;
     const headers = traffic.headers?.[Math.floor(this.#random() * traffic.headers.length)] ?? {};
@@ -157,6 +161,7 @@ class Run {
       durationMs,
       offeredRate: perSecond(all.offered, durationMs),
       achievedRate: all.achievedRate,
+      lateness: summarise(this.#lateness),
       classes,
       all,
       slices: this.#slices,

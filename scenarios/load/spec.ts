@@ -69,6 +69,8 @@ export interface LoadResult {
   readonly offeredRate: number;
   readonly achievedRate: number;
   readonly durationMs: number;
+  /** How much later than intended requests were sent (ms). It is part of every latency, and is the machine’s, not the system’s. */
+  readonly lateness: Latency;
   readonly classes: readonly ClassResult[];
   readonly all: ClassResult;
   readonly slices: readonly Slice[];

@@ -8,7 +8,7 @@ interface Usage {
   readonly residentBytes: number;
 }
 
-/** What a process used between two readings. */
+/** What a process used between two readings, and the memory that it held at the second. */
 export interface UnitCost {
   readonly unit: string;
   readonly role: Unit['role'];
@@ -16,13 +16,15 @@ export interface UnitCost {
   readonly residentBytes: number;
 }
 
-/** Reads CPU time and memory of every unit from its `/metrics`. */
-export async function readUsage(lab: Lab): Promise<Map<string, Usage>> {
-  return new Map(await Promise.all(lab.units.map(async (unit) => [unit.id, await readUnit(lab, unit)] as const)));
+/** Reads CPU time and memory of units, of every one if none are named, from their `/metrics`. */
+export async function readUsage(lab: Lab, ids?: readonly string[]): Promise<Map<string, Usage>> {
+  const units = ids === undefined ? lab.units : lab.units.filter(({ id }) => ids.includes(id));
+  return new Map(await Promise.all(units.map(async (unit) => [unit.id, await readUnit(lab, unit)] as const)));
 }
 
+/** What the units that were read used between two readings. */
 export function costBetween(lab: Lab, before: ReadonlyMap<string, Usage>, after: ReadonlyMap<string, Usage>): UnitCost[] {
-  return lab.units.map(({ id, role }) => {
+  return lab.units.filter(({ id }) => before.has(id)).map(({ id, role }) => {
     const [start, end] = [before.get(id)!, after.get(id)!];
     // A process that was started again in between counts from its start.
     const cpuSeconds = end.cpuSeconds >= start.cpuSeconds ? end.cpuSeconds - start.cpuSeconds : end.cpuSeconds;

@@ -59,19 +59,19 @@ ${claim.unequal.map((reason) => `<p class="bad">Not comparable: ${escape(reason)
 
 function loads(claim: ClaimResult): string {
   const rows = claim.variants.flatMap(({ placement, loads: all }) =>
-    Object.entries(all).map(([name, { offeredRate, achievedRate, all: { offered, sent, succeeded, dropped, statuses, errors, latency } }]) => [
+    Object.entries(all).map(([name, { offeredRate, achievedRate, lateness, all: { offered, sent, succeeded, dropped, statuses, errors, latency } }]) => [
       placement, name, `${offeredRate.toFixed(1)}/s`, `${achievedRate.toFixed(1)}/s`, count(offered), count(sent), `${count(succeeded)} (${percent(offered === 0 ? 0 : succeeded / offered)})`, count(dropped),
       [...Object.entries(statuses), ...Object.entries(errors)].map(([kind, number]) => `${kind}: ${count(number)}`).join(', '),
-      `${latency.p50} / ${latency.p90} / ${latency.p99} / ${latency.p999} / ${latency.max}`,
+      `${latency.p50} / ${latency.p90} / ${latency.p99} / ${latency.p999} / ${latency.max}`, String(lateness.p99),
     ]),
   );
-  return table(['placement', 'load', 'offered', 'answered', 'requests', 'sent', 'below 400', 'dropped', 'answers', 'ms: p50 / p90 / p99 / p99.9 / max'], rows);
+  return table(['placement', 'load', 'offered', 'answered', 'requests', 'sent', 'below 400', 'dropped', 'answers', 'ms: p50 / p90 / p99 / p99.9 / max', 'sent late, p99 in ms'], rows);
 }
 
 function costs(claim: ClaimResult): string {
   const units = claim.variants[0]!.costs.map(({ unit }) => unit).filter((unit) => claim.variants.some(({ costs: all }) => all.find((cost) => cost.unit === unit)!.cpuMs > 20));
   const rows = units.map((unit) => [unit, ...claim.variants.map(({ costs: all }) => all.find((cost) => cost.unit === unit)!).map(({ cpuMs, residentBytes }) => `${count(cpuMs)} ms, ${mib(residentBytes)}`)]);
-  return table(['CPU time and memory', ...placements], rows);
+  return table(['CPU time over the whole variant, warm-up included; memory at its end', ...placements], rows);
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -85,7 +85,7 @@ function method({ machine, startedAt, durationMs, seed, mode, notes }: ReportDoc
 <ul>
 <li>On ${escape(machine.cpu)}, ${machine.cores} cores, ${mib(machine.memoryBytes)} of memory, ${escape(machine.platform)}, Node.js ${escape(machine.node)}; started ${escape(startedAt)}, took ${(durationMs / 1_000).toFixed(0)} s, seed ${seed}; ${where}.</li>
 <li>Load, proxies and applications share these cores: compare the placements of this run with each other, not with another machine.</li>
-<li>Requests are sent at a constant rate whatever becomes of them (open loop), and latency counts from the time at which a request should have been sent, so that queueing is not left out. A rate of answers counts those that came within the measured time. Percentiles come from HDR histograms of three digits. Each load has a warm-up that is not counted, where the phase is not itself the point.</li>
+<li>Requests are sent at a constant rate whatever becomes of them (open loop), and latency counts from the time at which a request should have been sent, so that queueing is not left out. How late they were sent is shown beside it: that much of a latency is the machine’s. A rate of answers counts those that came within the measured time. Percentiles come from HDR histograms of three digits. Each load has a warm-up that is not counted, where the phase is not itself the point.</li>
 <li>CPU time and memory are each process’s own account (<code>process_cpu_seconds_total</code>, <code>process_resident_memory_bytes</code>).</li>
 <li>The variants of a claim ran under the same rates, durations, seed, policies and versions; if they had not, the claim would say so and fail.</li>
 <li>Two readings of “ambassador” stand in the literature: the gatekeeper in front of a system (gateway offloading), and the proxy that a client sends its outgoing calls through. Each claim names the one it shows.</li>

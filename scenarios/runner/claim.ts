@@ -33,6 +33,7 @@ export interface Parity {
 
 export interface VariantResult extends VariantRun {
   readonly placement: Placement;
+  /** What each process used over the whole variant, with warm-ups and what else the claim did. */
   readonly costs: readonly UnitCost[];
   readonly parity: Parity;
 }

@@ -1,5 +1,5 @@
 import type { Lab } from '../lab/lab.js';
-import { costBetween, readUsage, type UnitCost } from '../measure/usage.js';
+import { costBetween, readUsage } from '../measure/usage.js';
 import { placements, type Claim, type Facts, type Parity, type Placement, type VariantResult, type VariantRun } from './claim.js';
 import { LabSession } from './session.js';
 
@@ -81,16 +81,7 @@ async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: nu
     version: process.env['npm_package_version'] ?? '',
     node: process.version,
   };
-  return { placement, ...run, facts: { ...run.facts, ...proxyCost(placement, costs, run) }, costs, parity };
-}
-
-/** What the proxies cost, beside what the claim measured. */
-function proxyCost(placement: Placement, costs: readonly UnitCost[], { loads }: VariantRun): Facts {
-  const onTheWay: Readonly<Record<Placement, readonly string[]>> = { none: [], ambassador: ['gateway'], sidecar: ['sidecar'], both: ['gateway', 'sidecar'] };
-  const proxies = costs.filter(({ role }) => onTheWay[placement].includes(role));
-  const requests = Object.values(loads).reduce((sum, { all }) => sum + all.sent, 0);
-  const cpuMs = proxies.reduce((sum, cost) => sum + cost.cpuMs, 0);
-  return { proxyCpuMsPerRequest: requests === 0 ? 0 : cpuMs / requests, proxyCpuMs: cpuMs };
+  return { placement, ...run, costs, parity };
 }
 
 /** Rounds of one placement as one: the median of each fact, the loads of the last round. */
