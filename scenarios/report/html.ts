@@ -53,7 +53,7 @@ ${claim.unequal.map((reason) => `<p class="bad">Not comparable: ${escape(reason)
 <div class="scroll"><table><thead><tr><th>placement</th>${claim.columns.map(({ title }) => `<th>${escape(title)}</th>`).join('')}<th>expected, and measured</th></tr></thead><tbody>${rows.join('')}</tbody></table></div>
 <ul>${claim.sentences.map((sentence) => `<li>${escape(sentence)}</li>`).join('')}</ul>
 <div class="charts">${claim.charts.map((chart, index) => `<figure><figcaption>${escape(chart.title)}</figcaption><div class="canvas"><canvas data-chart="${claim.name}/${index}" role="img" aria-label="${escape(chart.title)}"></canvas></div></figure>`).join('')}</div>
-<details><summary>Offered and achieved, answers by status, cost of each process</summary>${loads(claim)}${costs(claim)}</details>
+<details><summary>Offered and achieved, answers by status, cost of each process${claim.rounds > 1 ? `: of the last of ${claim.rounds} rounds; what stands above are medians over all` : ''}</summary>${loads(claim)}${costs(claim)}</details>
 </section>`;
 }
 

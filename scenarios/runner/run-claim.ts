@@ -15,6 +15,8 @@ export interface ClaimResult {
   readonly title: string;
   readonly statement: string;
   readonly reading: string;
+  /** Facts are medians over them; loads and costs are those of the last. */
+  readonly rounds: number;
   readonly variants: readonly VariantResult[];
   readonly expectations: readonly CheckedExpectation[];
   readonly sentences: readonly string[];
@@ -52,6 +54,7 @@ export async function runClaim(claim: Claim, lab: Lab, { seed, onVariant }: RunO
     title: claim.title,
     statement: claim.statement,
     reading: claim.reading,
+    rounds,
     variants,
     expectations,
     sentences: claim.sentences(facts),
