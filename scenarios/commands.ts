@@ -6,12 +6,13 @@ import { composeFiles } from './compose/generate.js';
 import { connectCompose } from './lab/compose.js';
 import { startEmbedded } from './lab/embedded.js';
 import type { Lab } from './lab/lab.js';
-import type { ReportDocument } from './report/document.js';
+import { schemaVersion, type ReportDocument } from './report/document.js';
 import { reportHtml } from './report/html.js';
 import { scoreboard } from './report/scoreboard.js';
 import { serveReports } from './report/serve.js';
-import { writeReport } from './report/write.js';
+import { prepareFile, prepareReports, writeReport } from './report/write.js';
 import { createProgress, type Progress } from './runner/progress.js';
+import { reasonOf } from './runner/run-claim.js';
 import { runComparison } from './runner/run-comparison.js';
 
 /* What the commands of the lab do; `main.ts` says how they are called. */
@@ -27,27 +28,27 @@ export function list(): void {
   for (const { name, title, statement } of claims) process.stdout.write(`${pc.bold(name)}\n  ${title}. ${statement}\n\n`);
 }
 
-/** Runs these claims, all of them where none is named. A name that none has is refused before anything starts. */
+/** Runs these claims, all of them where none is named. A name that none has, and a place where nothing can be written, is refused before anything starts. */
 export async function run(names: readonly string[], options: RunOptions, refuse: (message: string) => never): Promise<void> {
   const chosen = names.length === 0 ? claims : names.map((name) => claims.find((claim) => claim.name === name) ?? refuse(`there is no claim "${name}"; there is ${claims.map((claim) => claim.name).join(', ')}`));
+  const { json, report: folder } = options;
+  tryOut(() => prepareReports(folder), (reason) => refuse(`no report can be written to ${folder} (--report): ${reason}`));
+  if (json !== undefined) tryOut(() => prepareFile(json), (reason) => refuse(`${json} cannot be written (--json): ${reason}`));
   const progress = createProgress();
   const lab = await start(progress, options.keepLogs ?? false);
   try {
     const document = await runComparison(chosen, lab, { seed: options.seed, progress });
     progress.finish();
-    const { html } = writeReport(document, options.report);
-    if (options.json !== undefined) {
-      mkdirSync(dirname(options.json), { recursive: true });
-      writeFileSync(options.json, JSON.stringify(document, null, 2));
-    }
     process.stdout.write(`\n${scoreboard(document.claims)}\n`);
     const failed = document.claims.filter(({ verdict }) => verdict !== 'as expected');
     for (const { name, expectations } of failed) {
       for (const { placement, text, measured, holds } of expectations) if (!holds) process.stdout.write(pc.red(`${name}, ${placement}: expected that ${text}; measured: ${measured}\n`));
     }
     for (const note of document.notes) process.stdout.write(`${note}\n`);
-    process.stdout.write(`Report: ${html}\n`);
     process.exitCode = failed.length === 0 ? 0 : 1;
+    // Last, and each by itself: what a run of minutes found is on the terminal, whatever became of the disk.
+    tryOut(() => process.stdout.write(`Report: ${writeReport(document, folder).html}\n`), (reason) => fail(`The report was not written: ${reason}`));
+    if (json !== undefined) tryOut(() => writeFileSync(json, JSON.stringify(document, null, 2)), (reason) => fail(`The results were not written: ${reason}`));
   } finally {
     progress.finish();
     await lab.close();
@@ -57,19 +58,27 @@ export async function run(names: readonly string[], options: RunOptions, refuse:
 export function report(options: { readonly report: string }): void {
   const folder = join(options.report, 'latest');
   const file = join(folder, 'results.json');
-  if (!existsSync(file)) {
-    process.stderr.write(`There is no ${file}: nothing was run yet. Start with: npm start\n`);
-    process.exitCode = 1;
-    return;
-  }
-  const document = JSON.parse(readFileSync(file, 'utf8')) as ReportDocument;
-  writeFileSync(join(folder, 'report.html'), reportHtml(document));
-  process.stdout.write(`${scoreboard(document.claims)}\nReport: ${join(folder, 'report.html')}\n`);
+  if (!existsSync(file)) return fail(`There is no ${file}: nothing was run yet. Start with: npm start`);
+  tryOut(() => {
+    const document = readResults(file);
+    writeFileSync(join(folder, 'report.html'), reportHtml(document));
+    process.stdout.write(`${scoreboard(document.claims)}\nReport: ${join(folder, 'report.html')}\n`);
+  }, (reason) => fail(`There is no report of ${file}: ${reason}`));
+}
+
+function readResults(file: string): ReportDocument {
+  const document = JSON.parse(readFileSync(file, 'utf8')) as ReportDocument | null;
+  if (document?.schemaVersion !== schemaVersion) throw new Error(`its schemaVersion is ${String(document?.schemaVersion)}, and this program reads ${schemaVersion}`);
+  return document;
 }
 
 export async function serve(options: { readonly report: string; readonly host: string; readonly port: number }): Promise<void> {
-  process.stdout.write(`${await serveReports(options.report, options)}\n`);
-  process.once('SIGTERM', () => process.exit(0));
+  try {
+    process.stdout.write(`${await serveReports(options.report, options)}\n`);
+    process.once('SIGTERM', () => process.exit(0));
+  } catch (error) {
+    fail(`Reports are not served: ${reasonOf(error)}`);
+  }
 }
 
 export async function up(): Promise<void> {
@@ -107,4 +116,17 @@ async function start(progress: Progress, keepFiles: boolean, preferredPorts: Rea
   const lab = await startEmbedded({ keepFiles, onProgress, preferredPorts });
   if (keepFiles) process.stderr.write(`logs: ${lab.directory}\n`);
   return lab;
+}
+
+function tryOut(act: () => unknown, otherwise: (reason: string) => void): void {
+  try {
+    act();
+  } catch (error) {
+    otherwise(reasonOf(error));
+  }
+}
+
+function fail(message: string): void {
+  process.stderr.write(`${message}\n`);
+  process.exitCode = 1;
 }

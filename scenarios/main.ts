@@ -40,7 +40,7 @@ program
   .description('serves the reports')
   .option('--report <dir>', 'folder for reports', isCompose ? '/reports' : 'reports')
   .option('--host <host>', 'address to listen on', '127.0.0.1')
-  .option('--port <port>', 'port to listen on', wholeNumber, 8088)
+  .option('--port <port>', 'port to listen on', portNumber, 8088)
   .action(async (options: { report: string; host: string; port: number }) => (await commands()).serve(options));
 
 program
@@ -60,6 +60,12 @@ for (const command of controlPlaneCommands()) program.addCommand(command);
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('Not a whole number.');
+  return value;
+}
+
+function portNumber(text: string): number {
+  const value = wholeNumber(text);
+  if (value > 65_535) throw new InvalidArgumentError('Not a port: above 65535.');
   return value;
 }
 

@@ -92,6 +92,27 @@ describe('the embedded lab', () => {
     assert.equal(await status(), 200);
   });
 
+  test('a claim that throws leaves neither a fault nor a load to the next one, which is run', async () => {
+    const [first] = claims as readonly [Claim];
+    const of: Pick<Claim, 'rounds' | 'expectations' | 'columns' | 'sentences' | 'charts'> = { rounds: 1, expectations: [], columns: [], sentences: () => [], charts: [] };
+    const throws: Claim['run'] = async (session, placement) => {
+      if (placement !== 'both') return { facts: {}, loads: {} };
+      await session.start({ warmupMs: 0, durationMs: 4_000, classes: [{ name: 'orders', rate: 200, targets: session.inside('orders', placement), path: '/orders/7' }] });
+      await session.setFault('orders', { errorRate: 1 });
+      throw new Error('enough');
+    };
+    const received: number[] = [];
+    const statuses = new Set<number>();
+    const looks: Claim['run'] = async (session) => {
+      for (let request = 0; request < 20; request++) statuses.add((await fetch(`${lab.url('orders', 'app')}/orders/7`)).status);
+      received.push((await session.stats('orders'))!.received);
+      return { facts: {}, loads: {} };
+    };
+    const document = await runComparison([{ ...first, ...of, name: 'throws', run: throws }, { ...first, ...of, name: 'looks', run: looks }], lab, { seed: 1, progress: { step: () => {}, finish: () => {} } });
+    assert.deepEqual(document.claims.map(({ name, verdict, failure }) => [name, verdict, failure]), [['throws', 'not as expected', 'enough'], ['looks', 'as expected', undefined]]);
+    assert.deepEqual([[...statuses], received], [[200], [20, 20, 20, 20]]);
+  });
+
   test('an application that crashes is started again', async () => {
     const session = new LabSession(lab, 1);
     await session.setFault('payments', { crash: true }).catch(() => {});

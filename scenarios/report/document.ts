@@ -1,9 +1,11 @@
 import type { ClaimResult } from '../runner/run-claim.js';
 
+/** Raised when the shape changes. */
+export const schemaVersion = 2;
+
 /** Everything that a run of the comparison found: `results.json`. */
 export interface ReportDocument {
-  /** Raised when the shape changes. */
-  readonly schemaVersion: 1;
+  readonly schemaVersion: typeof schemaVersion;
   readonly startedAt: string;
   readonly durationMs: number;
   readonly seed: number;

@@ -39,6 +39,13 @@ ${method(document)}
 }
 
 function claimSection(claim: ClaimResult): string {
+  if (claim.failure !== undefined) {
+    return `<section id="${claim.name}">
+<h2>${escape(claim.title)}</h2>
+<p>${escape(claim.statement)}</p>
+<p class="bad">It could not be put to the test: ${escape(claim.failure)}</p>
+</section>`;
+  }
   const rows = placements.map((placement, row) => {
     const expected = claim.expectations.filter((expectation) => expectation.placement === placement);
     return `<tr><th scope="row">${placement}</th>${claim.columns.map(({ values }) => `<td>${escape(values[row]!)}</td>`).join('')}<td class="text">${expected

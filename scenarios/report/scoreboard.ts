@@ -9,6 +9,8 @@ export function scoreboard(claims: readonly ClaimResult[]): string {
 }
 
 function claimTable(claim: ClaimResult): string {
+  const heading = pc.bold(`${claim.title} (${claim.name}): `) + (claim.verdict === 'as expected' ? pc.green('as expected') : pc.red('NOT AS EXPECTED'));
+  if (claim.failure !== undefined) return [heading, pc.red(`  could not be put to the test: ${claim.failure}`), ''].join('\n');
   const table = new Table({
     head: ['placement', ...claim.columns.map(({ title }) => title), 'expected', ''],
     style: { head: [], border: [], compact: true },
@@ -20,6 +22,5 @@ function claimTable(claim: ClaimResult): string {
     const holds = expected.every((expectation) => expectation.holds);
     table.push([placement, ...claim.columns.map(({ values }) => values[row]!), expected.map(({ text }) => text).join('; '), holds ? pc.green('✓') : pc.red('✗')]);
   });
-  const verdict = claim.verdict === 'as expected' ? pc.green('as expected') : pc.red('NOT AS EXPECTED');
-  return [pc.bold(`${claim.title} (${claim.name}): `) + verdict, table.toString(), ...claim.unequal.map((reason) => pc.red(`  not comparable: ${reason}`)), ''].join('\n');
+  return [heading, table.toString(), ...claim.unequal.map((reason) => pc.red(`  not comparable: ${reason}`)), ''].join('\n');
 }

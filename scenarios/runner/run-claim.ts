@@ -24,6 +24,8 @@ export interface ClaimResult {
   readonly columns: readonly { readonly title: string; readonly values: readonly string[] }[];
   /** Why the variants cannot be compared, if they cannot. */
   readonly unequal: readonly string[];
+  /** Why it could not be put to the test; there are no variants then. */
+  readonly failure?: string;
   readonly verdict: 'as expected' | 'not as expected';
 }
 
@@ -65,6 +67,11 @@ export async function runClaim(claim: Claim, lab: Lab, { seed, onVariant }: RunO
   };
 }
 
+/** What becomes of a claim that threw. */
+export function failedClaim({ name, title, statement, reading, rounds = 1 }: Claim, error: unknown): ClaimResult {
+  return { name, title, statement, reading, rounds, variants: [], expectations: [], sentences: [], charts: [], columns: [], unequal: [], failure: reasonOf(error), verdict: 'not as expected' };
+}
+
 async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: number): Promise<VariantResult> {
   const session = new LabSession(lab, seed);
   await session.clearFaults();
@@ -74,7 +81,7 @@ async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: nu
   try {
     run = await claim.run(session, placement);
   } finally {
-    await session.clearFaults();
+    await session.end();
   }
   const costs = costBetween(lab, before, await readUsage(lab));
   const parity: Parity = {
@@ -85,6 +92,12 @@ async function runVariant(claim: Claim, lab: Lab, placement: Placement, seed: nu
     node: process.version,
   };
   return { placement, ...run, costs, parity };
+}
+
+/** What an error says; that of `fetch` leaves it to its cause. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }
 
 /** Rounds of one placement as one: the median of each fact, the loads of the last round. */

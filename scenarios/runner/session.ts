@@ -19,6 +19,7 @@ export class LabSession {
   /** Loads sent and policies used since the last `begin`, for the parity of variants. */
   readonly sent: LoadSpec[] = [];
   readonly used: (readonly ClaimPolicy[])[] = [];
+  readonly #running: Promise<LoadResult>[] = [];
 
   constructor(
     readonly lab: Lab,
@@ -65,10 +66,18 @@ export class LabSession {
   }
 
   /** Starts a load that something is done beside; resolves when it has begun. */
-  start(spec: Omit<LoadSpec, 'seed'>): Promise<RunningLoad> {
+  async start(spec: Omit<LoadSpec, 'seed'>): Promise<RunningLoad> {
     const seeded = { ...spec, seed: this.seed };
     this.sent.push(seeded);
-    return startLoad(seeded);
+    const running = await startLoad(seeded);
+    this.#running.push(running.result);
+    return running;
+  }
+
+  /** Ends a variant: no fault stays, and no load goes on into the next one, if the claim threw in the middle of it. */
+  async end(): Promise<void> {
+    await this.clearFaults();
+    await Promise.allSettled(this.#running);
   }
 
   /** The instances of a service that a placement uses. */
