@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import pc from 'picocolors';
 import { claims } from './claims.js';
@@ -102,13 +103,13 @@ export function compose(): void {
 
 async function start(progress: Progress, keepFiles: boolean, preferredPorts: Readonly<Record<string, number>> = {}): Promise<Lab> {
   let interrupted = false;
-  for (const [signal, number] of [['SIGINT', 2], ['SIGTERM', 15]] as const) {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       // The lab's processes are killed on exit; a second signal finds nothing left to wait for.
       if (!interrupted) process.stderr.write(`\n${signal}: stopping\n`);
       interrupted = true;
       progress.finish();
-      process.exit(128 + number);
+      process.exit(128 + constants.signals[signal]);
     });
   }
   const onProgress = (ready: number, all: number, unit: string): void => progress.step('starting the lab', ready, all, unit);

@@ -141,22 +141,25 @@ describe('the command line', () => {
     assert.match(output, /Forged tokens stop at the edge/);
   });
 
-  test('Ctrl-C in the middle leaves nothing behind and exits 130', async () => {
-    const child = spawn(process.execPath, [main, 'run', '--report', directory, '--keep-logs'], { stdio: ['ignore', 'ignore', 'pipe'] });
-    let stderr = '';
-    const lab = new Promise<string>((resolve) => child.stderr.on('data', (data: Buffer) => {
-      stderr += data.toString();
-      const logs = /^logs: (.*)$/m.exec(stderr)?.[1];
-      if (logs !== undefined && stderr.includes('a-hop-costs-this-much: none')) resolve(logs);
-    }));
-    const logs = await lab;
-    assert.notDeepEqual(processesWith(logs), []);
-    child.kill('SIGINT');
-    const [code] = (await once(child, 'exit')) as [number];
-    assert.equal(code, 130);
-    while (processesWith(logs).length > 0) await new Promise((resolve) => setImmediate(resolve));
-    rmSync(logs, { recursive: true, force: true });
-  });
+  const ends = [{ name: 'Ctrl-C', signal: 'SIGINT', exits: 130 }, { name: 'a terminal that is closed', signal: 'SIGHUP', exits: 129 }] as const;
+  for (const { name, signal, exits } of ends) {
+    test(`${name} in the middle leaves nothing behind and exits ${exits}`, async () => {
+      const child = spawn(process.execPath, [main, 'run', '--report', directory, '--keep-logs'], { stdio: ['ignore', 'ignore', 'pipe'] });
+      let stderr = '';
+      const lab = new Promise<string>((resolve) => child.stderr.on('data', (data: Buffer) => {
+        stderr += data.toString();
+        const logs = /^logs: (.*)$/m.exec(stderr)?.[1];
+        if (logs !== undefined && stderr.includes('a-hop-costs-this-much: none')) resolve(logs);
+      }));
+      const logs = await lab;
+      assert.notDeepEqual(processesWith(logs), []);
+      child.kill(signal);
+      const [code] = (await once(child, 'exit')) as [number];
+      assert.equal(code, exits);
+      while (processesWith(logs).length > 0) await new Promise((resolve) => setImmediate(resolve));
+      rmSync(logs, { recursive: true, force: true });
+    });
+  }
 
   test('up says where the control plane is, which the command line then talks to', async () => {
     const child = spawn(process.execPath, [main, 'up'], { stdio: ['ignore', 'pipe', 'pipe'] });

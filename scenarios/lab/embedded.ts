@@ -32,7 +32,7 @@ export async function startEmbedded({ onProgress, keepFiles = false, preferredPo
     for (const child of processes.values()) child.kill();
     if (!keepFiles) rmSync(directory, { recursive: true, force: true });
   };
-  // Whatever ends this process, nothing of the lab survives it.
+  // Whatever ends this process but a signal that it does not listen to, nothing of the lab survives it.
   process.once('exit', killAll);
 
   const lab = {
