@@ -101,7 +101,18 @@ export function compose(): void {
   }
 }
 
-async function start(progress: Progress, keepFiles: boolean, preferredPorts: Readonly<Record<string, number>> = {}): Promise<Lab> {
+/** Starts the lab, or ends with the reason why it does not. */
+async function start(...how: Parameters<typeof startLab>): Promise<Lab> {
+  try {
+    return await startLab(...how);
+  } catch (error) {
+    how[0].finish();
+    process.stderr.write(`The lab did not start: ${reasonOf(error)}\n`);
+    process.exit(1);
+  }
+}
+
+async function startLab(progress: Progress, keepFiles: boolean, preferredPorts: Readonly<Record<string, number>> = {}): Promise<Lab> {
   let interrupted = false;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {

@@ -51,12 +51,13 @@ export async function startEmbedded({ onProgress, keepFiles = false, preferredPo
   };
   try {
     for (const unit of units) processes.set(unit.id, start(unit, ports, directory, installed));
-    // The control plane first: nobody joins without a token that it gave.
-    const controlPlane = units.filter(({ id }) => id === 'control-plane');
-    await untilReady({ ...lab, units: controlPlane }, 60_000, () => {}, (unit) => processes.get(unit.id)?.ended);
-    await writeJoinTokens({ units, controlPlane: lab.url('control-plane', 'api'), token: undefined, fileOf: (id) => joinTokenFile(directory, id) });
     let ready = 0;
-    await untilReady(lab, 60_000, (unit) => onProgress?.(++ready, units.length, unit.id), (unit) => processes.get(unit.id)?.ended);
+    const onReady = async ({ id }: Unit): Promise<void> => {
+      onProgress?.(++ready, units.length, id);
+      // Nobody joins without a token that the control plane gave.
+      if (id === 'control-plane') await writeJoinTokens({ units, controlPlane: lab.url(id, 'api'), token: undefined, fileOf: (unit) => joinTokenFile(directory, unit) });
+    };
+    await untilReady(lab, 120_000, onReady, (unit) => processes.get(unit.id));
     return lab;
   } catch (error) {
     await lab.close();

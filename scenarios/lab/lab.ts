@@ -15,21 +15,34 @@ export interface Lab {
   close(): Promise<void>;
 }
 
-/** Resolves once every unit answers 200 where it should. Rejects, naming those that do not, at the timeout. */
-export async function untilReady(lab: Pick<Lab, 'units' | 'url'>, timeoutMs: number, onReady: (unit: Unit) => void, ended: (unit: Unit) => string | undefined): Promise<void> {
+/** What is known of a process besides what it answers. */
+export interface Observed {
+  /** Exit code or signal, when it ended without being told to. */
+  readonly ended: string | undefined;
+  /** The end of what it wrote. */
+  lastWords(): string;
+}
+
+/** Resolves once every unit answers 200 where it should, and what is done then is done. Rejects, naming the first that has ended or is not ready at the timeout, with its last words. */
+export async function untilReady(lab: Pick<Lab, 'units' | 'url'>, timeoutMs: number, onReady: (unit: Unit) => void | Promise<void>, observed: (unit: Unit) => Observed | undefined): Promise<void> {
   const until = Date.now() + timeoutMs;
-  await Promise.all(
-    lab.units.map(async (unit) => {
-      const { port, path } = unit.ready;
-      while (!(await (path === undefined ? answersPing(lab.url(unit.id, port)) : answers(lab.url(unit.id, port) + path)))) {
-        const end = ended(unit);
-        if (end !== undefined) throw new Error(`${unit.id} ended while it was starting (${end})`);
-        if (Date.now() > until) throw new Error(`${unit.id} was not ready after ${timeoutMs / 1_000} s`);
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-      onReady(unit);
-    }),
-  );
+  let isOver = false;
+  const waiting = lab.units.map(async (unit) => {
+    const { port, path } = unit.ready;
+    while (!(await (path === undefined ? answersPing(lab.url(unit.id, port)) : answers(lab.url(unit.id, port) + path)))) {
+      if (isOver) return;
+      const process = observed(unit);
+      const fails = process?.ended !== undefined ? `ended while it was starting (${process.ended})` : Date.now() > until ? `was not ready after ${timeoutMs / 1_000} s` : undefined;
+      if (fails !== undefined) throw new Error(`${unit.id} ${fails}${process === undefined ? '' : `; the last that it wrote:\n${process.lastWords()}`}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await onReady(unit);
+  });
+  try {
+    await Promise.all(waiting);
+  } finally {
+    isOver = true;
+  }
 }
 
 async function answers(url: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
 
 interface ProcessOptions {
@@ -14,6 +14,7 @@ interface ProcessOptions {
 }
 
 const stopGraceMs = 6_000;
+const lastWordsLength = 1_500;
 
 /** A child process: started, started again when it may be, and stopped for good. */
 export class ManagedProcess {
@@ -29,8 +30,13 @@ export class ManagedProcess {
     return this.#child?.pid;
   }
 
-  /** Exit code or signal, when it ended without being told to. */
+  /** Exit code or signal, when it last ended without being told to; it may have been started again. */
   ended: string | undefined;
+
+  /** The end of its log. */
+  lastWords(): string {
+    return readFileSync(this.options.logFile, 'utf8').slice(-lastWordsLength).trimEnd();
+  }
 
   /** Asks it to stop, and kills it if it does not. Resolves when it is gone. */
   async stop(): Promise<void> {
@@ -66,8 +72,8 @@ export class ManagedProcess {
     child.on('error', (error) => (this.ended = error.message));
     child.on('exit', (code, signal) => {
       if (this.#stopping) return;
-      if (restartDelayMs === undefined) this.ended = signal ?? `exit code ${code}`;
-      else this.#restart = setTimeout(() => this.#start(), restartDelayMs);
+      this.ended = signal ?? `exit code ${code}`;
+      if (restartDelayMs !== undefined) this.#restart = setTimeout(() => this.#start(), restartDelayMs);
     });
   }
 }
