@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 
 interface Handle {
-  readonly getpeername?: (into: object) => number;
+  /** 0, or the code of an error. Of TLS that is not on TCP it is there and returns nothing. */
+  readonly getpeername?: (into: object) => number | undefined;
 }
 
 /**
@@ -13,5 +14,5 @@ interface Handle {
 export function hasReset(socket: Socket): boolean {
   if (socket.writableEnded) return false;
   const { _handle: handle } = socket as unknown as { readonly _handle?: Handle | null };
-  return typeof handle?.getpeername === 'function' && handle.getpeername({}) !== 0;
+  return typeof handle?.getpeername === 'function' && (handle.getpeername({}) ?? 0) !== 0;
 }

@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import { createServer as createHttp2Server } from 'node:http2';
-import { connect, createServer as createTcpServer, type AddressInfo } from 'node:net';
+import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { describe, test, type TestContext } from 'node:test';
 import { TestAuthority } from '../../tests/support/certificates.js';
 import { startEngine } from '../../tests/support/engine.js';
-import { httpOrigin } from '../../tests/support/origin.js';
+import { httpOrigin, tcpOrigin } from '../../tests/support/origin.js';
 import { RawClient } from '../../tests/support/raw-client.js';
 import { startTcp } from '../../tests/support/tcp.js';
+import { FastifyListener } from './fastify/fastify-listener.js';
+import { Http1Listener } from './http1-listener.js';
 import { parseProxyHeader } from './proxy-protocol.js';
 
 const get = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
@@ -126,6 +129,58 @@ test('IPv6, as a listener and as an endpoint', async (context) => {
   await engine.close();
   origin.closeAllConnections();
   origin.close();
+});
+
+describe('a client that asks and resets its connection', () => {
+  /** From another process, since this one is to accept when that is over. */
+  const askAndReset = (port: number): void => {
+    const script = `const socket = require('net').connect(${port}, '127.0.0.1', () => socket.write(${JSON.stringify(get)}, () => socket.resetAndDestroy()))`;
+    execFileSync(process.execPath, ['-e', script]);
+  };
+
+  for (const kind of [Http1Listener, FastifyListener]) {
+    test(`before it is accepted is not served as a client without an address (${kind.name})`, async (context) => {
+      const origin = await httpOrigin((_request, response) => response.end());
+      context.after(() => origin.close());
+      const engine = await startEngine([origin.address], { kind });
+      context.after(() => engine.close());
+      askAndReset(engine.port);
+      assert.match(await (await RawClient.connect(engine.port)).send(get).untilClosed(), / 200 /);
+      assert.deepEqual(engine.finished.map(({ clientAddress }) => clientAddress), ['127.0.0.1']);
+    });
+
+    test(`behind its handshake keeps its address, or is not served (${kind.name})`, async (context) => {
+      const authority = await TestAuthority.create();
+      context.after(() => authority.remove());
+      const shop = await authority.issue('shop', { dns: ['shop.test'] });
+      const origin = await httpOrigin((_request, response) => response.end());
+      context.after(() => origin.close());
+      const engine = await startEngine([origin.address], { kind, tls: { ...shop, certificates: [], minVersion: 'TLSv1.2' } });
+      context.after(() => engine.close());
+      const dial = (plain: Socket): TLSSocket => connectTls({ socket: plain, servername: 'shop.test', ca: readFileSync(authority.ca) });
+      const plain = connect(engine.port, '127.0.0.1').on('error', () => {});
+      const hasty = dial(plain).on('error', () => {});
+      hasty.once('secureConnect', () => {
+        hasty.write(get);
+        plain.resetAndDestroy();
+      });
+      await once(hasty, 'close');
+      const patient = dial(connect(engine.port, '127.0.0.1'));
+      patient.resume().write(get);
+      await once(patient, 'close');
+      assert.deepEqual([...new Set(engine.finished.map(({ clientAddress }) => clientAddress))], ['127.0.0.1']);
+    });
+  }
+
+  test('before it is accepted is not joined to an endpoint (TCP)', async (context) => {
+    const origin = await tcpOrigin((socket) => socket.end('hello'));
+    context.after(() => origin.close());
+    const tcp = await startTcp([origin.port]);
+    context.after(() => tcp.close());
+    askAndReset(tcp.port);
+    assert.equal(await (await RawClient.connect(tcp.port)).untilClosed(), 'hello');
+    assert.deepEqual((await tcp.untilOver(1)).map(({ clientAddress }) => clientAddress), ['127.0.0.1']);
+  });
 });
 
 const v2 = (command: number, family: number, addresses: Buffer): Buffer =>

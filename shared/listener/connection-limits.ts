@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
 import type { LimitsConfig } from '../config/sections.js';
 import { descriptorLimit, hasLastDescriptor } from './descriptors.js';
-import { plainAddress } from './network-list.js';
 
 /** A limit that turns connections away as they come. */
 type ConnectionLimit = 'maxConnections' | 'maxConnectionsPerClient';
@@ -26,10 +25,10 @@ export class ConnectionLimits {
     private readonly onRefusal: OnRefusal = () => {},
   ) {}
 
-  /** Whether there may be one more in all, which is counted until it is closed. One that is too many is closed. */
-  takes(socket: Socket): boolean {
-    if (this.#accepted >= this.limits.maxConnections) return this.#turnAway(socket, 'maxConnections', plainAddress(socket.remoteAddress ?? ''));
-    if (hasLastDescriptor(socket, this.#descriptors)) return this.#turnAway(socket, 'descriptors', plainAddress(socket.remoteAddress ?? ''));
+  /** Whether there may be one more in all, which is counted until it is closed. One that is too many is closed. `peer`: whose it is, for the report. */
+  takes(peer: string, socket: Socket): boolean {
+    if (this.#accepted >= this.limits.maxConnections) return this.#turnAway(socket, 'maxConnections', peer);
+    if (hasLastDescriptor(socket, this.#descriptors)) return this.#turnAway(socket, 'descriptors', peer);
     this.#accepted++;
     socket.once('close', () => this.#accepted--);
     return true;

@@ -19,6 +19,7 @@ import { awaitFirstByte } from './first-byte.js';
 import type { Http2 } from './http2/http2.js';
 import { meshTlsServer, plaintextRefusal, type MeshListening } from './mesh-door.js';
 import { networkList, plainAddress } from './network-list.js';
+import { peerAddress } from './peer-address.js';
 import { readProxyHeader, type OnBadHeader } from './proxy-protocol.js';
 
 export interface ListenerOptions {
@@ -68,8 +69,8 @@ export class Http1Listener {
   readonly #limits: ConnectionLimits;
   /** Connections that had something to pass before their first request: what closes one of them closes these. */
   readonly #arriving = new Set<Socket>();
-  /** Clients that the PROXY protocol named, of connections whose TLS handshake is going on, from which their requests come. */
-  readonly #named = new Handshakes<string | undefined>();
+  /** Whose the connections are whose TLS handshake is going on, from which their requests come. */
+  readonly #handshakes = new Handshakes<string>();
   /** Connections in the mesh from which nothing has come yet. */
   readonly #silent = new Set<Sweepable>();
   #draining = false;
@@ -91,7 +92,7 @@ export class Http1Listener {
     this.#tls?.on('tlsClientError', (_error, socket) => socket.destroy());
     if (mesh !== undefined) {
       const tlsOptions = { ...common, ...options.http2?.alpn, handshakeTimeout: limits.headTimeout };
-      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#clientOf(socket), (socket, peer) => this.#accept(socket, this.#named.of(socket), peer));
+      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#handshakes.of(socket) ?? '', (socket, peer) => this.#afterHandshake(socket, peer));
     }
     if (this.#tls !== undefined) keepHalfOpen(this.#tls);
     this.#tls?.on('connection', (socket: Socket) => this.#expect(socket));
@@ -160,16 +161,21 @@ export class Http1Listener {
   }
 
   #afterTcp(socket: Socket): void {
-    if (!this.#limits.takes(socket)) return;
-    if (!this.#sendsProxyHeader(socket.remoteAddress ?? '')) {
-      this.#afterProxyHeader(socket, undefined);
+    const peer = peerAddress(socket);
+    if (peer === undefined) {
+      socket.destroy();
+      return;
+    }
+    if (!this.#limits.takes(peer, socket)) return;
+    if (!this.#sendsProxyHeader(peer)) {
+      this.#afterProxyHeader(socket, peer);
       return;
     }
     this.#expect(socket);
     const late = this.#limit(socket);
     readProxyHeader(socket, this.options.onBadHeader, (source) => {
       this.sweep.delete(late);
-      this.#afterProxyHeader(socket, source);
+      this.#afterProxyHeader(socket, source === undefined ? peer : plainAddress(source));
     });
   }
 
@@ -182,15 +188,15 @@ export class Http1Listener {
     return late;
   }
 
-  #afterProxyHeader(socket: Socket, source: string | undefined): void {
-    if (!this.#limits.takesFrom(plainAddress(source ?? socket.remoteAddress ?? ''), socket)) return;
-    if (this.options.mesh !== undefined) this.#await(socket, source, this.options.mesh);
-    else if (this.#tls === undefined) this.#accept(socket, source);
-    else this.#named.begin(this.#tls, socket, source);
+  #afterProxyHeader(socket: Socket, client: string): void {
+    if (!this.#limits.takesFrom(client, socket)) return;
+    if (this.options.mesh !== undefined) this.#await(socket, client, this.options.mesh);
+    else if (this.#tls === undefined) this.#accept(socket, client);
+    else this.#handshakes.begin(this.#tls, socket, client);
   }
 
   /** In the mesh: what is spoken is up to the caller, and what is done about it to the mode. */
-  #await(socket: Socket, source: string | undefined, mesh: MeshListening): void {
+  #await(socket: Socket, client: string, mesh: MeshListening): void {
     this.#expect(socket);
     const late = this.#limit(socket);
     this.#silent.add(late);
@@ -199,33 +205,30 @@ export class Http1Listener {
       this.sweep.delete(late);
       this.#silent.delete(late);
       if (isTls) {
-        this.#named.begin(this.#tls!, socket, source);
+        this.#handshakes.begin(this.#tls!, socket, client);
         return;
       }
       const isRefused = mesh.mode() === 'strict';
-      if (isRefused) mesh.onRefusal(plainAddress(source ?? socket.remoteAddress ?? ''), plaintextRefusal);
-      this.#accept(socket, source, undefined, isRefused ? new ProxyError('mtls_required') : undefined);
+      if (isRefused) mesh.onRefusal(client, plaintextRefusal);
+      this.#accept(socket, client, undefined, isRefused ? new ProxyError('mtls_required') : undefined);
     });
   }
 
   #afterTls(socket: TLSSocket, credentials: ServerCredentials): void {
     socket.on('error', ignore);
     if (credentials.refuses(socket)) socket.destroy();
-    else this.#accept(socket, this.#named.of(socket), credentials.peerOf(socket));
+    else this.#afterHandshake(socket, credentials.peerOf(socket));
   }
 
-  /** Who is at the other end of a connection that speaks TLS, or tries to. */
-  #clientOf(socket: Socket): string {
-    return plainAddress(this.#named.of(socket) ?? socket.remoteAddress ?? '');
+  #afterHandshake(socket: TLSSocket, peer: Peer | undefined): void {
+    const client = this.#handshakes.of(socket);
+    if (client === undefined) socket.destroy();
+    else this.#accept(socket, client, peer);
   }
 
-  /**
-   * `source`: the client, if somebody in front says that it is not the peer. `peer`: whom it has proven to be, by mutual TLS. `refusal`: what
-   * it is told, instead of being served.
-   */
-  #accept(socket: Socket, source: string | undefined, peer?: Peer, refusal?: ProxyError): void {
+  /** `peer`: whom the client has proven to be, by mutual TLS. `refusal`: what it is told, instead of being served. */
+  #accept(socket: Socket, client: string, peer?: Peer, refusal?: ProxyError): void {
     const { onConnection, http2 } = this.options;
-    const client = plainAddress(source ?? socket.remoteAddress ?? '');
     socket.on('error', ignore);
     let connection = this.#watch(
       http2 === undefined || refusal !== undefined

@@ -12,6 +12,7 @@ import { awaitFirstByte } from '../listener/first-byte.js';
 import type { Listener } from '../listener/listener.js';
 import { meshTlsServer, plaintextRefusal, type MeshListening } from '../listener/mesh-door.js';
 import { networkList, plainAddress } from '../listener/network-list.js';
+import { peerAddress } from '../listener/peer-address.js';
 import { readProxyHeader, type OnBadHeader } from '../listener/proxy-protocol.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
@@ -77,7 +78,7 @@ export class TcpListener implements Listener {
     if (credentials !== undefined) credentials.serve(this.#tls!);
     if (mesh !== undefined) {
       const tlsOptions = { highWaterMark, ALPNProtocols: undefined, handshakeTimeout: maxHandshakeMs };
-      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#handshakes.of(socket)?.client.address ?? plainAddress(socket.remoteAddress ?? ''), (socket, peer) => this.#afterHandshake(socket, peer));
+      this.#tls = meshTlsServer(mesh, tlsOptions, (socket) => this.#handshakes.of(socket)?.client.address ?? '', (socket, peer) => this.#afterHandshake(socket, peer));
     }
     if (this.#tls !== undefined) keepHalfOpen(this.#tls);
     this.#server = createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, pauseOnConnect: true, highWaterMark }, (socket) => this.#afterTcp(socket));
@@ -113,7 +114,12 @@ export class TcpListener implements Listener {
 
   #afterTcp(socket: Socket): void {
     socket.on('error', ignore);
-    const client = { address: plainAddress(socket.remoteAddress ?? ''), port: socket.remotePort ?? 0 };
+    const address = peerAddress(socket);
+    if (address === undefined) {
+      socket.destroy();
+      return;
+    }
+    const client = { address, port: socket.remotePort ?? 0 };
     // Not even for an endpoint's side of it.
     if (hasLastDescriptor(socket, this.#descriptors)) {
       socket.destroy();

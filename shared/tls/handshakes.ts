@@ -6,21 +6,26 @@ import type { Server, TLSSocket } from 'node:tls';
  * gone; one that does so afterwards may still wait for what it asked.
  */
 export class Handshakes<T> {
-  /** By the addresses and ports of both ends (a client may use its port towards two addresses of ours) or, where clients have none, by their sockets. */
-  readonly #known = new Map<unknown, T>();
+  readonly #known = new WeakMap<Socket, T>();
+  /** By the addresses and ports of both ends: a client may use its port towards two addresses of ours. For versions of Node that do not tell what a socket of TLS was made of. */
+  readonly #knownByEnds = new Map<string, T>();
 
   /** Has TLS begin on a connection. */
   begin(server: Server, raw: Socket, known: T): void {
-    const key = raw.remotePort === undefined ? raw : endsOf(raw);
-    this.#known.set(key, known);
-    raw.once('close', () => this.#known.delete(key));
+    this.#known.set(raw, known);
+    if (raw.remotePort !== undefined) {
+      const ends = endsOf(raw);
+      this.#knownByEnds.set(ends, known);
+      raw.once('close', () => this.#knownByEnds.delete(ends));
+    }
     raw.allowHalfOpen = false;
     server.emit('connection', raw);
   }
 
-  /** What is known of the connection below a socket of TLS; undefined where that is closed. */
+  /** What is known of the connection below a socket of TLS, also when it is closed. The socket is not asked for its ends: one that was reset has none any more. */
   of(socket: Socket): T | undefined {
-    return this.#known.get(socket.remotePort === undefined ? below(socket) : endsOf(socket));
+    const raw = below(socket);
+    return raw === undefined ? this.#knownByEnds.get(endsOf(socket)) : this.#known.get(raw);
   }
 }
 
@@ -35,5 +40,5 @@ function endsOf(socket: Socket): string {
 
 /** The socket that one of TLS was made of. Node does not document where it keeps that. */
 function below(socket: Socket): Socket | undefined {
-  return (socket as unknown as { readonly _handle?: { readonly _parentWrap?: Socket } | null })._handle?._parentWrap;
+  return (socket as unknown as { readonly _parent?: Socket })._parent;
 }

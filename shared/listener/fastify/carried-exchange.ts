@@ -15,7 +15,7 @@ import { unreadRequest } from '../../http/unread-request.js';
 import { removeHopByHop } from '../../http1/hop-by-hop.js';
 import { writeFields } from '../../http2/fields.js';
 import { BodyPace } from '../body-pace.js';
-import { plainAddress } from '../network-list.js';
+import { peerAddress } from '../peer-address.js';
 import { violationToError } from '../violations.js';
 import type { MountOptions } from './mount-stack.js';
 import { checkPrefix, isSecure, readRequest, unannouncedBody } from './read-request.js';
@@ -52,7 +52,7 @@ export class CarriedExchange implements Sweepable {
     private readonly onClose: () => void,
   ) {
     const { name, clock, limits } = options;
-    const exchange = new Exchange(name, plainAddress(request.socket.remoteAddress ?? ''), clock.now());
+    const exchange = new Exchange(name, peerAddress(request.socket) ?? '', clock.now());
     this.exchange = exchange;
     this.#pace = new BodyPace(limits.minBodyRate, exchange.startedAt);
     exchange.peer = options.peerOf?.(request.socket);

@@ -13,7 +13,7 @@ import { pathAddress, removeStaleSocket } from '../bind.js';
 import { goOnAccepting } from '../descriptors.js';
 import type { ListenerOptions } from '../http1-listener.js';
 import type { DrainOptions } from '../listener.js';
-import { plainAddress } from '../network-list.js';
+import { peerAddress } from '../peer-address.js';
 import { ClientSession } from './client-session.js';
 import { asksToContinue, earlyRefusal } from './early-refusal.js';
 import { mountStack, refusalOf, type Mounted } from './mount-stack.js';
@@ -142,7 +142,12 @@ export class FastifyListener {
     this.#serve = serve;
     const connections = new ConnectionLimits(limits, onRefusal);
     const takes = (socket: Socket): boolean => {
-      if (!connections.takes(socket) || !connections.takesFrom(plainAddress(socket.remoteAddress ?? ''), socket)) return false;
+      const client = peerAddress(socket);
+      if (client === undefined) {
+        socket.destroy();
+        return false;
+      }
+      if (!connections.takes(client, socket) || !connections.takesFrom(client, socket)) return false;
       this.#accepted.add(socket);
       socket.once('close', () => this.#accepted.delete(socket));
       return true;
@@ -162,7 +167,8 @@ export class FastifyListener {
   #admit(socket: Socket | TLSSocket): boolean {
     const { credentials, onConnection } = this.options;
     socket.on('error', ignore);
-    if (credentials !== undefined && 'authorized' in socket && credentials.refuses(socket)) {
+    // A socket of TLS has not told its address yet, and its client may have reset it behind the handshake.
+    if (peerAddress(socket) === undefined || (credentials !== undefined && 'authorized' in socket && credentials.refuses(socket))) {
       socket.destroy();
       return false;
     }
@@ -181,7 +187,7 @@ export class FastifyListener {
 
   #watchSession(session: ServerHttp2Session, socket: Socket): void {
     const { limits, clock, onFlood } = this.options;
-    const client = plainAddress(socket.remoteAddress ?? '');
+    const client = peerAddress(socket) ?? '';
     const watched = new ClientSession(session, socket, { limits, clock, onFlood: (reason) => onFlood?.(reason, client) });
     this.#sessions.add(watched);
     this.#sweep.add(watched);
