@@ -16,7 +16,7 @@ import { RawClient } from '../../tests/support/raw-client.js';
 import { startTcp } from '../../tests/support/tcp.js';
 import { FastifyListener } from './fastify/fastify-listener.js';
 import { Http1Listener } from './http1-listener.js';
-import { parseProxyHeader } from './proxy-protocol.js';
+import { parseProxyHeader, type OnBadHeader } from './proxy-protocol.js';
 
 const get = 'GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n';
 
@@ -259,10 +259,24 @@ describe('the PROXY protocol', () => {
     await origin.close();
   });
 
-  test('a peer that sends no header in time is cut off', async () => {
-    const engine = await startEngine([{ host: '127.0.0.1', port: 1 }], { listen: { port: 0, host: '127.0.0.1', proxyProtocol: { from: ['127.0.0.1'] } }, limits: { headTimeout: 100 } });
-    await (await RawClient.connect(engine.port)).send('PROXY TCP4').untilClosed();
+  test('a peer that sends no header in time, or ends within it, is cut off and reported; one that only connects is not', async () => {
+    const bad: string[] = [];
+    const onBadHeader: OnBadHeader = (reason, peer) => bad.push(`${peer}: ${reason}`);
+    const listen = { port: 0, host: '127.0.0.1', proxyProtocol: { from: ['127.0.0.1'] } };
+    const [engine, tcp] = [await startEngine([], { listen, limits: { headTimeout: 100 }, onBadHeader }), await startTcp([], { listen, listener: { handshakeTimeout: '100ms' }, onBadHeader })];
+    for (const { port } of [engine, tcp]) {
+      await (await RawClient.connect(port)).untilClosed();
+      await (await RawClient.connect(port)).send('PROXY TCP4').untilClosed();
+      for (const text of ['PROXY TCP4', '']) {
+        const client = await RawClient.connect(port);
+        client.socket.end(text);
+        await client.untilClosed();
+      }
+      const reasons = ['no PROXY protocol header came in time', 'only a part of a PROXY protocol header came in time', 'a PROXY protocol header that is cut off'];
+      assert.deepEqual(bad.splice(0), reasons.map((reason) => `127.0.0.1: ${reason}`));
+    }
     await engine.close();
+    await tcp.close();
   });
 
   test('comes before TLS', async (context) => {

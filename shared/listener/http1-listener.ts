@@ -173,7 +173,7 @@ export class Http1Listener {
     }
     this.#expect(socket);
     const late = this.#limit(socket);
-    readProxyHeader(socket, this.options.onBadHeader, (source) => {
+    late.onDeadline = readProxyHeader(socket, peer, this.options.onBadHeader, (source) => {
       this.sweep.delete(late);
       this.#afterProxyHeader(socket, source === undefined ? peer : plainAddress(source));
     });

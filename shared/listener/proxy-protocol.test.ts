@@ -14,7 +14,7 @@ const told = 'a peer of proxyProtocol does not begin with a header of it: its co
 test('what goes wrong behind a header is not taken for a wrong header', () => {
   const socket = new Socket();
   const bad: string[] = [];
-  readProxyHeader(socket, (reason) => bad.push(reason), () => {
+  readProxyHeader(socket, '192.0.2.1', (reason) => bad.push(reason), () => {
     throw new Error('a defect');
   });
   assert.throws(() => socket.emit('data', Buffer.from('PROXY UNKNOWN\r\n')), /a defect/);

@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6, type Socket } from 'node:net';
-import { canonicalAddress, plainAddress } from './network-list.js';
+import { canonicalAddress } from './network-list.js';
 
 /*
  * The PROXY protocol, versions 1 and 2 (https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt): what a balancer that
@@ -66,27 +66,37 @@ function formatIPv6(bytes: Buffer): string {
 export type OnBadHeader = (reason: string, peerAddress: string) => void;
 
 /**
- * Reads the header off a new connection and hands the rest back to it. Calls `done` with the client's address, if the header
- * names one; destroys a connection that does not begin with one.
+ * Reads the header off a new connection of `peer` and hands the rest back to it. Calls `done` with the client's address, if the header
+ * names one; destroys a connection that does not begin with one. One that ends before it has sent anything says nothing of its peer: so do
+ * those that only ask whether anybody listens. Returns what is to be called, instead of waiting on, when time is up.
  */
-export function readProxyHeader(socket: Socket, onBad: OnBadHeader | undefined, done: (source: string | undefined, sourcePort?: number) => void): void {
+export function readProxyHeader(socket: Socket, peer: string, onBad: OnBadHeader | undefined, done: (source: string | undefined, sourcePort?: number) => void): () => void {
   let held = Buffer.alloc(0);
+  const refuse = (reason: string): void => {
+    socket.destroy();
+    onBad?.(reason, peer);
+  };
+  const onEnd = (): void => {
+    if (held.length === 0) socket.destroy();
+    else refuse('a PROXY protocol header that is cut off');
+  };
   const onData = (data: Buffer): void => {
     held = Buffer.concat([held, data]);
     let header: ProxyHeader | undefined;
     try {
       header = parseProxyHeader(held);
     } catch (error) {
-      const peerAddress = plainAddress(socket.remoteAddress ?? '');
-      socket.destroy();
-      onBad?.((error as Error).message, peerAddress);
+      refuse((error as Error).message);
       return;
     }
     if (header === undefined) return;
     socket.off('data', onData);
+    socket.off('end', onEnd);
     socket.pause();
     if (held.length > header.length) socket.unshift(held.subarray(header.length));
     done(header.source, header.sourcePort);
   };
   socket.on('data', onData);
+  socket.on('end', onEnd);
+  return () => refuse(held.length === 0 ? 'no PROXY protocol header came in time' : 'only a part of a PROXY protocol header came in time');
 }

@@ -203,8 +203,9 @@ test('a client that leaves while an endpoint is sought ends the search', async (
   assert.equal((await tcp.untilOver(1))[0]!.errorCode, 'client_closed');
 });
 
-test('connections beyond maxConnections are closed at once, and those before them go on', async (context) => {
-  const tcp = await start(context, [(await origin(context, echo)).port], { listener: { maxConnections: 2 } });
+test('connections beyond maxConnections are closed at once, each is reported, and those before them go on', async (context) => {
+  const refusals: unknown[] = [];
+  const tcp = await start(context, [(await origin(context, echo)).port], { listener: { maxConnections: 2 }, onRefusal: (limit, client) => refusals.push([limit, client]) });
   const [first, second] = [await RawClient.connect(tcp.port), await RawClient.connect(tcp.port)];
   for (const client of [first, second]) await client.send('x').until((text) => text === 'x');
   assert.equal(await endOf(connect(tcp.port, '127.0.0.1')), 'ECONNRESET');
@@ -213,6 +214,8 @@ test('connections beyond maxConnections are closed at once, and those before the
   await tcp.untilOver(2);
   const third = await RawClient.connect(tcp.port);
   await third.send('y').until((text) => text === 'y');
+  assert.equal(await endOf(connect(tcp.port, '127.0.0.1')), 'ECONNRESET');
+  assert.deepEqual(refusals, [['maxConnections', '127.0.0.1'], ['maxConnections', '127.0.0.1']]);
   for (const client of [second, third]) client.close();
 });
 
@@ -307,11 +310,12 @@ test('a listed peer says in the PROXY protocol who the client is, and the endpoi
   }
 });
 
-test('what should begin with the PROXY protocol and does not is closed, and what never begins is closed on the clock', async (context) => {
+test('what should begin with the PROXY protocol and does not is closed and reported, and what never begins is so on the clock', async (context) => {
   const clock = new FakeClock();
+  const bad: string[] = [];
   let reached = 0;
   const { port } = await origin(context, () => reached++);
-  const tcp = await start(context, [port], { clock, listen: { proxyProtocol: { from: ['127.0.0.1'] } }, listener: { handshakeTimeout: '5s' } });
+  const tcp = await start(context, [port], { clock, listen: { proxyProtocol: { from: ['127.0.0.1'] } }, listener: { handshakeTimeout: '5s' }, onBadHeader: (reason, peer) => bad.push(`${peer}: ${reason}`) });
   const rude = await RawClient.connect(tcp.port);
   assert.equal(await rude.send('GET / HTTP/1.1\r\n\r\n').untilClosed(), '');
   const silent = await RawClient.connect(tcp.port);
@@ -319,6 +323,7 @@ test('what should begin with the PROXY protocol and does not is closed, and what
   await clock.advance(6_000);
   await silent.untilClosed();
   assert.equal(reached, 0);
+  assert.deepEqual(bad, ['127.0.0.1: no PROXY protocol header', '127.0.0.1: no PROXY protocol header came in time']);
 });
 
 test('TLS is taken off at the listener and put on towards the endpoint, each direction still ends by itself', async (context) => {

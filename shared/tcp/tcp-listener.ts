@@ -14,7 +14,6 @@ import { meshTlsServer, plaintextRefusal, type MeshListening } from '../listener
 import { networkList, plainAddress } from '../listener/network-list.js';
 import { peerAddress } from '../listener/peer-address.js';
 import { readProxyHeader, type OnBadHeader } from '../listener/proxy-protocol.js';
-import type { Logger } from '../telemetry/logger.js';
 import type { ServerCredentials } from '../tls/server-credentials.js';
 import { Handshakes, keepHalfOpen } from '../tls/handshakes.js';
 import type { Party } from './proxy-header.js';
@@ -26,7 +25,6 @@ interface TcpListenerOptions {
   /** Mutual TLS with the identity of the proxy, and plaintext beside it; excludes `credentials`. */
   readonly mesh?: MeshListening | undefined;
   readonly clock: Clock;
-  readonly logger: Logger;
   /** Opens the other side of a connection; undefined while there is no upstream of that name. */
   readonly open: () => Service | undefined;
   readonly onRefusal?: OnRefusal | undefined;
@@ -60,7 +58,6 @@ export class TcpListener implements Listener {
   /** What lies under TLS, and who the client is, by the peer's address and port, while the handshake goes on. */
   readonly #handshakes = new Handshakes<{ readonly raw: Socket; readonly client: Party }>();
   readonly #descriptors = descriptorLimit();
-  #isFull = false;
   #draining = false;
   readonly #drained: Promise<void>;
   #setDrained: () => void = ignore;
@@ -135,8 +132,12 @@ export class TcpListener implements Listener {
       this.#afterProxyHeader(socket, client);
       return;
     }
-    this.#expect(socket);
-    readProxyHeader(socket, this.options.onBadHeader, (address, port = 0) => this.#afterProxyHeader(socket, address === undefined ? client : { address: plainAddress(address), port }));
+    const late = this.#expect(socket);
+    const { onDeadline } = late;
+    late.onDeadline = readProxyHeader(socket, address, this.options.onBadHeader, (source, port = 0) => {
+      late.onDeadline = onDeadline;
+      this.#afterProxyHeader(socket, source === undefined ? client : { address: plainAddress(source), port });
+    });
     socket.resume();
   }
 
@@ -151,9 +152,8 @@ export class TcpListener implements Listener {
    * it: there are protocols in which the server speaks first.
    */
   #await(raw: Socket, client: Party, mesh: MeshListening): void {
-    this.#expect(raw);
+    const late = this.#expect(raw);
     const isStrict = mesh.mode() === 'strict';
-    const late = this.#arriving.get(raw)!;
     const handshakeEnds = late.deadline;
     const plaintext = (): void => {
       if (!isStrict) {
@@ -203,7 +203,8 @@ export class TcpListener implements Listener {
     this.#connections.add(connection);
     this.#arrived(raw);
     this.options.onOpen(connection);
-    if (this.#isOverFull()) {
+    if (this.#size > this.options.config.maxConnections) {
+      this.options.onRefusal?.('maxConnections', client.address);
       connection.end('overloaded');
       return;
     }
@@ -218,14 +219,6 @@ export class TcpListener implements Listener {
     return this.#connections.size + this.#arriving.size;
   }
 
-  #isOverFull(): boolean {
-    const { config, logger } = this.options;
-    const isFull = this.#size > config.maxConnections;
-    if (isFull && !this.#isFull) logger.warn({ listener: config.name, maxConnections: config.maxConnections }, 'a TCP listener is full: further connections are closed');
-    this.#isFull = isFull;
-    return isFull;
-  }
-
   #over(connection: TcpConnection): void {
     this.#connections.delete(connection);
     this.#sweep.delete(connection);
@@ -233,8 +226,9 @@ export class TcpListener implements Listener {
     this.#checkDrained();
   }
 
-  #expect(socket: Socket): void {
-    if (this.#arriving.has(socket)) return;
+  #expect(socket: Socket): Late {
+    const expected = this.#arriving.get(socket);
+    if (expected !== undefined) return expected;
     const late: Late = { deadline: this.options.clock.now() + this.options.config.handshakeTimeout, onDeadline: () => socket.destroy() };
     this.#arriving.set(socket, late);
     this.#sweep.add(late);
@@ -242,6 +236,7 @@ export class TcpListener implements Listener {
       this.#arrived(socket);
       this.#checkDrained();
     });
+    return late;
   }
 
   #arrived(socket: Socket): void {

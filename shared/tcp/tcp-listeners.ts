@@ -15,14 +15,14 @@ export class TcpListeners {
   /** `upstreamOf` finds an upstream in the configuration that is in force; `defaultMode` is for listeners that do not say whether they are of the mesh. */
   constructor(configs: readonly TcpListenerConfig[], dataPlane: DataPlane, upstreamOf: (name: string) => Upstream | undefined, defaultMode: (config: TcpListenerConfig) => MtlsMode = () => 'off') {
     if (configs.length === 0) return;
-    const { clock, logger } = dataPlane;
+    const { clock } = dataPlane;
     const { onOpen, onOver } = dataPlane.tcp();
     for (const config of configs) {
       const credentials = config.listen.tls && dataPlane.serverCredentials(config.listen.tls);
       const mode = config.mtls ?? defaultMode(config);
       // Off is as if there were no identity: what looks like TLS is the application's own.
       const mesh = mode === 'off' ? undefined : dataPlane.meshListening(config.name, () => mode);
-      this.#listeners.set(config.name, new TcpListener({ config, credentials, mesh, clock, logger, open: opener(config, upstreamOf, config.authorization && dataPlane.dependencies.policies.streamAuthorization(config.name, config.authorization)), onRefusal: dataPlane.refusalReport(config.name), onOpen, onOver, onBadHeader: dataPlane.badHeaderReport(config.name) }));
+      this.#listeners.set(config.name, new TcpListener({ config, credentials, mesh, clock, open: opener(config, upstreamOf, config.authorization && dataPlane.dependencies.policies.streamAuthorization(config.name, config.authorization)), onRefusal: dataPlane.refusalReport(config.name), onOpen, onOver, onBadHeader: dataPlane.badHeaderReport(config.name) }));
     }
   }
 

@@ -10,6 +10,7 @@ import { toProxyError } from '../../shared/errors/proxy-error.js';
 import { FastifyListener } from '../../shared/listener/fastify/fastify-listener.js';
 import { Http1Listener, type ListenAddress } from '../../shared/listener/http1-listener.js';
 import { http2 } from '../../shared/listener/http2/http2.js';
+import type { OnBadHeader } from '../../shared/listener/proxy-protocol.js';
 import type { ServerTlsConfig } from '../../shared/tls/config.js';
 import { PemStore } from '../../shared/tls/pem-store.js';
 import { ServerCredentials } from '../../shared/tls/server-credentials.js';
@@ -37,6 +38,7 @@ export interface TestEngineOptions {
   /** The engine's own, unless another is asked for. */
   readonly kind?: typeof Http1Listener | typeof FastifyListener;
   readonly onFlood?: (reason: string) => void;
+  readonly onBadHeader?: OnBadHeader;
   /** Stands in front of the upstream. */
   readonly layer?: Layer;
   /** Where the engine runs. */
@@ -74,6 +76,7 @@ export async function startEngine(endpoints: readonly Address[], options: TestEn
     limits,
     http2: options.listen?.http2 === 'engine' ? http2 : undefined,
     onFlood: options.onFlood,
+    onBadHeader: options.onBadHeader,
     clock: systemClock,
     service: observed(options.layer === undefined ? inner : options.layer(inner)),
     refuse: observed((request) => Promise.reject(request.cancellation.reason)),

@@ -3,9 +3,10 @@ import { DeadlineSweep } from '../../shared/clock/deadline-sweep.js';
 import { upstreamSchema } from '../../shared/config/sections.js';
 import { tcpListenerSchema } from '../../shared/config/tcp.js';
 import type { Exchange } from '../../shared/http/exchange.js';
+import type { OnRefusal } from '../../shared/listener/connection-limits.js';
+import type { OnBadHeader } from '../../shared/listener/proxy-protocol.js';
 import { failover } from '../../shared/tcp/failover.js';
 import { TcpListener } from '../../shared/tcp/tcp-listener.js';
-import { createLogger } from '../../shared/telemetry/logger.js';
 import { PemStore } from '../../shared/tls/pem-store.js';
 import { ServerCredentials } from '../../shared/tls/server-credentials.js';
 import { guardEndpoint } from '../../shared/upstream/endpoint-stack.js';
@@ -27,6 +28,8 @@ export interface TestTcpOptions {
   readonly upstream?: object;
   readonly clock?: Clock;
   readonly isOwnAddress?: (host: string, port: number) => boolean;
+  readonly onRefusal?: OnRefusal;
+  readonly onBadHeader?: OnBadHeader;
 }
 
 /** A TCP listener and its upstream, with neither process nor configuration file around them. */
@@ -50,8 +53,9 @@ export async function startTcp(endpoints: readonly (string | number)[], options:
     config,
     credentials: config.listen.tls && new ServerCredentials(config.listen.tls, { clock, pems, ticketSecret: Buffer.alloc(32, 's'), onReload: () => {} }),
     clock,
-    logger: createLogger({ name: 'test', level: 'silent' }),
     open: () => service,
+    onRefusal: options.onRefusal,
+    onBadHeader: options.onBadHeader,
     onOpen: () => {},
     onOver: ({ exchange }) => {
       over.push(exchange);

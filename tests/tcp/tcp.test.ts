@@ -240,7 +240,8 @@ for (const [name, placement] of Object.entries(placements)) {
       assert.match(metrics, /^proxy_tcp_connections\{listener="tcp-db"\} 4$/m);
       const [db] = JSON.parse(await proxy.admin('/upstreams')) as { endpoints: { inFlight: number }[] }[];
       assert.equal(db!.endpoints[0]!.inFlight, 4);
-      await proxy.process.logged('a TCP listener is full: further connections are closed');
+      await proxy.process.logged('a limit of connections was reached: further ones are closed');
+      assert.match(metrics, /^proxy_connections_refused_total\{listener="tcp-db",limit="maxConnections"\} 1$/m);
       for (const client of clients) client.close();
     });
 
