@@ -14,6 +14,7 @@ import { bind, type BindAddress } from './bind.js';
 import type { Connection } from './connection.js';
 import { ConnectionLimits, type OnRefusal } from './connection-limits.js';
 import type { DrainOptions } from './listener.js';
+import { Glances } from './http1/glances.js';
 import { Http1Connection } from './http1/http1-connection.js';
 import { awaitFirstByte } from './first-byte.js';
 import type { Http2 } from './http2/http2.js';
@@ -61,6 +62,7 @@ export class Http1Listener {
   readonly options: ListenerOptions;
   readonly sweep: DeadlineSweep;
   readonly date: DateField;
+  readonly glances = new Glances();
   readonly #server: Server;
   /** Gets connections from the one that listens. */
   readonly #tls: TlsServer | undefined;

@@ -34,6 +34,8 @@ export class CurrentExchange {
   #hasAnswer = false;
   /** Since when the client has not taken what was written for it (ms). */
   #blockedSince = 0;
+  /** When a client that is made to wait is looked after next, or was last (clock reading, ms). */
+  #glanceAt = 0;
 
   constructor(private readonly connection: Http1Connection) {}
 
@@ -191,9 +193,17 @@ export class CurrentExchange {
     const { connection } = this;
     let due = this.#body === undefined || this.#body.isPaused ? Infinity : this.#body.deadline;
     // It cannot tell that its client has left.
-    if (connection.socket.isPaused()) due = Math.min(due, connection.within(pausedGlanceMs));
+    if (connection.socket.isPaused()) due = Math.min(due, this.#nextGlance(now));
     if (this.#hasAnswer) due = Math.min(due, (connection.socket.writableNeedDrain ? this.#blockedSince : now) + connection.listener.options.limits.writeTimeout);
     return due;
+  }
+
+  /** One that was asked for is not asked for again before its time has come. */
+  #nextGlance(now: number): number {
+    const { listener } = this.connection;
+    if (this.#glanceAt <= now) this.#glanceAt = listener.glances.next(now);
+    listener.sweep.soon(this.#glanceAt);
+    return this.#glanceAt;
   }
 
   #open(startedAt: number): Exchange {
@@ -344,6 +354,4 @@ export class CurrentExchange {
   }
 }
 
-/** How often a connection whose client is made to wait is asked whether the client is still there (ms). */
-const pausedGlanceMs = 20;
 const noBody = new Error('the response has no body');
