@@ -20,7 +20,7 @@ export const limitsSchema = z.strictObject({
   headTimeout: durationFrom(1).default(10_000).describe('From the first byte of a request to the end of its head; beyond it 408.'),
   bodyIdleTimeout: durationFrom(1).default(30_000).describe('Longest pause within a request body; beyond it 408.'),
   minBodyRate: size.default(240).describe('Bytes a second that a request body must average over its first 5 s and from then on; below it 408. 0: no limit.'),
-  writeTimeout: durationFrom(1).default(60_000).describe('Longest time in which a client takes nothing of an answer; then it is cut off.'),
+  writeTimeout: durationFrom(1).default(60_000).describe('Longest time in which a client takes nothing of an answer; then it is cut off. What it takes is seen when the kernel has room again, which Linux says when a third of its buffer is free: up to 1.8 MB with the default `tcp_wmem`, so that 60s may cut off who takes less than 30 KB a second.'),
   idleTimeout: duration.default(65_000).describe('Longest pause between two requests of a connection.'),
   maxRequestsPerConnection: z.int().positive().default(100_000).describe('After so many the connection is closed, politely.'),
   upgrades: z.array(z.string().regex(/^[a-z0-9!#$%&'*+.^_|~-]+$/, 'expected a lower-case protocol name')).default(['websocket']).describe('Protocols that a client may switch to; a request for another is answered as an ordinary one.'),
