@@ -47,8 +47,8 @@ interface DataPlaneOptions {
   readonly zone?: string | undefined;
   /** Who it is in the mesh. */
   readonly identity?: IdentityConfig | undefined;
-  /** Other processes write their access logs there too. */
-  readonly isStdoutShared?: boolean;
+  /** Where the access log goes, and whether other processes write theirs there too; default: descriptor 1, which is its own. */
+  readonly stdout?: { readonly descriptor: number; readonly isShared: boolean };
   /** What it counts is added up with what others do (see `ProxyMetrics`). */
   readonly keepsSeries?: boolean;
   /** Where quotas are counted; default: here. */
@@ -128,7 +128,7 @@ export class DataPlane {
       discovery: { clock, random, logger, metrics: watches.metrics },
       policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
     };
-    const lines = options.accessLog ? openLineWriter(1, { clock, isShared: options.isStdoutShared, onLost: this.#lostLines() }) : undefined;
+    const lines = options.accessLog ? openLineWriter(options.stdout?.descriptor ?? 1, { clock, isShared: options.stdout?.isShared, onLost: this.#lostLines() }) : undefined;
     this.#lines = lines?.writer;
     this.#accessLog = lines && accessLog(lines.writer, { clock });
     this.#close = () => lines?.close();

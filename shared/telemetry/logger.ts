@@ -9,6 +9,8 @@ interface LoggerOptions {
   /** Which process speaks: `gateway`, `sidecar orders`. */
   readonly name: string;
   readonly level?: string;
+  /** Where this process has its stderr; default: 2. */
+  readonly descriptor?: number;
 }
 
 /** What a reader that does not keep up may leave lying (bytes); beyond it lines are lost, and counted. */
@@ -19,14 +21,14 @@ const maxWaitingBytes = 1_048_576;
  * reads or the disk is full: that stalls and ends nothing. What is left is written when the process exits, and after a fatal line, while
  * somebody reads it.
  */
-export function createLogger({ name, level = 'info' }: LoggerOptions): Logger {
+export function createLogger({ name, level = 'info', descriptor }: LoggerOptions): Logger {
   let lost = 0;
   const destination = {
     write(line: string) {
-      if (!openStderr().write(Buffer.from(line))) lost++;
+      if (!openStderr(descriptor).write(Buffer.from(line))) lost++;
       else if (lost > 0) tellLost();
     },
-    flushSync: () => openStderr().flush(),
+    flushSync: () => openStderr(descriptor).flush(),
   };
   const logger = pino(
     { name, level, base: { pid: process.pid }, redact: { paths: ['token', '*.token', 'headers.authorization', '*.headers.authorization'], censor: '[redacted]' } },
@@ -43,16 +45,16 @@ export function createLogger({ name, level = 'info' }: LoggerOptions): Logger {
 }
 
 /** Writes text to stderr that is meant for whoever started the process; like its log, whatever stderr is. */
-export function writeToStderr(text: string): void {
+export function writeToStderr(text: string | Uint8Array): void {
   openStderr().write(Buffer.from(text));
 }
 
 /** A process has one, however many loggers. */
 let stderr: DescriptorWriter | undefined;
 
-function openStderr(): DescriptorWriter {
+function openStderr(descriptor = 2): DescriptorWriter {
   if (stderr === undefined) {
-    const opened = new DescriptorWriter(2, { clock: systemClock, maxWaitingBytes });
+    const opened = new DescriptorWriter(descriptor, { clock: systemClock, maxWaitingBytes });
     process.once('exit', () => opened.flush());
     stderr = opened;
   }

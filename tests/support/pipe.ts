@@ -39,7 +39,7 @@ export class Pipe {
 }
 
 /** Whether it could be done now. */
-function couldBeDone(act: () => unknown): boolean {
+export function couldBeDone(act: () => unknown): boolean {
   try {
     act();
     return true;

@@ -5,6 +5,15 @@ import type { Counted } from '../../policy/rate-limit/quota-windows.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
 import type { Seat } from './share.js';
 
+/**
+ * A worker has the front's stdout and stderr at descriptors of its own. Whether writing to a descriptor waits is a property of the open file, which all of
+ * them share; Node has it wait again, in all of them, whenever it starts a process with it as descriptor 0, 1 or 2, and when that process ends. At 2 is a
+ * pipe to the front, for what Node itself has to say.
+ */
+export const workerStdio = ['ignore', 'ignore', 'pipe', 'ipc', 1, 2];
+/** Where those two are in a worker. */
+export const workerOutput = { stdout: 4, stderr: 5 } as const;
+
 /** What the front asks of a worker. Everything that is passed is copied: it must be plain data. */
 export interface WorkerFunctions {
   /** Answers that it is there. */

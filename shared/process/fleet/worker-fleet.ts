@@ -16,6 +16,7 @@ import { Turns } from '../turns.js';
 import type { Fleet } from './fleet.js';
 import { listenAll } from './listen-all.js';
 import { addUp, mergeUpstreams, totals } from './merge.js';
+import { workerStdio } from './messages.js';
 import { QuotaCounters } from './quota-counters.js';
 import { smallLimits } from './share.js';
 import { watch } from './watchdog.js';
@@ -78,7 +79,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     this.#counters = new QuotaCounters(context.clock);
     this.#onRefusal = refusalReport('front', { ...context, metrics: this.metrics });
     cluster.schedulingPolicy = cluster.SCHED_RR;
-    cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2), serialization: 'advanced' });
+    cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2), serialization: 'advanced', stdio: workerStdio });
   }
 
   async create(): Promise<void> {

@@ -2,6 +2,7 @@ import cluster, { type Worker } from 'node:cluster';
 import { createBirpc, type BirpcReturn } from 'birpc';
 import type { MetricObject } from 'prom-client';
 import type { DrainOptions } from '../../listener/listener.js';
+import { writeToStderr } from '../../telemetry/logger.js';
 import type { Assignment, FrontFunctions, WorkerFunctions } from './messages.js';
 import { closeUnanswered, type HandOverHooks, type HandOvers } from './unanswered-connections.js';
 
@@ -42,6 +43,8 @@ export class WorkerProcess {
   ) {
     const worker = cluster.fork();
     this.#worker = worker;
+    // Node's last words, say, when memory runs out.
+    worker.process.stderr?.on('data', writeToStderr);
     this.#handOvers = closeUnanswered(worker, {
       ...hooks,
       standsIn: () => {

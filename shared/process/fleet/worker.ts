@@ -10,7 +10,7 @@ import type { Prepared, Proxy, ProxyConfig, ProxyDefinition, Shared } from '../p
 import { exitCodes, exitOnDefects } from '../run-process.js';
 import { Turns } from '../turns.js';
 import { letYoungGenerationGrow } from '../young-generation.js';
-import type { FrontFunctions, ListenFailure, WorkerFunctions } from './messages.js';
+import { workerOutput, type FrontFunctions, type ListenFailure, type WorkerFunctions } from './messages.js';
 import { shareOf, type Seat } from './share.js';
 import { SharedCounters } from './shared-counters.js';
 
@@ -50,14 +50,14 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     ping: () => {},
     async create(assignment) {
       const config = assignment.config as Config;
-      const logger = createLogger({ name: definition.kind, level: config.logLevel }).child({ worker: cluster.worker!.id });
+      const logger = createLogger({ name: definition.kind, level: config.logLevel, descriptor: workerOutput.stderr }).child({ worker: cluster.worker!.id });
       exitOnDefects(logger);
       seat = assignment.seat;
       dataPlane = new DataPlane(systemClock, logger, {
         accessLog: config.accessLog,
         zone: config.zone,
         identity: config.identity,
-        isStdoutShared: true,
+        stdout: { descriptor: workerOutput.stdout, isShared: true },
         keepsSeries: true,
         counter: new SharedCounters((increments) => front.count(increments), systemClock),
         ticketSecret: assignment.ticketSecret,
