@@ -1,4 +1,4 @@
-import { Counter, Gauge, type Registry } from 'prom-client';
+import { Counter, Gauge, type Aggregator, type Registry } from 'prom-client';
 import { discoveryFailures } from '../discovery/source.js';
 import type { BulkheadLimit } from '../upstream/bulkhead.js';
 import type { EjectionReason } from '../upstream/health/outlier-detection.js';
@@ -32,7 +32,7 @@ export class UpstreamMetrics {
     this.#checks = new Counter({ name: 'proxy_health_checks_total', help: 'Health checks, by result.', labelNames: ['upstream', 'endpoint', 'result'], registers });
     this.#refusals = new Counter({ name: 'proxy_upstream_limit_refusals_total', help: 'What the limits of an upstream refused, by limit.', labelNames: ['upstream', 'limit'], registers });
     this.#refreshes = new Counter({ name: 'proxy_discovery_refreshes_total', help: 'Look-ups of endpoints, by result.', labelNames: ['upstream', 'source', 'result'], registers });
-    this.#discovered = new Gauge({ name: 'proxy_discovery_endpoints', help: 'Endpoints that discovery found last.', labelNames: ['upstream', 'source'], registers });
+    this.#discovered = new Gauge({ name: 'proxy_discovery_endpoints', help: 'Endpoints that discovery found last.', labelNames: ['upstream', 'source'], aggregator: 'max', registers });
     this.#ignored = new Counter({ name: 'proxy_discovery_ignored_records_total', help: 'Records of discovery that could not be used.', labelNames: ['upstream', 'source'], registers });
     this.#exposeReadings(registers);
   }
@@ -80,9 +80,9 @@ export class UpstreamMetrics {
 
   #exposeReadings(registers: Registry[]): void {
     const { read } = this;
-    const gauge = (name: string, help: string, of: (readings: UpstreamReadings) => number | undefined): Gauge =>
+    const gauge = (name: string, help: string, of: (readings: UpstreamReadings) => number | undefined, aggregator: Aggregator = 'sum'): Gauge =>
       new Gauge({
-        name, help, labelNames: ['upstream'], registers,
+        name, help, labelNames: ['upstream'], aggregator, registers,
         collect() {
           this.reset();
           for (const readings of read()) {
@@ -91,7 +91,7 @@ export class UpstreamMetrics {
           }
         },
       });
-    gauge('proxy_outlier_ejected_endpoints', 'Endpoints that outlier detection holds out.', ({ ejected }) => ejected);
+    gauge('proxy_outlier_ejected_endpoints', 'Endpoints that outlier detection holds out; of several workers, by the one that holds out most.', ({ ejected }) => ejected, 'max');
     gauge('proxy_upstream_limited_requests', 'Requests in progress at an upstream with limits.', ({ limits }) => limits?.requests);
     gauge('proxy_upstream_limited_connections', 'Connections of an upstream with limits.', ({ limits }) => limits?.connections);
     gauge('proxy_upstream_limited_pending', 'Requests that wait for a connection of an upstream with limits.', ({ limits }) => limits?.pending);

@@ -34,7 +34,8 @@ export interface UpstreamDescription {
     readonly inFlight: number;
     readonly pending: number;
     readonly connections: number;
-    readonly latencyMs: number;
+    /** Its average, of which later answers count more (ms); null while nothing is known of it. */
+    readonly latencyMs: number | null;
   }[];
 }
 
@@ -67,7 +68,7 @@ export function describeUpstream(upstream: Upstream, now: number): UpstreamDescr
       inFlight: endpoint.active,
       pending: endpoint.pending,
       connections: endpoint.connections,
-      latencyMs: hundredths(endpoint.latency.at(now)),
+      latencyMs: endpoint.latency.isKnown ? hundredths(endpoint.latency.at(now)) : null,
     })),
   };
 }

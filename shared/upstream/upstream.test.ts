@@ -239,9 +239,12 @@ describe('the description', () => {
     const [first, second] = seen.endpoints;
     assert.deepEqual([first!.weight, first!.effectiveWeight, first!.zone, first!.labels, first!.healthy, first!.breaker], [4, 2, 'own', { version: 'v2' }, true, 'closed']);
     assert.deepEqual([second!.healthy, second!.unhealthyReasons, second!.zone], [false, ['outlier'], 'far']);
-    const other = { ...seen, panic: true, priority: null, groups: seen.groups.map((group) => ({ ...group, healthy: 0, loadPercent: 50, panic: true })), endpoints: seen.endpoints.map((endpoint) => ({ ...endpoint, unhealthyReasons: ['probe' as const], healthy: false, effectiveWeight: 4 })) };
+    assert.equal(first!.latencyMs, null);
+    const other = { ...seen, panic: true, priority: null, groups: seen.groups.map((group) => ({ ...group, healthy: 0, loadPercent: 50, panic: true })), endpoints: seen.endpoints.map((endpoint) => ({ ...endpoint, unhealthyReasons: ['probe' as const], healthy: false, effectiveWeight: 4, latencyMs: endpoint.address === a ? 8 : null })) };
     const [merged] = mergeUpstreams([[seen], [other]]);
     assert.deepEqual([merged!.panic, merged!.priority, merged!.groups[0]], [true, 0, { priority: 0, zone: 'own', healthy: 0, endpoints: 1, loadPercent: 75, panic: true }]);
     assert.deepEqual([merged!.endpoints[0]!.effectiveWeight, merged!.endpoints[1]!.unhealthyReasons], [3, ['outlier', 'probe']]);
+    // Of the one that knows it.
+    assert.deepEqual(merged!.endpoints.map(({ latencyMs }) => latencyMs), [8, null]);
   });
 });

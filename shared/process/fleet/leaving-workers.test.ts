@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { httpOrigin, tcpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { portIn, TestProcess } from '../../../tests/support/process.js';
@@ -53,6 +55,27 @@ describe('workers that leave', () => {
       assert.equal((await gateway.exited).code, 0);
     });
   }
+
+  test('those on their way out count what is open, and do not describe what is in force', async (context) => {
+    const directory = mkdtempSync(join(tmpdir(), 'leaving-workers-test-'));
+    context.after(() => rmSync(directory, { recursive: true }));
+    const file = join(directory, 'endpoints.json');
+    writeFileSync(file, JSON.stringify([`127.0.0.1:${origin.port}`]));
+    const found = (upstream: string): Record<string, unknown> => ({ listen, admin: listen, workers: 2, routes: [{ upstream }], upstreams: { [upstream]: { discovery: { file } } } });
+    const gateway = new TestProcess('gateway/main.js', found('before'));
+    const ready = await gateway.logged('ready');
+    const metrics = async (): Promise<string> => (await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}/metrics`)).text();
+    await until(async () => (await metrics()).includes('proxy_discovery_endpoints{upstream="before",source="file"} 1\n'));
+    const request = await RawClient.connect(portIn(ready, 'listen'));
+    await request.send(get).until((text) => text.includes('hello'));
+    gateway.reload(found('after'));
+    await gateway.logged('reloaded');
+    await until(async () => (await metrics()).includes('proxy_discovery_endpoints{upstream="after",source="file"} 1\n'));
+    assert.doesNotMatch(await metrics(), /proxy_discovery_endpoints\{upstream="before"/);
+    assert.match(await metrics(), /^proxy_requests_in_flight\{listener="edge"\} 1$/m);
+    request.close();
+    assert.equal((await gateway.stop()).code, 0);
+  });
 
   test('one that does not even break off is killed', { skip: process.platform === 'win32' ? 'no process can be stopped there' : false }, async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));

@@ -9,7 +9,7 @@ type Group = UpstreamDescription['groups'][number];
 const breakerOrder = ['closed', 'half-open', 'open'] as const;
 
 /**
- * What several workers say of their upstreams, as one: requests and connections add up, latency is the mean, and an
+ * What several workers say of their upstreams, as one: requests and connections add up, latency is the mean of those that know it, and an
  * endpoint is as well as the worker that sees it worst. Each worker has breakers and connections of its own.
  */
 export function mergeUpstreams(all: readonly UpstreamDescription[][]): UpstreamDescription[] {
@@ -37,6 +37,7 @@ function mergeGroup(views: readonly Group[]): Group {
 }
 
 function mergeEndpoint(views: readonly Endpoint[]): Endpoint {
+  const latencies = views.flatMap(({ latencyMs }) => latencyMs ?? []);
   const sum = (of: (view: Endpoint) => number): number => views.reduce((total, view) => total + of(view), 0);
   return {
     // Weight, zone, priority and labels come from the configuration that all of them share.
@@ -48,7 +49,7 @@ function mergeEndpoint(views: readonly Endpoint[]): Endpoint {
     inFlight: sum(({ inFlight }) => inFlight),
     pending: sum(({ pending }) => pending),
     connections: sum(({ connections }) => connections),
-    latencyMs: mean(views.map(({ latencyMs }) => latencyMs)),
+    latencyMs: latencies.length === 0 ? null : mean(latencies),
   };
 }
 
@@ -82,4 +83,9 @@ function aggregate(same: readonly MetricObject[]): MetricObject[] {
 /** Counters and histograms, added up at once. */
 export function totals(all: readonly MetricObject[][]): MetricObject[] {
   return atOnce(addUp(all)).filter(({ type }) => String(type) === 'counter' || String(type) === 'histogram');
+}
+
+/** Without what describes the configuration, discovery or health: what is left adds up. */
+export function sums(metrics: readonly MetricObject[]): MetricObject[] {
+  return metrics.filter(({ aggregator }) => aggregator === 'sum');
 }

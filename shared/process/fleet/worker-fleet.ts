@@ -15,7 +15,7 @@ import type { ProcessContext } from '../run-process.js';
 import { Turns } from '../turns.js';
 import type { Fleet } from './fleet.js';
 import { listenAll } from './listen-all.js';
-import { addUp, mergeUpstreams, totals } from './merge.js';
+import { addUp, mergeUpstreams, sums, totals } from './merge.js';
 import { workerStdio } from './messages.js';
 import { QuotaCounters } from './quota-counters.js';
 import { smallLimits } from './share.js';
@@ -185,7 +185,10 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     await Promise.all(this.#all().map((worker) => Promise.race([worker.collect().catch(() => {}), late])));
     const own = await collectMetrics(this.metrics.registry);
     // Those that exited meanwhile are among the departed now.
-    return exposition(await inTurns(addUp([...this.#all().map(({ lastMetrics }) => lastMetrics), own, this.#departed])));
+    const present = [...this.#workers, ...this.#next].map(({ lastMetrics }) => lastMetrics);
+    // They have connections and requests, and a configuration that is not in force.
+    const leaving = this.#leaving.flatMap((set) => [...set].map(({ lastMetrics }) => sums(lastMetrics)));
+    return exposition(await inTurns(addUp([...present, ...leaving, own, this.#departed])));
   }
 
   async drain(): Promise<void> {
