@@ -72,6 +72,8 @@ export class DataPlane {
   readonly #accessLog: Layer | undefined;
   readonly #lines: LineWriter | undefined;
   #tcpMetrics: TcpMetrics | undefined;
+  /** Those that series are labelled with, each as JSON of its upstream and its address. */
+  readonly endpoints: Pick<NamesInUse, 'all'>;
   readonly #close: () => void;
 
   constructor(
@@ -107,6 +109,7 @@ export class DataPlane {
       metrics.forgetEndpoint(upstream, endpoint);
       watches.metrics.forgetEndpoint(upstream, endpoint);
     });
+    this.endpoints = endpoints;
     const count = (upstream: string, endpoint: string): (() => void) => endpoints.use(JSON.stringify([upstream, endpoint]));
     this.dependencies = {
       clock,

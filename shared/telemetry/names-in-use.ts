@@ -9,6 +9,10 @@ export class NamesInUse {
     return this.#users.has(name);
   }
 
+  all(): string[] {
+    return [...this.#users.keys()];
+  }
+
   /** Returns what ends the use. */
   use(name: string): () => void {
     this.#users.set(name, (this.#users.get(name) ?? 0) + 1);

@@ -73,7 +73,7 @@ describe('workers that leave', () => {
     await until(async () => (await metrics()).includes('proxy_discovery_endpoints{upstream="after",source="file"} 1\n'));
     assert.doesNotMatch(await metrics(), /proxy_discovery_endpoints\{upstream="before"/);
     assert.match(await metrics(), /^proxy_requests_in_flight\{listener="edge"\} 1$/m);
-    request.close();
+    request.socket.resetAndDestroy();
     assert.equal((await gateway.stop()).code, 0);
   });
 

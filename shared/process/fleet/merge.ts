@@ -1,4 +1,4 @@
-import { AggregatorRegistry, type MetricObject } from 'prom-client';
+import { AggregatorRegistry, type MetricObject, type MetricObjectWithValues, type MetricValue } from 'prom-client';
 import { atOnce, type Steps } from '../../clock/long-work.js';
 import { addUpPacked, isPacked } from '../../telemetry/packed-histogram.js';
 import type { UpstreamDescription } from '../../upstream/upstream-set.js';
@@ -65,12 +65,12 @@ export function* addUp(all: readonly (readonly MetricObject[])[]): Steps<MetricO
     if (same === undefined) byName.set(metric.name, [metric]);
     else same.push(metric);
   }
-  const sums: MetricObject[] = [];
+  const added: MetricObject[] = [];
   for (const same of byName.values()) {
-    sums.push(...(same.every(isPacked) ? [yield* addUpPacked(same)] : aggregate(same)));
+    added.push(...(same.every(isPacked) ? [yield* addUpPacked(same)] : aggregate(same)));
     yield;
   }
-  return sums;
+  return added;
 }
 
 /** None where it is one that is not added up. */
@@ -88,4 +88,11 @@ export function totals(all: readonly MetricObject[][]): MetricObject[] {
 /** Without what describes the configuration, discovery or health: what is left adds up. */
 export function sums(metrics: readonly MetricObject[]): MetricObject[] {
   return metrics.filter(({ aggregator }) => aggregator === 'sum');
+}
+
+/** Without what is labelled with an endpoint that is none of `endpoints` (see `Collected`). */
+export function withoutOtherEndpoints(metrics: readonly MetricObject[], endpoints: ReadonlySet<string>): MetricObject[] {
+  const isKept = ({ labels: { upstream, endpoint } }: MetricValue<string>): boolean => endpoint === undefined || endpoints.has(JSON.stringify([upstream, endpoint]));
+  // Histograms of durations, which are packed, have no such label.
+  return metrics.map((metric) => (isPacked(metric) ? metric : { ...metric, values: (metric as MetricObjectWithValues<MetricValue<string>>).values.filter(isKept) }));
 }

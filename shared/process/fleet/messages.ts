@@ -28,11 +28,17 @@ export interface WorkerFunctions {
   /** Looks at the identity's files now. */
   refreshIdentity(): Promise<void>;
   upstreams(): UpstreamDescription[];
-  collect(): Promise<MetricObject[]>;
+  collect(): Promise<Collected>;
   /** Finishes what is in flight, says farewell and exits. Answers when it takes no more connections. */
   drain(options?: DrainOptions): Promise<void>;
   /** Breaks off what is in flight, says farewell and exits. */
   breakOff(): void;
+}
+
+/** What a worker has counted, and the endpoints that it has, each as JSON of its upstream and its address; undefined before it is created. */
+export interface Collected {
+  readonly metrics: MetricObject[];
+  readonly endpoints: readonly string[] | undefined;
 }
 
 /** What a worker asks of the front. */

@@ -15,7 +15,7 @@ import type { ProcessContext } from '../run-process.js';
 import { Turns } from '../turns.js';
 import type { Fleet } from './fleet.js';
 import { listenAll } from './listen-all.js';
-import { addUp, mergeUpstreams, sums, totals } from './merge.js';
+import { addUp, mergeUpstreams, sums, totals, withoutOtherEndpoints } from './merge.js';
 import { workerStdio } from './messages.js';
 import { QuotaCounters } from './quota-counters.js';
 import { smallLimits } from './share.js';
@@ -183,6 +183,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     const late = this.#promptness();
     // One that is late is left with what it said before.
     await Promise.all(this.#all().map((worker) => Promise.race([worker.collect().catch(() => {}), late])));
+    this.#retireEndpoints();
     const own = await collectMetrics(this.metrics.registry);
     // Those that exited meanwhile are among the departed now.
     const present = [...this.#workers, ...this.#next].map(({ lastMetrics }) => lastMetrics);
@@ -273,6 +274,14 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   #endStandIn(): void {
     this.#standIn?.release();
     this.#standIn = undefined;
+  }
+
+  /** What the departed counted of endpoints goes when no worker has them any more: addresses of pods come and go for ever. */
+  #retireEndpoints(): void {
+    const all = this.#all().map(({ endpoints }) => endpoints);
+    // One that has not said what it has may have any.
+    if (all.length === 0 || all.includes(undefined)) return;
+    this.#departed = withoutOtherEndpoints(this.#departed, new Set(all.flatMap((endpoints) => endpoints ?? [])));
   }
 
   #promptness(): Promise<void> {

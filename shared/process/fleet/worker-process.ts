@@ -27,6 +27,8 @@ export class WorkerProcess {
   isBreakingOff = false;
   /** What it counted, when it was last asked. */
   lastMetrics: MetricObject[] = [];
+  /** What it had then (see `Collected`). */
+  endpoints: readonly string[] | undefined;
   hasExited = false;
   readonly exited: Promise<WorkerExit>;
   readonly call: BirpcReturn<WorkerFunctions, FrontFunctions>;
@@ -95,7 +97,8 @@ export class WorkerProcess {
   /** Asks it what it counted; resolves when `lastMetrics` is that. */
   async collect(): Promise<void> {
     await this.#introduced;
-    const metrics = await this.call.collect();
+    const { metrics, endpoints } = await this.call.collect();
+    this.endpoints = endpoints;
     // An answer of before the farewell may be taken in after it.
     if (!this.#hasBidFarewell) this.lastMetrics = metrics;
   }

@@ -1,6 +1,5 @@
 import cluster from 'node:cluster';
 import { createBirpc } from 'birpc';
-import type { MetricObject } from 'prom-client';
 import type { DrainOptions } from '../../listener/listener.js';
 import { systemClock } from '../../clock/clock.js';
 import { collectMetrics } from '../../telemetry/exposition.js';
@@ -10,7 +9,7 @@ import type { Prepared, Proxy, ProxyConfig, ProxyDefinition, Shared } from '../p
 import { exitCodes, exitOnDefects } from '../run-process.js';
 import { Turns } from '../turns.js';
 import { letYoungGenerationGrow } from '../young-generation.js';
-import { workerOutput, type FrontFunctions, type ListenFailure, type WorkerFunctions } from './messages.js';
+import { workerOutput, type Collected, type FrontFunctions, type ListenFailure, type WorkerFunctions } from './messages.js';
 import { shareOf, type Seat } from './share.js';
 import { SharedCounters } from './shared-counters.js';
 
@@ -30,13 +29,13 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     version?.discard();
   };
 
-  const collect = async (): Promise<MetricObject[]> => (dataPlane === undefined ? [] : collectMetrics(dataPlane.metrics.registry));
+  const collect = async (): Promise<Collected> => ({ metrics: dataPlane === undefined ? [] : await collectMetrics(dataPlane.metrics.registry), endpoints: dataPlane?.endpoints.all() });
 
   const breakOff = async (): Promise<void> => {
     if (isLeaving) return;
     isLeaving = true;
     await proxy?.close();
-    await front.farewell(await collect());
+    await front.farewell((await collect()).metrics);
     dataPlane?.close();
     process.exit(exitCodes.ok);
   };

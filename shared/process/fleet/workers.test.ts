@@ -10,6 +10,7 @@ import { TestAuthority } from '../../../tests/support/certificates.js';
 import { httpOrigin, type Origin } from '../../../tests/support/origin.js';
 import { portIn, TestProcess } from '../../../tests/support/process.js';
 import { RawClient } from '../../../tests/support/raw-client.js';
+import { until } from '../../../tests/support/until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 const get = 'GET / HTTP/1.1\r\nHost: test\r\n\r\n';
@@ -87,6 +88,22 @@ describe('workers', () => {
     const pids = await workerPids(gateway);
     assert.equal((await gateway.process.stop()).code, 0);
     assert.deepEqual(pids.map(isAlive), [false, false]);
+  });
+
+  test('what one that is gone has counted of an endpoint ends with the endpoint', async () => {
+    const file = join(directory, 'endpoints.json');
+    const find = (...hosts: string[]): void => writeFileSync(file, JSON.stringify(hosts.map((host) => `${host}:${origin.port}`)));
+    find('127.0.0.1', '127.0.0.2');
+    const gateway = await startGateway({ routes: [{ upstream: 'origin' }], upstreams: { origin: { discovery: { file }, healthCheck: { path: '/', interval: '100ms' } } } });
+    const isCounted = async (host: string): Promise<boolean> => (await gateway.admin('/metrics')).includes(`proxy_health_checks_total{upstream="origin",endpoint="${host}:${origin.port}"`);
+    await until(() => isCounted('127.0.0.2'));
+    process.kill((await workerPids(gateway))[0]!, 'SIGKILL');
+    await workerPids(gateway, 3);
+    assert.ok(await isCounted('127.0.0.2'));
+    find('127.0.0.1');
+    await until(async () => !(await isCounted('127.0.0.2')));
+    assert.ok(await isCounted('127.0.0.1'));
+    assert.equal((await gateway.process.stop()).code, 0);
   });
 
   test('a quota holds for all of them together', async () => {
