@@ -184,7 +184,8 @@ describe('what the listener does with a client’s frames', () => {
       const goaway = peer.frames.find(({ type }) => type === frameType.goaway);
       if (isTold) assert.equal(goaway?.payload.readUInt32BE(4), constants.NGHTTP2_ENHANCE_YOUR_CALM);
       assert.ok(own.finished.length <= 150, `${own.finished.length} requests were begun`);
-      assert.deepEqual(floods.splice(0), ['resets']);
+      // Later versions of the library end the connection at the first such frame, before anything is begun.
+      assert.deepEqual(floods.splice(0), isTold || own.finished.length > 0 ? ['resets'] : []);
       await own.close();
     });
   }
