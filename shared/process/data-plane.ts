@@ -236,9 +236,10 @@ export class DataPlane {
 
   /** What a listener reports when it closes a connection of HTTP/2 that floods it. */
   floodReport(listener: string): (reason: 'resets' | 'control_frames', clientAddress: string) => void {
+    const mayTell = onceAMinute(this.clock);
     return (reason, clientAddress) => {
       this.metrics.http2Flood(listener, reason);
-      this.logger.warn({ listener, reason, client: clientAddress }, 'a connection that floods was closed');
+      if (mayTell()) this.logger.warn({ listener, reason, client: clientAddress }, 'a connection that floods was closed');
     };
   }
 
