@@ -1,10 +1,11 @@
 import type { Clock } from '../clock/clock.js';
 import { DeadlineSweep, type Sweepable } from '../clock/deadline-sweep.js';
 import { ProxyError } from '../errors/proxy-error.js';
-import type { Body } from '../http/body.js';
+import type { Body, BodySink } from '../http/body.js';
 import { Cancellation } from '../http/cancellation.js';
 import type { Exchange } from '../http/exchange.js';
 import type { HttpRequest, HttpResponse } from '../http/message.js';
+import { PassedBody } from '../http/passed-body.js';
 import type { Layer } from '../http/service.js';
 import { isGrpc } from './content-type.js';
 import { errorTrailers } from './error-response.js';
@@ -81,21 +82,17 @@ class CallDeadline extends Cancellation implements Sweepable {
 }
 
 /** Passes an answer's body on and notes the status behind it. */
-class ObservedBody implements Body {
-  readonly whole = undefined;
-
+class ObservedBody extends PassedBody {
   constructor(
-    private readonly body: Body,
+    source: Body,
     private readonly exchange: Exchange,
-  ) {}
-
-  get length(): number | undefined {
-    return this.body.length;
+  ) {
+    super(source);
   }
 
-  pipe(sink: Parameters<Body['pipe']>[0]): void {
+  pipe(sink: BodySink): void {
     const { exchange } = this;
-    this.body.pipe({
+    this.source.pipe({
       chunk: (data) => sink.chunk(data),
       end: (trailers) => {
         if (trailers !== undefined) exchange.grpcStatus = statusIn(trailers);
@@ -111,13 +108,5 @@ class ObservedBody implements Body {
         sink.end(errorTrailers(reason, exchange));
       },
     });
-  }
-
-  resume(): void {
-    this.body.resume();
-  }
-
-  cancel(reason: Error): void {
-    this.body.cancel(reason);
   }
 }

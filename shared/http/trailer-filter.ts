@@ -1,6 +1,7 @@
-import type { Arrival, Body, BodySink } from './body.js';
+import type { Body, BodySink } from './body.js';
 import type { Headers } from './headers.js';
 import type { HttpRequest } from './message.js';
+import { PassedBody } from './passed-body.js';
 
 /**
  * A request that cannot say behind its body what is decided by its head: none of `names`, nor what `removeAliases` knows to be read as one
@@ -30,20 +31,12 @@ export function filterTrailers(body: Body, filter: (trailers: Headers) => void):
   return body.whole === undefined ? new TrailerFilter(body, filter) : body;
 }
 
-class TrailerFilter implements Body {
-  readonly whole = undefined;
-
+class TrailerFilter extends PassedBody {
   constructor(
-    private readonly source: Body,
+    source: Body,
     private readonly filter: (trailers: Headers) => void,
-  ) {}
-
-  get length(): number | undefined {
-    return this.source.length;
-  }
-
-  get arrival(): Arrival | undefined {
-    return this.source.arrival;
+  ) {
+    super(source);
   }
 
   pipe(sink: BodySink): void {
@@ -55,13 +48,5 @@ class TrailerFilter implements Body {
       },
       fail: (reason) => sink.fail(reason),
     });
-  }
-
-  resume(): void {
-    this.source.resume();
-  }
-
-  cancel(reason: Error): void {
-    this.source.cancel(reason);
   }
 }

@@ -1,30 +1,23 @@
-import type { Arrival, Body, BodySink } from '../../http/body.js';
+import type { Body, BodySink } from '../../http/body.js';
+import { PassedBody } from '../../http/passed-body.js';
 
 /** The whole body, or why there is none. */
 type Copy = Buffer | 'too_large' | 'incomplete';
 
 /** A body that goes on as it comes, and of which a copy is kept while it does. */
-export class CopiedBody implements Body {
-  readonly whole = undefined;
+export class CopiedBody extends PassedBody {
   #kept: Buffer[] = [];
   #size = 0;
   #onCopy: ((copy: Copy) => void) | undefined;
 
   constructor(
-    private readonly source: Body,
+    source: Body,
     private readonly maxBytes: number,
     /** Called once: when the body is whole, or will not be. */
     onCopy: (copy: Copy) => void,
   ) {
+    super(source);
     this.#onCopy = onCopy;
-  }
-
-  get length(): number | undefined {
-    return this.source.length;
-  }
-
-  get arrival(): Arrival | undefined {
-    return this.source.arrival;
   }
 
   pipe(sink: BodySink): void {
@@ -46,12 +39,8 @@ export class CopiedBody implements Body {
     });
   }
 
-  resume(): void {
-    this.source.resume();
-  }
-
-  cancel(reason: Error): void {
-    this.source.cancel(reason);
+  override cancel(reason: Error): void {
+    super.cancel(reason);
     this.abandon();
   }
 
