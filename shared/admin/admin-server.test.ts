@@ -122,12 +122,14 @@ test('an address that cannot be decoded is told so as everything else is', async
 test('a request that does not arrive in time is cut off, and so is a connection too many', async (context) => {
   const { port } = await start(context);
   const startedAt = performance.now();
-  const slow = (await RawClient.connect(port)).send('GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ');
-  const others = await Promise.all(Array.from({ length: 255 }, () => RawClient.connect(port)));
-  const excess = await RawClient.connect(port);
-  assert.equal(await excess.untilClosed(), '');
+  const connectSlow = async (): Promise<RawClient> => (await RawClient.connect(port)).send('GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ');
+  const slow = await connectSlow();
+  const others = await Promise.all(Array.from({ length: 255 }, connectSlow));
+  // Which one is closed depends on what was read by then: to later versions of Node whoever has not begun to ask is idle.
+  const all = [...others, await connectSlow()];
+  assert.equal(await Promise.race(all.map((client) => client.untilClosed())), '');
   assert.ok(performance.now() - startedAt < 9_000, 'at once');
-  others.forEach(({ socket }) => socket.destroy());
+  all.forEach(({ socket }) => socket.destroy());
   await slow.untilClosed();
   assert.ok(performance.now() - startedAt < 20_000, `${performance.now() - startedAt} ms`);
 });

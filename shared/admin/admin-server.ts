@@ -102,7 +102,8 @@ export function createAdminServer(options: AdminOptions): AdminServer {
 /** Those that wait for another request give way to a new one: nobody shuts the others out with what it does not use. */
 function limitConnections(server: Server): void {
   const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
+  // Before the server knows of it: later versions of Node take one that has not asked yet for idle.
+  server.prependListener('connection', (socket: Socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
     if (sockets.size <= maxConnections) return;
