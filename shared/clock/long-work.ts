@@ -1,4 +1,4 @@
-import { performance } from 'node:perf_hooks';
+import { systemClock } from './clock.js';
 
 /** How long a piece of long work may hold the event loop (ms): a request waits behind several. */
 const sliceMs = 2;
@@ -8,17 +8,18 @@ export type Steps<T> = Generator<unknown, T>;
 
 /** For work that takes long: what it returns is awaited between steps, and lets everything else have its turn whenever the event loop was held for 2 ms. */
 export function pauses(): () => Promise<void> | undefined {
-  let until = performance.now() + sliceMs;
+  let until = systemClock.now() + sliceMs;
   const pause = (resolve: () => void): void => {
     setImmediate(() => {
-      until = performance.now() + sliceMs;
+      until = systemClock.now() + sliceMs;
       resolve();
     });
   };
-  return () => (performance.now() < until ? undefined : new Promise(pause));
+  return () => (systemClock.now() < until ? undefined : new Promise(pause));
 }
 
-export async function inTurns<T>(steps: Steps<T>, pause = pauses()): Promise<T> {
+export async function inTurns<T>(steps: Steps<T>): Promise<T> {
+  const pause = pauses();
   for (;;) {
     const { done, value } = steps.next();
     if (done === true) return value;

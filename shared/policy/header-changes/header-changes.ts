@@ -42,11 +42,11 @@ function changedNames({ remove, set }: HeaderChangesConfig): string[] {
 }
 
 function changer({ remove, set, add }: HeaderChangesConfig): (headers: Headers) => void {
-  const removed = remove.map((name) => name.toLowerCase());
+  const removeNames = removal(remove);
   const replaced = Object.entries(set);
   const added = Object.entries(add);
   return (headers) => {
-    for (const name of removed) headers.delete(name);
+    removeNames?.(headers);
     for (const [name, value] of replaced) headers.set(name, value);
     for (const [name, value] of added) headers.append(name, value);
   };
