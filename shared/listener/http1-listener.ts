@@ -73,8 +73,6 @@ export class Http1Listener {
   readonly #arriving = new Set<Socket>();
   /** Whose the connections are whose TLS handshake is going on, from which their requests come. */
   readonly #handshakes = new Handshakes<string>();
-  /** Connections in the mesh from which nothing has come yet. */
-  readonly #silent = new Set<Sweepable>();
   #draining = false;
   #isEnding = false;
   readonly #drained: Promise<void>;
@@ -128,8 +126,7 @@ export class Http1Listener {
     this.#draining = true;
     this.#isEnding ||= !isReplaced;
     if (this.#server.listening) this.#server.close();
-    const graceEnds = this.options.clock.now() + silentGraceMs;
-    for (const silent of this.#silent) silent.deadline = Math.min(silent.deadline, graceEnds);
+    this.#endSilent();
     for (const connection of this.#connections) {
       if (isReplaced) connection.goAway?.();
       else connection.closeIfIdle();
@@ -150,6 +147,18 @@ export class Http1Listener {
   /** Plaintext is refused from now on: connections that speak it end, each with the exchange that it carries. */
   endPlaintext(): void {
     for (const connection of this.#connections) if (connection.peer === undefined) connection.retire();
+  }
+
+  /** Connections with something to pass are waited for, but not for ever for a first byte. */
+  #endSilent(): void {
+    const ends = {
+      deadline: this.options.clock.now() + silentGraceMs,
+      onDeadline: () => {
+        this.sweep.delete(ends);
+        for (const socket of this.#arriving) if (socket.bytesRead === 0) socket.destroy();
+      },
+    };
+    this.sweep.add(ends);
   }
 
   /** A connection whose TLS handshake or PROXY header is still to come is not cut off by a drain. */
@@ -201,11 +210,8 @@ export class Http1Listener {
   #await(socket: Socket, client: string, mesh: MeshListening): void {
     this.#expect(socket);
     const late = this.#limit(socket);
-    this.#silent.add(late);
-    socket.once('close', () => this.#silent.delete(late));
     awaitFirstByte(socket, (isTls) => {
       this.sweep.delete(late);
-      this.#silent.delete(late);
       if (isTls) {
         this.#handshakes.begin(this.#tls!, socket, client);
         return;
@@ -267,7 +273,7 @@ export class Http1Listener {
   }
 }
 
-/** How long a connection that was made just before a drain may take to say its first byte (ms). */
+/** How long a connection that was made just before a drain may take to say its first byte, where TLS or the PROXY protocol come before HTTP (ms). */
 const silentGraceMs = 1_000;
 
 /** Socket errors are followed by `close`, where they are dealt with. */
