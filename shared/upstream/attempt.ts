@@ -35,6 +35,7 @@ export class Attempt {
   ) {
     this.#sentAt = pool.clock.now();
     this.#startedAt = withoutSending(request, this.#sentAt);
+    latency?.began(this.#sentAt);
   }
 
   start(): void {
@@ -50,7 +51,10 @@ export class Attempt {
   /** The head of the response is there. */
   respond(response: HttpResponse, now: number): void {
     this.exchange.respondedAt = now;
-    if (this.latency !== undefined) learnFromAnswer(this.latency, this.request, response.status >= 500, this.#startedAt, now);
+    if (this.latency !== undefined) {
+      learnFromAnswer(this.latency, this.request, response.status >= 500, this.#startedAt, now);
+      this.latency.ended();
+    }
     this.resolve(response);
   }
 
@@ -62,7 +66,10 @@ export class Attempt {
       return;
     }
     const failure = reason instanceof TimeoutExceeded ? reason.ofAttempt(this.#sentAt, this.request) : reason;
-    if (this.latency !== undefined) learnFromFailure(this.latency, this.request, failure, this.#sentAt === Infinity ? Infinity : this.#startedAt, this.pool.clock.now());
+    if (this.latency !== undefined) {
+      learnFromFailure(this.latency, this.request, failure, this.#sentAt === Infinity ? Infinity : this.#startedAt, this.pool.clock.now());
+      this.latency.ended();
+    }
     this.reject(failure);
   }
 

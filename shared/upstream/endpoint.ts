@@ -119,12 +119,14 @@ export class Endpoint {
       const startedAt = withoutSending(request, sentAt);
       exchange.attempts++;
       exchange.endpoint = this.name;
+      this.latency.began(sentAt);
       const sending = send(request, exchange);
       // Or others do, behind whom it would have to wait.
       const waits = this.pool.queued > 0;
       return sending.then(
         (response) => {
           learnFromAnswer(this.latency, request, isServerFault(response), startedAt, exchange.respondedAt!);
+          this.latency.ended();
           return response;
         },
         (error: unknown) => this.#failed(error instanceof TimeoutExceeded ? error.ofAttempt(waits ? Infinity : sentAt, request) : error, request, waits ? Infinity : startedAt),
@@ -134,6 +136,7 @@ export class Endpoint {
 
   #failed(error: unknown, request: HttpRequest, startedAt: number): never {
     learnFromFailure(this.latency, request, error, startedAt, this.#clock.now());
+    this.latency.ended();
     throw error;
   }
 

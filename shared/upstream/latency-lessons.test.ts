@@ -102,6 +102,32 @@ describe('the latency that an attempt teaches which was given up', () => {
   }
 });
 
+for (const protocol of ['h1', 'h2'] as const) {
+  test(`an endpoint of ${protocol} that owes an answer does not look faster for the silence before`, { timeout: 20_000 }, async (context) => {
+    let held: { end(): unknown } | undefined;
+    const answer = (request: { readonly url?: string | undefined }, response: { end(): unknown }): unknown => (request.url === '/held' ? (held = response) : response.end());
+    const server = protocol === 'h1' ? createServer(answer) : createHttp2Server(answer);
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const engine = await startEngine([{ host: '127.0.0.1', port: (server.address() as AddressInfo).port }], { upstream: { protocol } });
+    const { latency } = engine.upstream.endpoints[0]!;
+    await (await fetch(`http://127.0.0.1:${engine.port}/`)).text();
+    const usual = latency.at(systemClock.now());
+    let ahead = 30_000;
+    context.mock.method(systemClock, 'now', () => performance.now() + ahead);
+    assert.ok(latency.at(systemClock.now()) < usual / 10);
+    const client = (await RawClient.connect(engine.port)).send('GET /held HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n');
+    while (held === undefined) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(latency.at(systemClock.now()) > usual / 2, `${latency.at(systemClock.now())} of ${usual} ms`);
+    held.end();
+    await client.untilClosed();
+    const known = latency.at(systemClock.now());
+    ahead = 60_000;
+    assert.ok(latency.at(systemClock.now()) < known / 10, 'it owes none any more');
+    await engine.close();
+    server.close();
+  });
+}
+
 interface Answer {
   writeHead(status: number): unknown;
   write(text: string): unknown;

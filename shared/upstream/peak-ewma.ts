@@ -4,12 +4,16 @@
  * A sample above the average replaces it at once, one below pulls it down slowly, with weight
  * `1 - e^(-elapsed / decay)`: an endpoint that turned slow is avoided immediately and trusted again
  * gradually. Without samples the average decays towards zero, so that an endpoint which is never chosen because it
- * was slow is chosen again one day.
+ * was slow is chosen again one day. While it owes answers only that silence counts, and not the one before: else an endpoint that
+ * hangs after a quiet minute would look faster than any that answers.
  */
 export class PeakEwma {
   #average = 0;
   #updatedAt = 0;
   #isKnown = false;
+  /** Requests without an answer so far, and since when there have been some. */
+  #owed = 0;
+  #owedSince = 0;
 
   /** `decayMs`: the time in which the past loses two thirds of its weight. */
   constructor(private readonly decayMs: number = defaultDecayMs) {}
@@ -17,6 +21,16 @@ export class PeakEwma {
   /** Whether there ever was a sample. */
   get isKnown(): boolean {
     return this.#isKnown;
+  }
+
+  /** A request is sent. */
+  began(now: number): void {
+    if (this.#owed++ === 0) this.#owedSince = now;
+  }
+
+  /** It has an answer, or will have none. */
+  ended(): void {
+    this.#owed--;
   }
 
   observe(sampleMs: number, now: number): void {
@@ -42,7 +56,8 @@ export class PeakEwma {
 
   /** The average in milliseconds, as it stands at `now`. */
   at(now: number): number {
-    return this.#average * Math.exp(-Math.max(0, now - this.#updatedAt) / this.decayMs);
+    const silentSince = this.#owed > 0 ? Math.max(this.#updatedAt, this.#owedSince) : this.#updatedAt;
+    return this.#average * Math.exp(-Math.max(0, now - silentSince) / this.decayMs);
   }
 
   /** Forgets everything: the endpoint is another one now. */

@@ -69,11 +69,13 @@ function simulate(algorithm: string, meanServiceMs: readonly number[], { perSeco
       const { at, startedAt, server } = over.shift()!;
       server.inFlight--;
       server.latency.observe(at - startedAt, at);
+      server.latency.ended();
       latencies.push(at - startedAt);
     }
     const server = chooser(get, one, [])!;
     server.freeAt = Math.max(now, server.freeAt) + exponential(server.mean);
     server.inFlight++;
+    server.latency.began(now);
     server.served++;
     over.push({ at: server.freeAt, startedAt: now, server });
   }
@@ -92,6 +94,35 @@ describe('one slow endpoint of three', () => {
       assert.ok(fastest.p99 < turns.p99 / 5, `${fastest.p99} and ${turns.p99}`);
       assert.ok(fastest.p99 < fewest.p99 && fewest.p99 < turns.p99, `${fastest.p99}, ${fewest.p99} and ${turns.p99}`);
       assert.ok(fastest.counts[2]! > 0, 'the slow one is asked now and then, or nobody would see it recover');
+    });
+  }
+});
+
+describe('one endpoint that hangs, after a time in which nobody asked', () => {
+  for (const quietMs of [0, 60_000, 7_200_000, 30_000_000]) {
+    test(`is not taken for the fastest: ${quietMs / 1_000} s`, () => {
+      let now = 0;
+      const choose = balancer(balanceSchema.parse({ algorithm: 'peak-ewma' }), { random: randomFrom(1), clock: { now: () => now } });
+      const endpoints = ['hangs', 'well'].map((name) => ({ name, weight: 1, latency: new PeakEwma(), inFlight: 0 }));
+      for (const { latency } of endpoints) latency.observe(20, 0);
+      now = quietMs;
+      const chooser = choose.prepare(endpoints, endpoints);
+      const one = exchange();
+      let hanging = 0;
+      for (let sent = 0; sent < 1_000; sent++) {
+        const endpoint = chooser(request(one), one, [])!;
+        endpoint.latency.began(now);
+        endpoint.inFlight++;
+        now += 10;
+        if (endpoint.name === 'hangs') {
+          hanging++;
+          continue;
+        }
+        endpoint.inFlight--;
+        endpoint.latency.observe(10, now);
+        endpoint.latency.ended();
+      }
+      assert.ok(hanging < 10, `${hanging} of 1000`);
     });
   }
 });

@@ -70,5 +70,8 @@ export const loadOf: Cost = (candidate, capacity) => candidate.inFlight / capaci
  */
 export const expectedLatency: Cost = ({ inFlight, latency }, capacity, now) => {
   if (!latency.isKnown) return inFlight === 0 ? 0 : unknownLatencyMs * (inFlight / capacity + 1);
-  return latency.at(now) * (inFlight / capacity + 1);
+  return Math.max(leastLatencyMs, latency.at(now)) * (inFlight / capacity + 1);
 };
+
+/** After a long silence all are as fast, and what is in flight still counts. */
+const leastLatencyMs = 1e-3;
