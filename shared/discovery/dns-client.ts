@@ -91,9 +91,11 @@ const askByUdp: Ask = ({ host, port }, _id, query, read, cancellation) =>
       const answer = read(message);
       if (answer !== undefined) settle(() => resolve(answer));
     });
-    socket.connect(port, host, () => {
+    socket.on('connect', () => {
       if (!isOver) socket.send(query, (error) => error && settle(() => reject(error)));
     });
+    // With a callback a failure would go there, and not be an error of the socket.
+    socket.connect(port, host);
   });
 
 const askByTcp: Ask = ({ host, port }, _id, query, read, cancellation) =>

@@ -9,6 +9,8 @@ import { formatAddress } from '../config/units.js';
 import { DnsSource } from './dns-source.js';
 
 const name = 'orders.test';
+/** Systems refuse to connect to it, on every machine alike. */
+const unreachable = '255.255.255.255:53';
 
 describe('endpoints from the DNS', () => {
   let server: TestDnsServer;
@@ -128,6 +130,11 @@ describe('endpoints from the DNS', () => {
       start({ resolver: [`127.0.0.1:${await refusedPort()}`] });
       assert.equal(await failed(), 'server_failure');
     });
+
+    test('an address that nothing can be sent to', async () => {
+      start({ resolver: [unreachable] });
+      assert.equal(await failed(), 'server_failure');
+    });
   });
 
   test('when one family is not answered, what it said last still counts; when it is answered as empty, it is', async () => {
@@ -232,6 +239,11 @@ describe('endpoints from the DNS', () => {
     test('the next is asked when one fails', async () => {
       server.rcode = 'SERVFAIL';
       start({ family: 'ipv4', resolver: [`127.0.0.1:${server.port}`, `127.0.0.1:${second.port}`] });
+      assert.deepEqual(await found(), ['127.0.0.2:80']);
+    });
+
+    test('also when there is no way to it', async () => {
+      start({ family: 'ipv4', resolver: [unreachable, `127.0.0.1:${second.port}`] });
       assert.deepEqual(await found(), ['127.0.0.2:80']);
     });
 
