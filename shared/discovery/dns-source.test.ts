@@ -5,6 +5,7 @@ import { DiscoveryEvents } from '../../tests/support/discovery.js';
 import { refusedPort } from '../../tests/support/origin.js';
 import { TestDnsServer } from '../../tests/support/dns-server.js';
 import { dnsDiscoverySchema } from '../config/discovery.js';
+import type { EndpointConfig } from '../config/endpoints.js';
 import { formatAddress } from '../config/units.js';
 import { DnsSource } from './dns-source.js';
 
@@ -295,6 +296,37 @@ describe('endpoints from the DNS', () => {
       const of = (index: number): number => addresses.filter((address) => address.startsWith(`127.${index}.`)).length;
       assert.deepEqual([of(0), of(1), of(2)], [100, 450, 450]);
       assert.match(events.all.flatMap((event) => (event.kind === 'ignored' ? event.details : [])).join('\n'), /350 of 1350 endpoints of SRV .*: at most 1000 are used/);
+    });
+
+    test('whatever order they are answered in, the same records are the same endpoints in the same order', async () => {
+      const services = [
+        { target: 'b.test', port: 82, priority: 1 },
+        { target: 'b.test', port: 81, priority: 1, weight: 3 },
+        { target: 'b.test', port: 81, priority: 1, weight: 7 },
+        { target: 'a.test', port: 83, priority: 2 },
+        { target: 'a.test', port: 84, priority: 1 },
+      ];
+      server.set('A', 'a.test', ['127.0.0.1']);
+      server.set('A', 'b.test', ['127.0.0.2']);
+      const answers: (readonly EndpointConfig[])[] = [];
+      for (let rotated = 0; rotated < services.length; rotated++) {
+        server.setServices(name, [...services.slice(rotated), ...services.slice(0, rotated)]);
+        if (rotated === 0) start({ type: 'srv', family: 'ipv4' });
+        answers.push((await events.turnUntil('found', 100)).endpoints);
+      }
+      assert.deepEqual(answers[0]!.map(({ address }) => formatAddress(address)), ['127.0.0.1:84', '127.0.0.2:81', '127.0.0.2:81', '127.0.0.2:82', '127.0.0.1:83']);
+      for (const answer of answers) assert.deepEqual(answer, answers[0]);
+    });
+
+    test('of more records than are used those of the first rank are, and always the same', async () => {
+      const hosts = Array.from({ length: 70 }, (_, index) => `127.0.0.${index + 1}`);
+      hosts.forEach((host, index) => server.set('A', `t${index + 100}.test`, [host]));
+      const services = hosts.map((_, index) => ({ target: `t${index + 100}.test`, port: 81, priority: index < 40 ? 5 : 0 }));
+      for (const rotated of [0, 25, 50]) {
+        server.setServices(name, [...services.slice(rotated), ...services.slice(0, rotated)]);
+        if (rotated === 0) start({ type: 'srv', family: 'ipv4' });
+        assert.deepEqual((await events.turnUntil('found', 100)).addresses, [...hosts.slice(40), ...hosts.slice(0, 34)].map((host) => `${host}:81`));
+      }
     });
 
     test('the least TTL of records and addresses counts', async () => {

@@ -105,7 +105,7 @@ export class DnsSource implements DiscoverySource {
     const { name } = this.config;
     const answer = await this.#client.query(name, 'SRV');
     if (answer.kind !== 'records') throw new LookUpError(failureOf(name, 'SRV', answer));
-    const services = answer.services.filter((service) => this.#isUsable(service));
+    const services = answer.services.filter((service) => this.#isUsable(service)).sort(byRank);
     if (services.length > maxTargets) this.#ignored.push(`${services.length - maxTargets} of ${services.length} SRV records: at most ${maxTargets} are used`);
     const asked = new Set<string>();
     const failures: DiscoveryFailure[] = [];
@@ -228,12 +228,17 @@ function worstOf(failures: readonly DiscoveryFailure[]): DiscoveryFailure {
   return { result: worst.result, details: failures.flatMap(({ details }) => details) };
 }
 
+/** Those that go first come first; otherwise in an order that says nothing, but is always the same: servers rotate theirs from answer to answer. */
+function byRank(a: SrvRecord, b: SrvRecord): number {
+  return a.priority - b.priority || Number(a.target > b.target) - Number(a.target < b.target) || a.port - b.port || b.weight - a.weight;
+}
+
 /**
- * Those that go first come first: SRV's priorities, which are any numbers, by their rank; its weights shared among the addresses of a target, and scaled down if they are
+ * What is found is in the order of `byRank`: SRV's priorities, which are any numbers, by their rank; its weights shared among the addresses of a target, and scaled down if they are
  * larger than ours. RFC 2782 gives a weight of 0 a very small chance, which 1 is.
  */
 function endpointsOf(found: readonly { readonly service: SrvRecord; readonly addresses: readonly string[] }[]): EndpointConfig[] {
-  const used = found.filter(({ addresses }) => addresses.length > 0).sort((a, b) => a.service.priority - b.service.priority);
+  const used = found.filter(({ addresses }) => addresses.length > 0);
   const ranks = [...new Set(used.map(({ service }) => service.priority))];
   const heaviest = Math.max(...used.map(({ service, addresses }) => service.weight / addresses.length));
   const scale = heaviest > maxWeight ? maxWeight / heaviest : 1;
