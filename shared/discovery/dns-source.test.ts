@@ -260,23 +260,33 @@ describe('endpoints from the DNS', () => {
     test('priority becomes rank, weight becomes weight and is shared by the addresses of a target', async () => {
       server.setServices(name, [
         { target: 'a.test', port: 81, priority: 10, weight: 60 },
-        { target: 'b.test', port: 82, priority: 10, weight: 0 },
+        { target: 'b.test', port: 82, priority: 10, weight: 15 },
         { target: 'c.test', port: 83, priority: 500, weight: 5 },
       ]);
       server.set('A', 'a.test', ['127.0.0.1', '127.0.0.2']);
       server.set('A', 'b.test', ['127.0.0.3']);
       server.set('A', 'c.test', ['127.0.0.4']);
       start({ type: 'srv' });
-      assert.deepEqual(await endpoints(), [['127.0.0.1:81', 30, 0], ['127.0.0.2:81', 30, 0], ['127.0.0.3:82', 1, 0], ['127.0.0.4:83', 5, 1]]);
+      assert.deepEqual(await endpoints(), [['127.0.0.1:81', 1_000, 0], ['127.0.0.2:81', 1_000, 0], ['127.0.0.3:82', 500, 0], ['127.0.0.4:83', 1_000, 1]]);
     });
 
-    test('weights beyond ours are scaled, and keep their proportion', async () => {
-      server.setServices(name, [{ target: 'a.test', port: 81, weight: 60_000 }, { target: 'b.test', port: 82, weight: 15_000 }]);
-      server.set('A', 'a.test', ['127.0.0.1']);
-      server.set('A', 'b.test', ['127.0.0.2']);
-      start({ type: 'srv' });
-      assert.deepEqual(await endpoints(), [['127.0.0.1:81', 1_000, 0], ['127.0.0.2:82', 250, 0]]);
-    });
+    const weights: readonly (readonly [name: string, targets: readonly (readonly [weight: number, addresses: number])[], expected: readonly number[]])[] = [
+      ['beyond ours are scaled down', [[60_000, 1], [15_000, 1]], [1_000, 250]],
+      ['below ours are scaled up', [[1, 1], [2, 1]], [500, 1_000]],
+      ['that are shared by many addresses stay parts of 1', [[1, 10], [1, 1]], [100, 1_000]],
+      ['of 0 are the smallest chance beside others', [[1, 1], [0, 1]], [1_000, 1]],
+      ['of 0 are no more where all are shared by many addresses', [[1, 100], [0, 1]], [1_000, 1]],
+      ['that are all 0 are alike', [[0, 1], [0, 2]], [1_000, 500]],
+      ['as far apart as can be keep the lightest', [[65_535, 1], [1, 1]], [1_000, 1]],
+    ];
+    for (const [title, targets, expected] of weights) {
+      test(`weights ${title}`, async () => {
+        server.setServices(name, targets.map(([weight], index) => ({ target: `t${index}.test`, port: 81 + index, weight })));
+        targets.forEach(([, addresses], index) => server.set('A', `t${index}.test`, Array.from({ length: addresses }, (_, last) => `127.0.${index}.${last + 1}`)));
+        start({ type: 'srv', family: 'ipv4' });
+        assert.deepEqual((await events.next('found')).endpoints.map(({ weight }) => weight), targets.flatMap(([, addresses], index) => Array<number>(addresses).fill(expected[index]!)));
+      });
+    }
 
     test('a target that says the service is not to be had, port 0, and a target that does not exist are left out and named', async () => {
       server.setServices(name, [{ target: '.', port: 81 }, { target: 'zero.test', port: 0 }, { target: 'gone.test', port: 81 }, { target: 'a.test', port: 81 }]);

@@ -17,7 +17,10 @@ const maxEndpoints = 1_000;
 const maxTargets = 64;
 /** As many as an endpoint's priority knows. */
 const maxPriority = 16;
+/** As much as an endpoint's weight may be. */
 const maxWeight = 1_000;
+/** RFC 2782 gives a weight of 0 a very small chance beside others, which 1 is in the end; and where all have 0, the same to each. */
+const nextToNothing = 1e-6;
 const jitter = 0.1;
 
 /** Addresses that no endpoint can have: unspecified, multicast, broadcast. */
@@ -234,19 +237,19 @@ function byRank(a: SrvRecord, b: SrvRecord): number {
 }
 
 /**
- * What is found is in the order of `byRank`: SRV's priorities, which are any numbers, by their rank; its weights shared among the addresses of a target, and scaled down if they are
- * larger than ours. RFC 2782 gives a weight of 0 a very small chance, which 1 is.
+ * What is found is in the order of `byRank`: SRV's priorities, which are any numbers, by their rank; its weights shared among the addresses
+ * of a target, and scaled so that the heaviest of a rank has the most there is: a share is no whole number, and small ones would all be 1.
  */
 function endpointsOf(found: readonly { readonly service: SrvRecord; readonly addresses: readonly string[] }[]): EndpointConfig[] {
   const used = found.filter(({ addresses }) => addresses.length > 0);
   const ranks = [...new Set(used.map(({ service }) => service.priority))];
-  const heaviest = Math.max(...used.map(({ service, addresses }) => service.weight / addresses.length));
-  const scale = heaviest > maxWeight ? maxWeight / heaviest : 1;
-  return used.flatMap(({ service, addresses }) =>
-    addresses.map((host) => ({
-      ...plainEndpoint({ host, port: service.port }),
-      weight: Math.max(1, Math.round((service.weight / addresses.length) * scale)),
-      priority: Math.min(maxPriority, ranks.indexOf(service.priority)),
-    })),
-  );
+  return ranks.flatMap((priority, rank) => {
+    const peers = used.filter(({ service }) => service.priority === priority);
+    const shares = peers.map(({ service, addresses }) => (service.weight || nextToNothing) / addresses.length);
+    const heaviest = Math.max(...shares);
+    return peers.flatMap(({ service, addresses }, index) => {
+      const weight = Math.max(1, Math.round((shares[index]! / heaviest) * maxWeight));
+      return addresses.map((host) => ({ ...plainEndpoint({ host, port: service.port }), weight, priority: Math.min(maxPriority, rank) }));
+    });
+  });
 }
