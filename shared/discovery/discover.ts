@@ -22,16 +22,27 @@ export interface Discovered {
   feed(upstreams: UpstreamSet): void;
 }
 
+/** Who finds the answer to a question: the discovery in force, whatever its settings. */
+interface Finder {
+  discovery?: Discovery;
+}
+
 /**
  * Starts discovery where upstreams ask for it, or takes it over from the version before. Does not wait for what it finds: until then
- * an upstream has the endpoints that it lists, or none.
+ * an upstream has the endpoints that it lists, and what the version before found for the same question.
  */
 export async function discover(configs: UpstreamConfigs, generation: Generation, dependencies: DiscoverDependencies): Promise<Discovered> {
   const discoveries = new Map<string, Discovery>();
+  const finders = new Map<string, Finder>();
   for (const [name, { discovery }] of Object.entries(configs)) {
     if (discovery === undefined) continue;
+    const kind = discovery.dns === undefined ? 'file' : 'dns';
+    // What is counted outlives a discovery: the next one goes on counting there.
+    await generation.keep(`discovery-metrics ${kind} ${name}`, () => ({ close: () => dependencies.metrics.forgetDiscovery(name, kind) }));
+    const finder = await generation.keep<Finder>(`discovery-question ${name} ${questionOf(discovery)}`, () => ({}));
+    finders.set(name, finder);
     const key = `discovery ${name} ${JSON.stringify(discovery)}`;
-    discoveries.set(name, await generation.keep(key, () => new Discovery(name, sourceOf(discovery, dependencies), dependencies)));
+    discoveries.set(name, await generation.keep(key, () => new Discovery(name, sourceOf(discovery, dependencies), dependencies, finder.discovery)));
   }
   if (discoveries.size === 0) return { configs, feed: () => {} };
   return {
@@ -43,11 +54,17 @@ export async function discover(configs: UpstreamConfigs, generation: Generation,
     ),
     feed: (upstreams) => {
       for (const [name, discovery] of discoveries) {
+        finders.get(name)!.discovery = discovery;
         const upstream = upstreams.get(name)!;
         discovery.feed(configs[name]!.endpoints, (endpoints) => upstream.setEndpoints(endpoints));
       }
     },
   };
+}
+
+/** All that decides what an answer says of the upstream; what else there is decides whom and how often one asks. */
+function questionOf({ dns, file }: DiscoveryConfig): string {
+  return JSON.stringify(dns === undefined ? { file } : { name: dns.name, type: dns.type, port: dns.port, family: dns.family });
 }
 
 function sourceOf({ dns, file }: DiscoveryConfig, dependencies: DiscoverDependencies): DiscoverySource {

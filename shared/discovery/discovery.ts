@@ -14,17 +14,20 @@ export interface DiscoveryDependencies {
  * last stays, with a warning and a metric, since a resolver that is down says nothing about the upstream.
  */
 export class Discovery {
-  #found: readonly EndpointConfig[] = [];
+  #found: readonly EndpointConfig[];
   #fixed: readonly EndpointConfig[] = [];
   #onChange: ((endpoints: readonly EndpointConfig[]) => void) | undefined;
   #failing: string | undefined;
   #ignored = '';
 
+  /** Begins with what `previous` found. */
   constructor(
     private readonly upstream: string,
     private readonly source: DiscoverySource,
     private readonly dependencies: DiscoveryDependencies,
+    previous?: Discovery,
   ) {
+    this.#found = previous === undefined ? [] : previous.#found;
     const { metrics, logger } = dependencies;
     const { kind } = source;
     const about = { upstream, source: kind };
@@ -71,7 +74,6 @@ export class Discovery {
   close(): void {
     this.#onChange = undefined;
     this.source.close();
-    this.dependencies.metrics.forgetDiscovery(this.upstream, this.source.kind);
   }
 
   #take(endpoints: readonly EndpointConfig[]): void {
