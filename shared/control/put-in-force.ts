@@ -13,6 +13,16 @@ interface InForce {
   readonly rejections: readonly Rejection[];
 }
 
+/** A document that has nothing new without its bad parts: what is left of it is in force. */
+export class NothingLeft extends Error {
+  constructor(
+    readonly rejections: readonly Rejection[],
+    cause: unknown,
+  ) {
+    super(rejections.map(({ resource, reason }) => (resource === undefined ? reason : `${resource}: ${reason}`)).join('\n'), { cause });
+  }
+}
+
 /** A part that is replaced may show that another is bad: a route whose upstream is left out. More rounds than kinds of parts show nothing. */
 const maxRounds = 6;
 /** Attempts to find the one resource that a document cannot be built with. */
@@ -22,7 +32,7 @@ const maxTrials = 16;
  * Puts a document in force, but for the parts of it that are bad: those stay as they were in the last good document.
  *
  * Problems that a check finds have paths. What only shows when the document is built (a key file that is not there) has none: then
- * each resource that changed is left out in turn, until the others can be built. Rejects when nothing helps, or when nothing new would be left; the last good document is in force then.
+ * each resource that changed is left out in turn, until the others can be built. Rejects when nothing helps, or with `NothingLeft` when nothing new would be left; the last good document is in force then.
  */
 export async function putInForce(document: Document, { sources }: Pick<Snapshot, 'sources'>, lastGood: Document | undefined, apply: Apply): Promise<InForce> {
   if (lastGood !== undefined && isDeepStrictEqual(document, lastGood)) return { document, rejections: [] };
@@ -31,12 +41,10 @@ export async function putInForce(document: Document, { sources }: Pick<Snapshot,
   for (const { paths } of changedParts(document, lastGood, sources).slice(0, maxTrials)) {
     const without = replaceBadParts(document, lastGood, paths.map((path): Problem => ({ path, message: messageOf(first.error) })), sources);
     if (without === undefined) continue;
-    if (isDeepStrictEqual(without.document, lastGood)) {
-      // It was the only change: nothing else can be what is wrong.
-      throw nothingLeft(without.rejections, first.error);
-    }
-    const second = await attempt(without.document, sources, lastGood, apply);
+    // Where it was the only change, nothing else can be what is wrong.
+    const second = isDeepStrictEqual(without.document, lastGood) ? { error: new NothingLeft([], first.error) } : await attempt(without.document, sources, lastGood, apply);
     if ('document' in second) return { document: second.document, rejections: [...without.rejections, ...second.rejections].slice(0, maxRejections) };
+    if (second.error instanceof NothingLeft) throw first.error instanceof NothingLeft ? first.error : new NothingLeft([...without.rejections, ...second.error.rejections], first.error);
   }
   throw first.error;
 }
@@ -53,7 +61,7 @@ async function attempt(document: Document, sources: Snapshot['sources'], lastGoo
       if (replaced === undefined) return { error };
       rejections.push(...replaced.rejections);
       current = replaced.document;
-      if (isDeepStrictEqual(current, lastGood)) return { error: nothingLeft(rejections, error) };
+      if (isDeepStrictEqual(current, lastGood)) return { error: new NothingLeft(rejections, error) };
     }
   }
 }
@@ -69,10 +77,6 @@ function indexed(current: Document, original: Document, sources: Snapshot['sourc
     return index === -1 ? [] : [[`routes[${index}]${match[2]}`, resource]];
   });
   return Object.fromEntries(moved);
-}
-
-function nothingLeft(rejections: readonly Rejection[], cause: unknown): Error {
-  return new Error(rejections.map(({ resource, reason }) => (resource === undefined ? reason : `${resource}: ${reason}`)).join('\n'), { cause });
 }
 
 function messageOf(error: unknown): string {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ConfigError, type Problem } from '../config/load.js';
 import type { Document } from './document.js';
-import { putInForce } from './put-in-force.js';
+import { putInForce, type NothingLeft } from './put-in-force.js';
 import { replaceBadParts, resourceOf } from './replace-bad-parts.js';
 
 const route = (name: string, more: object = {}): object => ({ name, match: { path: `/${name}` }, upstream: 'orders', ...more });
@@ -112,6 +112,15 @@ describe('a snapshot is put in force', () => {
     const { apply, applied } = proxy(() => [], hasFile);
     await assert.rejects(putInForce(next, { sources: { 'inbound.jwt': 'Policy/tokens' } }, good, apply), /^Error: Policy\/tokens: inbound\.jwt: ENOENT/);
     assert.deepEqual(applied, []);
+  });
+
+  test('not at all when parts that are bad each in its way are all that changed: the reason names them all', async () => {
+    const next = { ...good, inbound: { jwt: { jwks: '/nothing' } }, routes: [...(good['routes'] as object[]), route('c', { timeout: 7 })] };
+    const { apply } = proxy((document) => (JSON.stringify(document).includes('"timeout":7') ? [bad('routes[2].timeout')] : []), hasFile);
+    await assert.rejects(putInForce(next, { sources: { 'inbound.jwt': 'Policy/tokens' } }, good, apply), (error: NothingLeft) => {
+      assert.deepEqual(error.rejections.map(({ path, resource }) => [path, resource]), [['inbound.jwt', 'Policy/tokens'], ['routes[2]', undefined]]);
+      return true;
+    });
   });
 
   test('not at all when it cannot be told what is wrong', async () => {

@@ -1,16 +1,21 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { httpOrigin, readBody } from '../../tests/support/origin.js';
 import { until } from '../../tests/support/until.js';
 import type { Timer } from '../clock/clock.js';
 import { FakeClock } from '../clock/fake-clock.js';
+import { ConfigError } from '../config/load.js';
 import { silentLogger } from '../telemetry/logger.js';
 import { PemStore } from '../tls/pem-store.js';
 import { ControlPlaneLink } from './control-plane-link.js';
+import type { Apply } from './put-in-force.js';
 import { SnapshotClient } from './snapshot-client.js';
-import type { Answer } from './snapshot.js';
+import type { Answer, Rejection } from './snapshot.js';
 
 /** With chance at 0.9 these are the waits before the client comes back (ms), and nothing else waits as long. */
 const waits = [450, 900, 1_800, 3_600, 4_500, 4_500];
@@ -25,7 +30,7 @@ class RecordingClock extends FakeClock {
 }
 
 /** A client, and a control plane that sends what the test says to whoever connects. */
-async function start(context: TestContext, onStream: (stream: ServerResponse, count: number) => void) {
+async function start(context: TestContext, onStream: (stream: ServerResponse, count: number) => void, { apply, snapshotFile }: { readonly apply?: Apply; readonly snapshotFile?: string } = {}) {
   const clock = new RecordingClock();
   const answers: Answer[] = [];
   const applied: unknown[] = [];
@@ -42,8 +47,11 @@ async function start(context: TestContext, onStream: (stream: ServerResponse, co
   const pems = new PemStore(clock);
   const link = new ControlPlaneLink({ urls: [`http://127.0.0.1:${plane.port}`], pems, clock, random: () => 0, logger: silentLogger });
   const client = new SnapshotClient({
-    link, node: 'one', kind: 'gateway', hasIdentity: false, clock, random: () => 0.9, logger: silentLogger,
-    apply: async (document) => void applied.push(document),
+    link, node: 'one', kind: 'gateway', hasIdentity: false, snapshotFile, clock, random: () => 0.9, logger: silentLogger,
+    apply: async (document) => {
+      await apply?.(document);
+      applied.push(document);
+    },
     onConnected: (isConnected) => isConnected && news.emit('connected'),
   });
   context.after(async () => {
@@ -120,5 +128,71 @@ describe('the client of the stream of snapshots', () => {
     assert.equal(hasStarted, false);
     await clock.advance(1);
     await started;
+  });
+});
+
+describe('a snapshot that is in force but for parts', () => {
+  const before = { inbound: {}, routes: [], upstreams: {} };
+  const sources = { 'inbound.jwt': 'Policy/tokens' };
+  const snapshot = (version: string, config: object): string => event(version, JSON.stringify({ version, config, sources }));
+  const [jwt, route] = [{ inbound: { jwt: { jwks: '/nothing' } } }, { routes: [{ name: 'bad' }] }];
+  const [jwtRejected, routeRejected] = [{ path: 'inbound.jwt', reason: 'inbound.jwt: ENOENT', resource: 'Policy/tokens' }, { path: 'routes[0]', reason: 'routes[0]: is wrong' }];
+  const cases: readonly (readonly [name: string, parts: object, rejections: readonly Rejection[]])[] = [
+    ['a part with a problem', route, [routeRejected]],
+    ['a part that it cannot be built with', jwt, [jwtRejected]],
+    ['one of each', { ...jwt, ...route }, [jwtRejected, routeRejected]],
+  ];
+  for (const [name, parts, rejections] of cases) {
+    test(`is answered for as the first time whenever it comes again, and put in force whole once it can be: ${name}`, async (context) => {
+      const directory = mkdtempSync(join(tmpdir(), 'snapshot-'));
+      context.after(() => rmSync(directory, { recursive: true, force: true }));
+      let canBeUsed = false;
+      const apply: Apply = async (document) => {
+        if (canBeUsed) return;
+        const { inbound, routes } = document as { inbound: object; routes: object[] };
+        if (routes.length > 0) throw new ConfigError([{ path: 'routes[0]', message: 'is wrong' }]);
+        if ('jwt' in inbound) throw new Error('ENOENT');
+      };
+      /** What a proxy, started anew, answers to these, each on a stream of its own. */
+      const answersTo = async (...events: readonly string[]): Promise<Answer[]> => {
+        const { client, clock, answers } = await start(context, (stream, count) => {
+          assert.equal(stream.req.headers['last-event-id'], count === 2 ? 'v0' : undefined);
+          stream.write(events[count - 1]);
+          if (count < events.length) stream.end();
+        }, { apply, snapshotFile: join(directory, 'snapshot.json') });
+        void client.start();
+        for (let count = 1; count < events.length; count++) {
+          await until(() => answers.length === count && clock.waited.length === count);
+          await clock.advance(clock.waited.at(-1)!);
+        }
+        await until(() => answers.length === events.length);
+        await client.close();
+        return answers;
+      };
+      const next = { ...before, ...parts, upstreams: { orders: { endpoints: [] } } };
+      const inPart = (version: string): Answer => ({ version, accepted: true, rejections: [...rejections] });
+      // A version is of more than the document: v2 has the one of v1.
+      assert.deepEqual(await answersTo(snapshot('v0', before), snapshot('v1', next), snapshot('v1', next), snapshot('v2', next)), [{ version: 'v0', accepted: true }, inPart('v1'), inPart('v1'), inPart('v2')]);
+      assert.deepEqual(await answersTo(snapshot('v2', next)), [inPart('v2')]);
+      canBeUsed = true;
+      assert.deepEqual(await answersTo(snapshot('v2', next)), [{ version: 'v2', accepted: true }]);
+    });
+  }
+
+  test('does not excuse another: one whose bad part is all that is new is rejected', async (context) => {
+    const apply: Apply = async (document) => {
+      const { routes } = document as { routes: object[] };
+      if (routes.length > 0) throw new ConfigError(routes.map((_, index) => ({ path: `routes[${index}]`, message: 'is wrong' })));
+    };
+    let stream: ServerResponse | undefined;
+    const { client, answers, news } = await start(context, (opened) => (stream = opened).write(snapshot('v1', { ...before, ...route })), { apply });
+    for (const [version, config] of [['v2', { routes: [{ name: 'bad' }, { name: 'worse' }] }], ['v3', route]] as const) {
+      const answered = once(news, 'answered');
+      if (version === 'v2') await client.start();
+      await answered;
+      stream!.write(snapshot(version, { ...before, ...config }));
+    }
+    await until(() => answers.length === 3);
+    assert.deepEqual(answers.map(({ version, accepted }) => [version, accepted]), [['v1', true], ['v2', false], ['v3', true]]);
   });
 });

@@ -1,14 +1,14 @@
+import { isDeepStrictEqual } from 'node:util';
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { delay, type Clock } from '../clock/clock.js';
 import { Cancellation } from '../http/cancellation.js';
 import { isSuccess } from '../http-client/http-client.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { ControlPlaneLink } from './control-plane-link.js';
-import type { Document } from './document.js';
 import { keepEndpoints } from './keep-endpoints.js';
-import { putInForce, type Apply } from './put-in-force.js';
-import { SnapshotFile, type Owner } from './snapshot-file.js';
-import { snapshotSchema, type Answer, type Snapshot } from './snapshot.js';
+import { NothingLeft, putInForce, type Apply } from './put-in-force.js';
+import { SnapshotFile, type KeptSnapshot, type Owner } from './snapshot-file.js';
+import { maxRejections, snapshotSchema, type Answer, type Snapshot } from './snapshot.js';
 
 interface SnapshotClientOptions extends Owner {
   readonly link: ControlPlaneLink;
@@ -47,10 +47,8 @@ export class SnapshotClient {
   readonly #options: SnapshotClientOptions;
   readonly #file: SnapshotFile | undefined;
   readonly #stop = new Cancellation();
-  /** Version in force whole; undefined also when parts of it are not, so that it is sent again after a break. */
-  #version: string | undefined;
   /** What is in force of the control plane's. */
-  #inForce: Document | undefined;
+  #inForce: KeptSnapshot | undefined;
   /** Streams in a row that did not live long. */
   #failures = 0;
   /** Whether it was told that the control plane cannot be reached. */
@@ -90,9 +88,9 @@ export class SnapshotClient {
     const kept = await this.#file?.read();
     if (kept === undefined) return;
     try {
-      const { document, rejections } = await putInForce(kept.config, { sources: {} }, undefined, apply);
-      this.#inForce = document;
-      if (rejections.length === 0 && kept.version !== '') this.#version = kept.version;
+      const outcome = await putInForce(kept.document, { sources: {} }, undefined, apply);
+      const rejections = [...kept.rejections, ...outcome.rejections].slice(0, maxRejections);
+      this.#inForce = { ...kept, document: outcome.document, rejections };
       logger.info({ version: kept.version, ...(rejections.length > 0 && { rejections }) }, 'the last good snapshot is in force');
     } catch (error) {
       logger.warn({ err: error, snapshotFile }, 'the snapshot on disk cannot be used');
@@ -128,10 +126,12 @@ export class SnapshotClient {
     let timer = watchdog();
     let connectedAt = Infinity;
     try {
+      // One that is in force but for parts is sent again after a break: they may be usable now.
+      const has = this.#inForce?.rejections.length === 0 ? this.#inForce.version : undefined;
       const query = new URLSearchParams({ kind, ...(service === undefined ? {} : { service }), identity: String(hasIdentity) });
       const answer = await link.ask(url, `/v1/proxies/${encodeURIComponent(node)}/stream?${query.toString()}`, {
         signal: abort.signal,
-        headers: { accept: 'text/event-stream', ...(this.#version !== undefined && { 'last-event-id': this.#version }) },
+        headers: { accept: 'text/event-stream', ...(has !== undefined && { 'last-event-id': has }) },
       });
       if (!isSuccess(answer.status)) throw new Error(`the control plane answered ${answer.status}`);
       this.#isAway = false;
@@ -190,24 +190,36 @@ export class SnapshotClient {
       await this.#report(url, { version, accepted: true });
       return;
     }
-    const { document, kept } = keepEndpoints(snapshot, this.#inForce);
+    const { document, kept } = keepEndpoints(snapshot, this.#inForce?.document);
     if (kept.length > 0) logger.info({ version, upstreams: kept.slice(0, 100) }, 'endpoints that the control plane does not know of (yet) are kept');
-    let rejections;
     try {
-      const outcome = await putInForce(document, snapshot, this.#inForce, apply);
-      this.#inForce = outcome.document;
-      ({ rejections } = outcome);
+      this.#inForce = { version, ...(await putInForce(document, snapshot, this.#inForce?.document, apply)) };
     } catch (error) {
-      logger.error({ version, err: error }, 'a snapshot was rejected; the configuration stays as it is');
-      await this.#report(url, { version, accepted: false, reason: (error as Error).message.slice(0, 16_384) });
-      return;
+      const same = this.#sameAgain(version, error);
+      if (same === undefined) {
+        logger.error({ version, err: error }, 'a snapshot was rejected; the configuration stays as it is');
+        await this.#report(url, { version, accepted: false, reason: (error as Error).message.slice(0, 16_384) });
+        return;
+      }
+      this.#inForce = same;
     }
+    const { rejections } = this.#inForce;
     const isWhole = rejections.length === 0;
-    this.#version = isWhole ? version : undefined;
     if (isWhole) logger.info({ version }, 'a snapshot is in force');
     else logger.error({ version, rejections }, 'a snapshot is in force but for what was rejected of it, which stays as it was');
-    await this.#file?.write({ version: this.#version ?? '', config: this.#inForce });
+    await this.#file?.write(this.#inForce);
     await this.#report(url, { version, accepted: true, ...(!isWhole && { rejections: [...rejections] }) });
+  }
+
+  /**
+   * What is in force, where a snapshot that could not be put in force has no other good parts than that, and no other bad ones: it came before,
+   * or differs in what the document does not show. It stands as the first time.
+   */
+  #sameAgain(version: string, error: unknown): KeptSnapshot | undefined {
+    const inForce = this.#inForce;
+    const rejections = error instanceof NothingLeft ? error.rejections.slice(0, maxRejections) : undefined;
+    if (inForce === undefined || (version !== inForce.version && !isDeepStrictEqual(rejections, inForce.rejections))) return undefined;
+    return { ...inForce, version, ...(rejections && { rejections }) };
   }
 
   /** Best effort: the stream that just delivered tells soon enough whether the control plane is there. */

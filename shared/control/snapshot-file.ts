@@ -3,9 +3,13 @@ import { z } from 'zod';
 import { readFileBounded } from '../files/read-file.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { Document } from './document.js';
+import { rejectionSchema, type Rejection } from './snapshot.js';
 
 const fileSchema = z.looseObject({
+  /** Empty when parts of it are not in force: so an earlier version of this program has it sent again. */
   version: z.string(),
+  /** Which one it is then. */
+  inPart: z.looseObject({ version: z.string(), rejections: z.array(rejectionSchema) }).optional().catch(undefined),
   config: z.looseObject({}),
   node: z.string().optional(),
   kind: z.string().optional(),
@@ -19,10 +23,13 @@ export interface Owner {
   readonly service?: string | undefined;
 }
 
-interface KeptSnapshot {
-  /** Version that is in force whole; empty when parts of it are not, so that it is sent again. */
-  readonly version: string;
-  readonly config: Document;
+/** What is in force of a snapshot. */
+export interface KeptSnapshot {
+  /** Undefined when the file is of an earlier version of this program, which kept none where parts are not in force. */
+  readonly version: string | undefined;
+  readonly document: Document;
+  /** Parts of it that are not in force. */
+  readonly rejections: readonly Rejection[];
 }
 
 const maxFileBytes = 64 * 1_024 * 1_024;
@@ -40,21 +47,22 @@ export class SnapshotFile {
 
   async read(): Promise<KeptSnapshot | undefined> {
     try {
-      const { version, config, ...owner } = fileSchema.parse(JSON.parse((await readFileBounded(this.path, maxFileBytes)).toString()));
+      const { version, inPart, config, ...owner } = fileSchema.parse(JSON.parse((await readFileBounded(this.path, maxFileBytes)).toString()));
       for (const part of ['node', 'kind', 'service'] as const) {
         // One that an earlier version wrote says nothing about its owner.
         if (owner.node !== undefined && owner[part] !== this.owner[part]) throw new Error(`it is of ${part} ${JSON.stringify(owner[part])}, and not of ${JSON.stringify(this.owner[part])}`);
       }
-      return { version, config };
+      return { version: inPart?.version ?? (version === '' ? undefined : version), document: config, rejections: inPart?.rejections ?? [] };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') this.logger.warn({ err: error, snapshotFile: this.path }, 'the snapshot on disk cannot be used');
       return undefined;
     }
   }
 
-  async write(snapshot: KeptSnapshot): Promise<void> {
+  async write({ version, document, rejections }: KeptSnapshot): Promise<void> {
     try {
-      await writeFileAtomic(this.path, JSON.stringify({ ...this.owner, ...snapshot }), { mode: 0o600 });
+      const kept = rejections.length === 0 ? { version } : { version: '', inPart: { version, rejections } };
+      await writeFileAtomic(this.path, JSON.stringify({ ...this.owner, ...kept, config: document }), { mode: 0o600 });
     } catch (error) {
       this.logger.warn({ err: error, snapshotFile: this.path }, 'the snapshot could not be kept on disk');
     }
