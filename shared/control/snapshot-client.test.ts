@@ -30,7 +30,7 @@ class RecordingClock extends FakeClock {
 }
 
 /** A client, and a control plane that sends what the test says to whoever connects. */
-async function start(context: TestContext, onStream: (stream: ServerResponse, count: number) => void, { apply, snapshotFile }: { readonly apply?: Apply; readonly snapshotFile?: string } = {}) {
+async function start(context: TestContext, onStream: (stream: ServerResponse, count: number) => void, { apply, snapshotFile, onAnswer = (response) => response.writeHead(204).end() }: { readonly apply?: Apply; readonly snapshotFile?: string; readonly onAnswer?: (response: ServerResponse) => void } = {}) {
   const clock = new RecordingClock();
   const answers: Answer[] = [];
   const applied: unknown[] = [];
@@ -39,7 +39,7 @@ async function start(context: TestContext, onStream: (stream: ServerResponse, co
   const plane = await httpOrigin((request, response) => {
     if (request.url!.includes('/stream')) return onStream(response.writeHead(200, { 'content-type': 'text/event-stream' }), ++streams);
     void readBody(request).then((body) => {
-      response.writeHead(204).end();
+      onAnswer(response);
       answers.push(JSON.parse(body) as Answer);
       news.emit('answered');
     });
@@ -106,7 +106,7 @@ describe('the client of the stream of snapshots', () => {
     });
     void client.start();
     for (let count = 1; count < waits.length; count++) {
-      await until(() => clock.waited.length === count);
+      await until(() => clock.waited.length === count && answers.length === count);
       const connected = once(news, 'connected');
       await clock.advance(clock.waited.at(-1)!);
       await connected;
@@ -116,6 +116,26 @@ describe('the client of the stream of snapshots', () => {
     last!.end();
     await until(() => clock.waited.length === waits.length);
     assert.deepEqual(clock.waited, [...waits.slice(0, -1), waits[0]]);
+  });
+
+  test('starts, goes on and ends while the control plane takes its time over an answer; then it hears the newest', async (context) => {
+    let stream: ServerResponse | undefined;
+    const held: ServerResponse[] = [];
+    const { client, answers, applied } = await start(context, (opened) => (stream = opened).write(event('v1')), { onAnswer: (response) => held.push(response) });
+    await client.start();
+    for (const version of ['v2', 'v3']) {
+      const count = applied.length + 1;
+      stream!.write(event(version, JSON.stringify({ version, config: { version } })));
+      await until(() => applied.length === count);
+    }
+    await until(() => answers.length === 1);
+    held[0]!.writeHead(204).end();
+    await until(() => answers.length === 2);
+    assert.deepEqual(answers, [{ version: 'v1', accepted: true }, { version: 'v3', accepted: true }]);
+    const startedAt = performance.now();
+    await client.close();
+    // What an answer has is 5 s.
+    assert.ok(performance.now() - startedAt < 4_000);
   });
 
   test('lets a proxy without a snapshot start that is sent nothing but comments', async (context) => {

@@ -30,6 +30,8 @@ const maxBackoffMs = 5_000;
 const silenceMs = 30_000;
 /** A stream that lived this long (ms) starts the waits anew: one that is cut off again and again, however good what it brought, does not. */
 const steadyMs = 10_000;
+/** How long the control plane may take over an answer (ms). */
+const answerTimeoutMs = 5_000;
 /** How long a start waits for a snapshot of a control plane that sends none (ms): of a proxy that has one already, and of one that has not. */
 const patienceMs = 1_000;
 const firstPatienceMs = 10_000;
@@ -54,6 +56,9 @@ export class SnapshotClient {
   /** Whether it was told that the control plane cannot be reached. */
   #isAway = false;
   #running: Promise<void> | undefined;
+  /** The newest answer, while one before it is on its way. */
+  #waiting: { readonly url: string; readonly answer: Answer } | undefined;
+  #reporting: Promise<void> | undefined;
 
   constructor(options: SnapshotClientOptions) {
     const { node, kind, service, snapshotFile, logger } = options;
@@ -81,6 +86,7 @@ export class SnapshotClient {
   async close(): Promise<void> {
     this.#stop.cancel(new Error('the process is stopping'));
     await this.#running;
+    await this.#reporting;
   }
 
   async #applyFromDisk(): Promise<void> {
@@ -181,13 +187,13 @@ export class SnapshotClient {
     } catch (error) {
       logger.error({ version: id, err: error }, 'a snapshot cannot be read; the configuration stays as it is');
       // The event has the version as its id.
-      if (id !== undefined) await this.#report(url, { version: id.slice(0, 64), accepted: false, reason: `it cannot be read: ${(error as Error).message}`.slice(0, 16_384) });
+      if (id !== undefined) this.#report(url, { version: id.slice(0, 64), accepted: false, reason: `it cannot be read: ${(error as Error).message}`.slice(0, 16_384) });
       return;
     }
     const { version } = snapshot;
     if (snapshot.blank && this.#inForce !== undefined) {
       logger.warn({ version }, 'the control plane has no resources at all; the configuration stays as it is');
-      await this.#report(url, { version, accepted: true });
+      this.#report(url, { version, accepted: true });
       return;
     }
     const { document, kept } = keepEndpoints(snapshot, this.#inForce?.document);
@@ -198,7 +204,7 @@ export class SnapshotClient {
       const same = this.#sameAgain(version, error);
       if (same === undefined) {
         logger.error({ version, err: error }, 'a snapshot was rejected; the configuration stays as it is');
-        await this.#report(url, { version, accepted: false, reason: (error as Error).message.slice(0, 16_384) });
+        this.#report(url, { version, accepted: false, reason: (error as Error).message.slice(0, 16_384) });
         return;
       }
       this.#inForce = same;
@@ -208,7 +214,7 @@ export class SnapshotClient {
     if (isWhole) logger.info({ version }, 'a snapshot is in force');
     else logger.error({ version, rejections }, 'a snapshot is in force but for what was rejected of it, which stays as it was');
     await this.#file?.write(this.#inForce);
-    await this.#report(url, { version, accepted: true, ...(!isWhole && { rejections: [...rejections] }) });
+    this.#report(url, { version, accepted: true, ...(!isWhole && { rejections: [...rejections] }) });
   }
 
   /**
@@ -222,14 +228,36 @@ export class SnapshotClient {
     return { ...inForce, version, ...(rejections && { rejections }) };
   }
 
-  /** Best effort: the stream that just delivered tells soon enough whether the control plane is there. */
-  async #report(url: string, answer: Answer): Promise<void> {
+  /**
+   * Best effort, and beside the stream, which tells soon enough whether the control plane is there: one that takes its time over an answer keeps no
+   * snapshot waiting. One at a time, so that none overtakes another; of those that wait only the newest counts.
+   */
+  #report(url: string, answer: Answer): void {
+    this.#waiting = { url, answer };
+    this.#reporting ??= this.#sendAnswers();
+  }
+
+  async #sendAnswers(): Promise<void> {
+    while (this.#waiting !== undefined && !this.#stop.isCancelled) {
+      const { url, answer } = this.#waiting;
+      this.#waiting = undefined;
+      await this.#send(url, answer);
+    }
+    this.#reporting = undefined;
+  }
+
+  async #send(url: string, answer: Answer): Promise<void> {
     const { link, node, logger } = this.#options;
+    const abort = new AbortController();
+    const unsubscribe = this.#stop.onCancel((reason) => abort.abort(reason));
+    const signal = AbortSignal.any([abort.signal, AbortSignal.timeout(answerTimeoutMs)]);
     try {
-      const accepted = await link.ask(url, `/v1/proxies/${encodeURIComponent(node)}/status`, { method: 'POST', body: JSON.stringify(answer), headers: { 'content-type': 'application/json' }, signal: AbortSignal.timeout(5_000) });
+      const accepted = await link.ask(url, `/v1/proxies/${encodeURIComponent(node)}/status`, { method: 'POST', body: JSON.stringify(answer), headers: { 'content-type': 'application/json' }, signal });
       accepted.discard();
     } catch (error) {
-      logger.warn({ err: error }, 'an answer did not reach the control plane');
+      if (!this.#stop.isCancelled) logger.warn({ err: error }, 'an answer did not reach the control plane');
+    } finally {
+      unsubscribe();
     }
   }
 }
