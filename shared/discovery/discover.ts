@@ -1,6 +1,7 @@
 import type { Clock } from '../clock/clock.js';
 import type { DiscoveryConfig } from '../config/discovery.js';
 import type { Generation } from '../config/generation.js';
+import type { LastKnown } from '../config/last-known.js';
 import type { UpstreamConfig } from '../config/sections.js';
 import type { UpstreamSet } from '../upstream/upstream-set.js';
 import { Discovery, type DiscoveryDependencies } from './discovery.js';
@@ -9,6 +10,7 @@ import { FileSource } from './file-source.js';
 import type { DiscoverySource } from './source.js';
 
 export interface DiscoverDependencies extends DiscoveryDependencies {
+  readonly lastKnown: LastKnown;
   readonly clock: Clock;
   readonly random: () => number;
 }
@@ -22,27 +24,19 @@ export interface Discovered {
   feed(upstreams: UpstreamSet): void;
 }
 
-/** Who finds the answer to a question: the discovery in force, whatever its settings. */
-interface Finder {
-  discovery?: Discovery;
-}
-
 /**
  * Starts discovery where upstreams ask for it, or takes it over from the version before. Does not wait for what it finds: until then
- * an upstream has the endpoints that it lists, and what the version before found for the same question.
+ * an upstream has the endpoints that it lists, and what was last found for the same question.
  */
 export async function discover(configs: UpstreamConfigs, generation: Generation, dependencies: DiscoverDependencies): Promise<Discovered> {
   const discoveries = new Map<string, Discovery>();
-  const finders = new Map<string, Finder>();
   for (const [name, { discovery }] of Object.entries(configs)) {
     if (discovery === undefined) continue;
     const kind = discovery.dns === undefined ? 'file' : 'dns';
     // What is counted outlives a discovery: the next one goes on counting there.
     await generation.keep(`discovery-metrics ${kind} ${name}`, () => ({ close: () => dependencies.metrics.forgetDiscovery(name, kind) }));
-    const finder = await generation.keep<Finder>(`discovery-question ${name} ${questionOf(discovery)}`, () => ({}));
-    finders.set(name, finder);
     const key = `discovery ${name} ${JSON.stringify(discovery)}`;
-    discoveries.set(name, await generation.keep(key, () => new Discovery(name, sourceOf(discovery, dependencies), dependencies, finder.discovery)));
+    discoveries.set(name, await generation.keep(key, () => new Discovery(name, sourceOf(discovery, dependencies), dependencies, dependencies.lastKnown.open(`endpoints of ${name} ${questionOf(discovery)}`))));
   }
   if (discoveries.size === 0) return { configs, feed: () => {} };
   return {
@@ -54,7 +48,6 @@ export async function discover(configs: UpstreamConfigs, generation: Generation,
     ),
     feed: (upstreams) => {
       for (const [name, discovery] of discoveries) {
-        finders.get(name)!.discovery = discovery;
         const upstream = upstreams.get(name)!;
         discovery.feed(configs[name]!.endpoints, (endpoints) => upstream.setEndpoints(endpoints));
       }

@@ -1,4 +1,5 @@
 import type { EndpointConfig } from '../config/endpoints.js';
+import { LastKnown, type Known } from '../config/last-known.js';
 import { formatAddress } from '../config/units.js';
 import type { Logger } from '../telemetry/logger.js';
 import type { UpstreamMetrics } from '../telemetry/upstream-metrics.js';
@@ -20,14 +21,14 @@ export class Discovery {
   #failing: string | undefined;
   #ignored = '';
 
-  /** Begins with what `previous` found. */
+  /** `known`: what was last found for the same question, by whomever; it begins with that. */
   constructor(
     private readonly upstream: string,
     private readonly source: DiscoverySource,
     private readonly dependencies: DiscoveryDependencies,
-    previous?: Discovery,
+    private readonly known: Known<readonly EndpointConfig[]> = new LastKnown().open(upstream),
   ) {
-    this.#found = previous === undefined ? [] : previous.#found;
+    this.#found = known.value ?? [];
     const { metrics, logger } = dependencies;
     const { kind } = source;
     const about = { upstream, source: kind };
@@ -74,11 +75,13 @@ export class Discovery {
   close(): void {
     this.#onChange = undefined;
     this.source.close();
+    this.known.close();
   }
 
   #take(endpoints: readonly EndpointConfig[]): void {
     const before = JSON.stringify(this.#found);
     this.#found = endpoints;
+    this.known.value = endpoints;
     if (JSON.stringify(endpoints) === before) return;
     this.dependencies.logger.info({ upstream: this.upstream, source: this.source.kind, endpoints: endpoints.map(({ address }) => formatAddress(address)) }, 'discovery: the endpoints have changed');
     this.#onChange?.(this.endpointsWith(this.#fixed));

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock/clock.js';
 import { onceAMinute } from '../clock/once-a-minute.js';
 import type { Generation } from '../config/generation.js';
+import type { LastKnown } from '../config/last-known.js';
 import type { AuthorizationConfig } from '../config/authorization.js';
 import type { JwtConfig, RateLimitConfig, RetryConfig } from '../config/policies.js';
 import type { AdaptiveConcurrencyConfig, HedgeConfig, RetryBudgetConfig } from '../config/resilience.js';
@@ -32,6 +33,7 @@ interface PoliciesDependencies {
   readonly metrics: ProxyMetrics;
   /** Where quotas are counted; default: in this process. */
   readonly counter?: QuotaCounter | undefined;
+  readonly lastKnown?: LastKnown | undefined;
 }
 
 /** Makes the policies of a stack, or takes them over with their state, and connects what they report to log and metrics. */
@@ -46,10 +48,11 @@ export class Policies {
 
   /** Equal configurations share one: keys are fetched once, tokens verified once. */
   async jwt(generation: Generation, config: JwtConfig): Promise<Layer> {
-    const { clock, logger, metrics } = this.dependencies;
+    const { clock, logger, metrics, lastKnown } = this.dependencies;
     const part = await generation.keep(`jwt ${JSON.stringify(config)}`, () =>
       jwt(config, {
         clock,
+        lastKnown,
         onEvent: (event) => {
           metrics.keySetEvent(event.kind);
           if (event.kind !== 'fetched') logger.warn({ issuer: config.issuer, err: event.error }, event.kind === 'stale' ? 'keys could not be refreshed; the last ones go on serving' : 'keys could not be fetched');

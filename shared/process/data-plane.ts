@@ -3,6 +3,7 @@ import type { Clock } from '../clock/clock.js';
 import { onceAMinute } from '../clock/once-a-minute.js';
 import { DeadlineSweep } from '../clock/deadline-sweep.js';
 import type { IdentityConfig } from '../config/identity.js';
+import { LastKnown } from '../config/last-known.js';
 import type { MtlsMode } from '../config/mtls.js';
 import type { DiscoverDependencies } from '../discovery/discover.js';
 import { reasonOf } from '../errors/reason.js';
@@ -55,6 +56,8 @@ interface DataPlaneOptions {
   readonly counter?: QuotaCounter;
   /** Of which the keys of TLS session tickets are made; default: a random one. */
   readonly ticketSecret?: Uint8Array;
+  /** What those before it have learned; default: there was nobody. */
+  readonly lastKnown?: LastKnown;
 }
 
 /** What both proxies stand on: clocks, metrics, logs, and how policies and endpoints are made from them. */
@@ -110,6 +113,7 @@ export class DataPlane {
       watches.metrics.forgetEndpoint(upstream, endpoint);
     });
     this.endpoints = endpoints;
+    const { lastKnown = new LastKnown() } = options;
     const count = (upstream: string, endpoint: string): (() => void) => endpoints.use(JSON.stringify([upstream, endpoint]));
     this.dependencies = {
       clock,
@@ -128,8 +132,8 @@ export class DataPlane {
       onTlsReload,
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches, count }),
       watches,
-      discovery: { clock, random, logger, metrics: watches.metrics },
-      policies: new Policies({ clock, random, logger, metrics, counter: options.counter }),
+      discovery: { clock, random, logger, metrics: watches.metrics, lastKnown },
+      policies: new Policies({ clock, random, logger, metrics, counter: options.counter, lastKnown }),
     };
     const lines = options.accessLog ? openLineWriter(options.stdout?.descriptor ?? 1, { clock, isShared: options.stdout?.isShared, onLost: this.#lostLines() }) : undefined;
     this.#lines = lines?.writer;

@@ -1,5 +1,6 @@
 import { createLocalJWKSet, errors, jwtVerify, type JSONWebKeySet, type JWTVerifyGetKey, type JWTVerifyOptions, type JWTVerifyResult } from 'jose';
 import { systemClock, type Clock, type Timer } from '../../clock/clock.js';
+import { LastKnown, type Known } from '../../config/last-known.js';
 import type { JwtConfig } from '../../config/policies.js';
 import { readFileBounded } from '../../files/read-file.js';
 import { HttpClient, isSuccess } from '../../http-client/http-client.js';
@@ -51,6 +52,7 @@ interface RemoteKeySetDependencies {
   readonly clock: Clock;
   readonly fetchJson: (url: string, timeoutMs: number) => Promise<unknown>;
   readonly onEvent: ((event: KeySetEvent) => void) | undefined;
+  readonly lastKnown?: LastKnown | undefined;
 }
 
 /**
@@ -59,7 +61,7 @@ interface RemoteKeySetDependencies {
  * Fetched on first use, from then on whenever they are as old as `cacheMaxAge`, whoever asks or nobody: a key that is withdrawn must not
  * live on where only tokens come that were seen before. And again for a `kid` that they do not have, which is what a rotated key looks like. However many tokens ask, one fetch runs at a time, and after
  * one, successful or not, none for an unknown `kid` for `cooldown`: made-up kids cannot be turned into load on the
- * issuer. While it cannot be reached the last keys go on serving.
+ * issuer. While it cannot be reached the last keys go on serving, those of whoever was here before too.
  */
 export class RemoteKeySet implements KeySet {
   version = 0;
@@ -69,12 +71,17 @@ export class RemoteKeySet implements KeySet {
   #triedAt = -Infinity;
   #fetching: Promise<void> | undefined;
   #next: Timer | undefined;
+  readonly #known: Known<JSONWebKeySet>;
   #isClosed = false;
 
   constructor(
     private readonly config: JwtConfig & { jwksUri: string },
     private readonly dependencies: RemoteKeySetDependencies,
-  ) {}
+  ) {
+    this.#known = (dependencies.lastKnown ?? new LastKnown()).open(`keys ${config.jwksUri}`);
+    // As old as keys may be, so that the first to ask has them fetched.
+    if (this.#known.value !== undefined) this.#keys = createLocalJWKSet(this.#known.value);
+  }
 
   readonly getKey: JWTVerifyGetKey = async (header, token) => {
     const now = this.dependencies.clock.now();
@@ -98,6 +105,7 @@ export class RemoteKeySet implements KeySet {
   close(): void {
     this.#isClosed = true;
     this.#next?.cancel();
+    this.#known.close();
   }
 
   /** Joins the fetch that runs, or starts one if `mayStart`. Never rejects: keys that are there stay. */
@@ -114,12 +122,13 @@ export class RemoteKeySet implements KeySet {
   async #fetch(): Promise<void> {
     const { onEvent, fetchJson, clock } = this.dependencies;
     try {
-      const set = await fetchJson(this.config.jwksUri, this.config.fetchTimeout);
-      const keys = createLocalJWKSet(set as JSONWebKeySet);
+      const set = (await fetchJson(this.config.jwksUri, this.config.fetchTimeout)) as JSONWebKeySet;
+      const keys = createLocalJWKSet(set);
       const text = JSON.stringify(set);
       if (text !== this.#text) this.version++;
       this.#text = text;
       this.#keys = keys;
+      this.#known.value = set;
       this.#fetchedAt = clock.now();
       this.#fetchIn(this.config.cacheMaxAge);
       onEvent?.({ kind: 'fetched' });

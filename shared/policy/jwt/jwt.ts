@@ -1,5 +1,6 @@
 import type { JWTPayload } from 'jose';
 import type { Clock } from '../../clock/clock.js';
+import type { LastKnown } from '../../config/last-known.js';
 import type { JwtConfig } from '../../config/policies.js';
 import type { ErrorCode } from '../../errors/catalogue.js';
 import { ProxyError } from '../../errors/proxy-error.js';
@@ -14,6 +15,7 @@ interface JwtDependencies {
   readonly clock: Clock;
   readonly fetchJson?: (url: string, timeoutMs: number) => Promise<unknown>;
   readonly onEvent?: (event: KeySetEvent) => void;
+  readonly lastKnown?: LastKnown | undefined;
 }
 
 const maxTokenLength = 8_192;
@@ -32,7 +34,7 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
   const keys: KeySet =
     config.jwksUri === undefined
       ? await localKeySet(config.jwks!)
-      : new RemoteKeySet({ ...config, jwksUri: config.jwksUri }, { clock, fetchJson: dependencies.fetchJson ?? fetchJson, onEvent });
+      : new RemoteKeySet({ ...config, jwksUri: config.jwksUri }, { clock, fetchJson: dependencies.fetchJson ?? fetchJson, onEvent, lastKnown: dependencies.lastKnown });
   // What was found under one version of the keys. When they change, so does this: a verification that ends later adds to what is gone.
   const found = () => ({ version: keys.version, verified: new TokenCache<Verified>(maxCachedTokens), verifying: new Map<string, Promise<Verified>>() });
   let known = found();

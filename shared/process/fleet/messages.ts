@@ -29,11 +29,15 @@ export interface WorkerFunctions {
   refreshIdentity(): Promise<void>;
   upstreams(): UpstreamDescription[];
   collect(): Promise<Collected>;
+  lastKnown(): LearnedValues;
   /** Finishes what is in flight, says farewell and exits. Answers when it takes no more connections. */
   drain(options?: DrainOptions): Promise<void>;
   /** Breaks off what is in flight, says farewell and exits. */
   breakOff(): void;
 }
+
+/** What a worker has learned, for those that come after it (see `LastKnown`). */
+type LearnedValues = readonly (readonly [name: string, value: unknown])[];
 
 /** What a worker has counted, and the endpoints that it has, each as JSON of its upstream and its address; undefined before it is created. */
 export interface Collected {
@@ -56,6 +60,7 @@ export interface Assignment {
   readonly seat: Seat;
   /** Of which the keys of TLS session tickets are made: clients resume with whichever worker they reach. */
   readonly ticketSecret: Uint8Array;
+  readonly lastKnown: LearnedValues;
 }
 
 /** The addresses taken, or why they could not be; an error that is passed between processes keeps its message alone. */

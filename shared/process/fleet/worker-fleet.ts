@@ -16,7 +16,7 @@ import { Turns } from '../turns.js';
 import type { Fleet } from './fleet.js';
 import { listenAll } from './listen-all.js';
 import { addUp, mergeUpstreams, sums, totals, withoutOtherEndpoints } from './merge.js';
-import { workerStdio } from './messages.js';
+import { workerStdio, type Assignment } from './messages.js';
 import { QuotaCounters } from './quota-counters.js';
 import { smallLimits } from './share.js';
 import { watch } from './watchdog.js';
@@ -289,11 +289,19 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
   }
 
   async #createInto(workers: Set<WorkerProcess>, config: Config): Promise<void> {
-    await Promise.all(Array.from({ length: this.size(config) }, () => this.#create(workers, config)));
+    const lastKnown = await this.#askWhatIsKnown();
+    await Promise.all(Array.from({ length: this.size(config) }, () => this.#create(workers, config, lastKnown)));
+  }
+
+  /** What the present workers have learned: who comes after them starts with it, whether or not its sources answer. */
+  async #askWhatIsKnown(): Promise<Assignment['lastKnown']> {
+    const late = this.#promptness().then(() => undefined);
+    const answers = await Promise.all([...this.#workers].filter(({ isServing }) => isServing).map(({ call }) => Promise.race([call.lastKnown().catch(() => undefined), late])));
+    return [...new Map(answers.flatMap((answer) => answer ?? []))];
   }
 
   /** Ends the worker if it cannot be created. */
-  async #create(workers: Set<WorkerProcess>, config: Config): Promise<WorkerProcess> {
+  async #create(workers: Set<WorkerProcess>, config: Config, lastKnown: Assignment['lastKnown']): Promise<WorkerProcess> {
     const { clock, logger } = this.context;
     const taken = new Set([...workers].map(({ index }) => index));
     let index = 0;
@@ -324,7 +332,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       void this.#replaceMissing();
     });
     try {
-      await worker.create({ config, seat: { index, workers: this.size(config) }, ticketSecret: this.#ticketSecret });
+      await worker.create({ config, seat: { index, workers: this.size(config) }, ticketSecret: this.#ticketSecret, lastKnown });
     } catch (error) {
       await worker.kill();
       throw error;
@@ -352,7 +360,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
     if (this.#missing() === 0) return false;
     let worker: WorkerProcess | undefined;
     try {
-      worker = await this.#create(this.#workers, this.#config);
+      worker = await this.#create(this.#workers, this.#config, await this.#askWhatIsKnown());
       await listenAll([worker]);
       this.#endStandIn();
       this.#onReplaced?.();

@@ -14,7 +14,7 @@ test('a worker that cannot be forked has exited, and cannot be created', async (
   process.execPath = '/nowhere/node';
   const worker = new WorkerProcess(() => []);
   process.execPath = execPath;
-  await assert.rejects(worker.create({ config: {}, seat: { index: 0, workers: 1 }, ticketSecret: new Uint8Array() }), /closed/);
+  await assert.rejects(worker.create({ config: {}, seat: { index: 0, workers: 1 }, ticketSecret: new Uint8Array(), lastKnown: [] }), /closed/);
   assert.ok(worker.hasExited);
   await worker.kill();
 });
@@ -27,7 +27,7 @@ try {
   for (;;) openSync('/dev/null');
 } catch {}
 const worker = new WorkerProcess(() => []);
-await worker.create({ config: {}, seat: { index: 0, workers: 1 }, ticketSecret: new Uint8Array() }).catch((error) => console.log(String(error)));
+await worker.create({ config: {}, seat: { index: 0, workers: 1 }, ticketSecret: new Uint8Array(), lastKnown: [] }).catch((error) => console.log(String(error)));
 console.log(worker.hasExited);
 `;
 

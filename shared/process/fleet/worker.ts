@@ -2,6 +2,7 @@ import cluster from 'node:cluster';
 import { createBirpc } from 'birpc';
 import type { DrainOptions } from '../../listener/listener.js';
 import { systemClock } from '../../clock/clock.js';
+import { LastKnown } from '../../config/last-known.js';
 import { collectMetrics } from '../../telemetry/exposition.js';
 import { createLogger } from '../../telemetry/logger.js';
 import { DataPlane } from '../data-plane.js';
@@ -18,6 +19,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
   let proxy: Proxy<Dynamic> | undefined;
   let dataPlane: DataPlane | undefined;
   let seat: Seat = { index: 0, workers: 1 };
+  let lastKnown = new LastKnown();
   let isLeaving = false;
   let prepared: Prepared | undefined;
   /** What is said of a version waits until it is built: the front may have given that up. */
@@ -52,6 +54,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
       const logger = createLogger({ name: definition.kind, level: config.logLevel, descriptor: workerOutput.stderr }).child({ worker: cluster.worker!.id });
       exitOnDefects(logger);
       seat = assignment.seat;
+      lastKnown = new LastKnown(assignment.lastKnown);
       dataPlane = new DataPlane(systemClock, logger, {
         accessLog: config.accessLog,
         zone: config.zone,
@@ -60,8 +63,10 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
         keepsSeries: true,
         counter: new SharedCounters((increments) => front.count(increments), systemClock),
         ticketSecret: assignment.ticketSecret,
+        lastKnown,
       });
       proxy = await definition.create(shareOf(config, seat), dataPlane);
+      lastKnown.forgetUnused();
     },
     async listen() {
       try {
@@ -88,6 +93,7 @@ export function runWorker<Config extends ProxyConfig, Dynamic extends Shared>(de
     refreshIdentity: async () => dataPlane?.refreshIdentity(),
     upstreams: () => proxy?.upstreams() ?? [],
     collect,
+    lastKnown: () => lastKnown.all(),
     async drain(options) {
       // Closes every listener before it waits for anything.
       void drain(options);
