@@ -22,10 +22,11 @@ describe('endpoints that are exchanged', () => {
     assert.equal(origin.upstream.members[0]!.config.weight, 3);
   });
 
-  test('are taken over by a version that balances otherwise, but not by one that connects otherwise', () => {
+  test('are taken over by a version that balances or finds them otherwise, but not by one that connects otherwise', () => {
     const origin = new TestUpstream([a]);
     const [endpoint] = origin.upstream.endpoints;
     assert.equal(new TestUpstream([a], { previous: origin, balance: turns }).upstream.endpoints[0], endpoint);
+    assert.equal(new TestUpstream([a], { previous: origin, more: { discovery: { file: 'endpoints.json' } } }).upstream.endpoints[0], endpoint);
     assert.notEqual(new TestUpstream([a], { previous: origin, more: { connectTimeout: '9s' } }).upstream.endpoints[0], endpoint);
   });
 

@@ -68,9 +68,9 @@ export class Upstream {
     dependencies: UpstreamDependencies,
     previous?: Upstream,
   ) {
-    // How an endpoint is chosen is no part of the endpoint.
-    const { endpoints, balance, ...settings } = config;
-    this.#settings = JSON.stringify(settings);
+    // How an endpoint is chosen is no part of the endpoint, nor how it is found.
+    this.#settings = JSON.stringify({ ...config, endpoints: undefined, balance: undefined, discovery: undefined });
+    const { endpoints, balance } = config;
     this.#dependencies = dependencies;
     const shared = previous !== undefined && previous.#settings === this.#settings ? previous : undefined;
     const changes = shared === undefined ? { count: 0 } : shared.#changes;
