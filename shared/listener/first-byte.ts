@@ -23,5 +23,7 @@ export function awaitFirstByte(socket: Socket, decide: (isTls: boolean) => void)
   };
   socket.on('data', onData);
   socket.on('end', onEnd);
+  // Whoever read a header in front of it has left it paused, which a listener for data does not end.
+  socket.resume();
   return stop;
 }

@@ -176,7 +176,6 @@ export class TcpListener implements Listener {
         plaintext();
       };
     }
-    raw.resume();
   }
 
   #shakeHands(raw: Socket, client: Party, tls: TlsServer): void {
