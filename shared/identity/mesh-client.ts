@@ -46,7 +46,7 @@ export class MeshClient implements TlsClient {
     return socket;
   }
 
-  /** Runs once the chain is verified, and not for a resumed session: that one was verified when it was made. */
+  /** Runs once the chain is verified, and not for a resumed session: that one was verified when it was made, and its ticket is of no use to an endpoint of another name. */
   #check({ subjectaltname: subjectAltName }: Partial<PeerCertificate>): Error | undefined {
     const { expected, identity } = this.options;
     if (identity?.own === undefined) return new Error(noCertificate);

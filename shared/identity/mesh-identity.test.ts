@@ -81,6 +81,22 @@ describe('sessions of the mesh', () => {
     close();
   });
 
+  test('end with an exchange of the server’s certificate for one of another name, which is not believed', async () => {
+    const { call, refusals, stores, close } = await pair();
+    await call();
+    assert.deepEqual(await call(), [us, true]);
+    const own = await authority.identity('payments');
+    for (const kind of ['cert', 'key'] as const) writeFileSync(inventory[kind], readFileSync(own[kind]));
+    await stores[0].refresh();
+    assert.deepEqual([await call(), await call()], [['', false], ['', false]]);
+    // The server may hear that its handshakes are broken off.
+    assert.deepEqual(refusals.map(({ reason }) => reason).filter((reason) => reason !== 'handshake'), ['wrong_name', 'wrong_name']);
+    await authority.identity('inventory');
+    await stores[0].refresh();
+    assert.deepEqual(await call(), [us, true], 'the session of before, with who is so called again');
+    close();
+  });
+
   test('end with a change of the bundle, on either side', async () => {
     const { call, stores, close } = await pair();
     await call();

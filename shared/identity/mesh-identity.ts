@@ -34,8 +34,8 @@ const maxPeers = 1_000;
  * Who this proxy is in the mesh, and whom it believes: kept up to date with its files, with no connection dropped.
  *
  * As long as there are no files, since an enrolment is still to come, no handshake succeeds, in either direction; nothing is ever
- * sent in the clear instead. Session tickets do not outlive what they stand for: their keys are made of the bundle, so that a root that was
- * removed admits nobody on an old verification, and validity is looked at for each connection.
+ * sent in the clear instead. Session tickets do not outlive what they stand for: their keys are made of the bundle and of our name, so that a
+ * root that was removed admits nobody on an old verification, nor are we taken for who we were, and validity is looked at for each connection.
  */
 export class MeshIdentity {
   /** Goes up with each exchange of the files: what was made with another version is not used any more. */
@@ -76,14 +76,14 @@ export class MeshIdentity {
 
   /** For `tls.createServer`: everybody gets through the handshake, and is then to be judged. */
   get serverOptions(): TlsOptions {
-    const ca = this.#loaded?.pems.ca;
+    const { pems, own } = this.#loaded ?? {};
     return {
-      ...this.#loaded?.pems,
+      ...pems,
       minVersion,
       requestCert: true,
       // Node would close the connection without a word of why.
       rejectUnauthorized: false,
-      ticketKeys: Buffer.from(hkdfSync('sha256', this.dependencies.ticketSecret, (ca as Buffer | undefined) ?? '', 'mesh session tickets', 48)),
+      ticketKeys: Buffer.from(hkdfSync('sha256', this.dependencies.ticketSecret, (pems?.ca as Buffer | undefined) ?? '', `mesh session tickets of ${own?.id}`, 48)),
       sessionIdContext: 'mesh',
       ALPNProtocols: ['http/1.1'],
     };
