@@ -3,6 +3,7 @@ import { checkServerIdentity, connect, type ConnectionOptions, type SecureContex
 import type { ClientTlsConfig } from './config.js';
 import type { PemFiles, PemStore } from './pem-store.js';
 import { secureContext } from './secure-context.js';
+import { withoutDot } from './server-name.js';
 
 /** How TLS is spoken to an endpoint: what is shown to it, and what it must prove before anything is sent. */
 export interface TlsClient {
@@ -53,7 +54,7 @@ export class ClientCredentials implements TlsClient {
   }
 
   #optionsFor(host: string | undefined): ConnectionOptions {
-    const name = this.config.serverName ?? host ?? 'localhost';
+    const name = withoutDot(this.config.serverName ?? host ?? 'localhost');
     // An address is no server name (RFC 6066 section 3); the certificate must be for it all the same.
     return {
       secureContext: this.#context,

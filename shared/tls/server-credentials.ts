@@ -7,6 +7,7 @@ import { isValidAt, uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
 import type { PemFiles, PemStore } from './pem-store.js';
 import { secureContext } from './secure-context.js';
+import { withoutDot } from './server-name.js';
 
 interface ServerCredentialsDependencies {
   readonly clock: Pick<Clock, 'wallNow'>;
@@ -95,13 +96,13 @@ export class ServerCredentials {
       ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', `session tickets${config.clientAuth?.required === true ? ' of clients with certificates' : ''}`, 48)),
       sessionIdContext: 'listener',
       ALPNProtocols: ['http/1.1'],
-      SNICallback: (name, done) => done(null, this.#contextFor(name.toLowerCase())),
+      SNICallback: (name, done) => done(null, this.#contextFor(withoutDot(name.toLowerCase()))),
       ...(config.clientAuth && { ca: ca!, requestCert: true, rejectUnauthorized: config.clientAuth.required }),
     };
     const contexts = new Map<string, SecureContext>();
     for (const { hosts, cert, key } of config.certificates) {
       const context = secureContext({ ...options, cert: files.read(cert), key: files.read(key) }, [cert, key]);
-      for (const host of hosts) contexts.set(host.toLowerCase(), context);
+      for (const host of hosts) contexts.set(withoutDot(host.toLowerCase()), context);
     }
     secureContext(options, [config.cert, config.key]);
     this.#contexts = contexts;

@@ -74,6 +74,14 @@ describe('TLS towards clients', () => {
     await engine.close();
   });
 
+  test('takes a name that ends with a dot for the same, in the configuration and from the client', async () => {
+    for (const host of ['other.test', 'other.test.']) {
+      const engine = await startEngine([origin.address], { tls: { ...tls(), certificates: [{ hosts: [host, `*.${host.replace('other', 'wild')}`], ...other }] } });
+      for (const servername of ['other.test', 'other.test.', 'a.wild.test', 'A.Wild.Test.']) assert.equal((await ask(engine.port, { servername })).subject, 'other');
+      await engine.close();
+    }
+  });
+
   test('speaks no version below 1.2, and no protocol but HTTP/1.1', async () => {
     const engine = await startEngine([origin.address], { tls: tls() });
     await assert.rejects(ask(engine.port, { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }));
@@ -248,6 +256,20 @@ describe('TLS towards an upstream', () => {
     await engine.close();
     return answers;
   };
+
+  test('asks for a name without the dot that it may end with', async () => {
+    const asked: string[] = [];
+    const port = await start(shop, {
+      SNICallback: (name: string, done: (error: null) => void) => {
+        asked.push(name);
+        done(null);
+      },
+    });
+    for (const serverName of ['shop.test.', 'shop.test']) assert.deepEqual(await forward(port, { ca: authority.ca, serverName }), ['200 secret']);
+    assert.deepEqual(await forward(port, { ca: authority.ca, serverName: '127.0.0.1.' }), ['200 secret'], 'an address is none');
+    assert.deepEqual(asked.slice(0, 2), ['shop.test', 'shop.test']);
+    await stop();
+  });
 
   test('verifies the certificate: its authority, and its name', async () => {
     const port = await start(shop);
