@@ -43,6 +43,10 @@ export const viaName = (name: string) =>
 /** Where a listener listens. Port 0 takes a free one, which the log names. */
 export const listenSchema = z.strictObject({ host, port: z.int().min(0).max(65535) });
 
+/** Whoever is to send the header is known by an address. */
+export const canSendHeader = ({ path, proxyProtocol }: { readonly path?: string | undefined; readonly proxyProtocol?: object | undefined }): boolean => path === undefined || proxyProtocol === undefined;
+export const headerOnPath = { path: ['proxyProtocol'], error: 'cannot be combined with path: it is for peers of certain networks, and those of a Unix domain socket have no address' };
+
 /** Where a proxy takes requests: a port, or the path of a Unix domain socket. */
 export const proxyListenSchema = z
   .strictObject({
@@ -54,9 +58,10 @@ export const proxyListenSchema = z
     proxyProtocol: z
       .strictObject({ from: z.array(network).min(1).describe('Peers that send it, and must.') })
       .optional()
-      .describe('The PROXY protocol, version 1 or 2: balancers in front say with it who their client is.'),
+      .describe('The PROXY protocol, version 1 or 2: balancers in front say with it who their client is. Not on a Unix domain socket, whose peers have no address.'),
   })
   .refine(({ port, path }) => (port === undefined) !== (path === undefined), { error: 'expected either a port or a path' })
+  .refine(canSendHeader, headerOnPath)
   .refine(({ http2, tls }) => http2 !== 'fastify' || tls !== undefined, { path: ['http2'], error: 'fastify needs tls: it speaks HTTP/2 by ALPN alone' })
   .refine(({ http2, proxyProtocol }) => http2 !== 'fastify' || proxyProtocol === undefined, { path: ['proxyProtocol'], error: 'cannot be combined with http2: fastify' });
 export type ListenConfig = z.output<typeof proxyListenSchema>;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { streamAuthorizationSchema } from './authorization.js';
 import { subsetSchema } from './balance.js';
 import { inboundMtlsSchema } from './mtls.js';
-import { proxyListenSchema } from './sections.js';
+import { canSendHeader, headerOnPath, proxyListenSchema } from './sections.js';
 import { duration, durationFrom } from './units.js';
 
 /* Connections that are passed on as they are, whatever is spoken on them. */
@@ -14,7 +14,8 @@ export const reservedListenerNames: readonly string[] = ['listen', 'edge', 'inbo
 
 const tcpListenSchema = z
   .strictObject({ host, port, path, tls, proxyProtocol })
-  .refine((listen) => (listen.port === undefined) !== (listen.path === undefined), { error: 'expected either a port or a path' });
+  .refine((listen) => (listen.port === undefined) !== (listen.path === undefined), { error: 'expected either a port or a path' })
+  .refine(canSendHeader, headerOnPath);
 
 export const tcpListenerSchema = z
   .strictObject({
