@@ -16,16 +16,11 @@ export function checkIdentityFiles(document: unknown): Problem[] {
   if (!isObject(identity) || !('cert' in identity)) return [];
   const { cert, key, bundle } = identity;
   const problems = [...checkPems({ cert, key }, 'identity'), ...checkPems({ bundle }, 'identity')];
-  if (problems.length > 0 || typeof cert !== 'string' || typeof bundle !== 'string') return problems;
+  if (problems.length > 0 || typeof cert !== 'string') return problems;
   try {
     ownName(new X509Certificate(readFileBoundedSync(cert)));
   } catch (error) {
     problems.push({ path: 'identity.cert', message: `cannot be used: ${(error as Error).message}` });
-  }
-  try {
-    new X509Certificate(readFileBoundedSync(bundle));
-  } catch {
-    problems.push({ path: 'identity.bundle', message: 'the file holds no certificate of an authority' });
   }
   return problems;
 }

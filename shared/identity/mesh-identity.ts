@@ -1,9 +1,10 @@
 import { hkdfSync, X509Certificate } from 'node:crypto';
-import { createSecureContext, type SecureContextOptions, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import { type SecureContextOptions, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { Peer } from '../http/exchange.js';
 import { PreparedFields } from '../http/headers.js';
 import type { PemFiles, PemStore } from '../tls/pem-store.js';
+import { readAuthorities, readPair } from '../tls/usable.js';
 import type { IdentityFiles } from './identity-files.js';
 import { parseSpiffeId } from './spiffe.js';
 import { judge, type NamedId, type Refusal } from './verdict.js';
@@ -125,10 +126,10 @@ export class MeshIdentity {
   }
 
   #load(): Loaded {
-    const [cert, key, ca] = [this.#pems.read(this.files.cert), this.#pems.read(this.files.key), this.#pems.read(this.files.bundle)];
-    createSecureContext({ cert, key, ca });
-    const certificate = new X509Certificate(cert);
-    return { own: ownName(certificate), expiresAt: Date.parse(certificate.validTo), pems: { cert, key, ca } };
+    const pair = readPair(this.#pems, this.files);
+    const ca = readAuthorities(this.#pems, this.files.bundle);
+    const certificate = new X509Certificate(pair.cert);
+    return { own: ownName(certificate), expiresAt: Date.parse(certificate.validTo), pems: { ...pair, ca } };
   }
 }
 

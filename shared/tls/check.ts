@@ -1,7 +1,7 @@
 import { isObject } from '../config/is-object.js';
-import { createSecureContext } from 'node:tls';
 import type { Problem } from '../config/load.js';
 import { readFileBoundedSync, whyUnreadable } from '../files/read-file.js';
+import { refuseUnlessAuthorities, refuseUnlessPair } from './usable.js';
 
 /*
  * Certificates and keys that cannot be read, or do not belong together, are a wrong configuration and not a failed start.
@@ -40,10 +40,17 @@ export function checkPems(section: Record<string, unknown>, path: string): Probl
     }
   }
   if (problems.length > 0) return problems;
-  try {
-    createSecureContext(pems);
-  } catch (error) {
-    problems.push({ path, message: `${pems.cert === undefined ? 'the file cannot be used' : 'certificate and key cannot be used together'}: ${(error as Error).message}` });
-  }
+  const { cert, key, ...authorities } = pems;
+  if (cert !== undefined && key !== undefined) problems.push(...problemOf(path, 'certificate and key cannot be used together: ', () => refuseUnlessPair(cert, key)));
+  for (const [name, pem] of Object.entries(authorities)) problems.push(...problemOf(`${path}.${name}`, '', () => refuseUnlessAuthorities(pem)));
   return problems;
+}
+
+function problemOf(path: string, what: string, check: () => void): Problem[] {
+  try {
+    check();
+    return [];
+  } catch (error) {
+    return [{ path, message: what + (error as Error).message }];
+  }
 }

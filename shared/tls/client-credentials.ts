@@ -1,9 +1,9 @@
 import { isIP } from 'node:net';
-import { checkServerIdentity, connect, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
+import { checkServerIdentity, connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
 import type { ClientTlsConfig } from './config.js';
 import type { PemFiles, PemStore } from './pem-store.js';
-import { secureContext } from './secure-context.js';
 import { withoutDot } from './server-name.js';
+import { readAuthorities, readPair } from './usable.js';
 
 /** How TLS is spoken to an endpoint: what is shown to it, and what it must prove before anything is sent. */
 export interface TlsClient {
@@ -23,7 +23,6 @@ interface ClientCredentialsDependencies {
 export class ClientCredentials implements TlsClient {
   /** Goes up with each exchange of the files. */
   version = 0;
-  readonly #paths: readonly string[];
   readonly #files: PemFiles;
   #context: SecureContext;
 
@@ -33,8 +32,7 @@ export class ClientCredentials implements TlsClient {
     private readonly dependencies: ClientCredentialsDependencies,
   ) {
     const { ca, cert, key } = config;
-    this.#paths = [ca, cert, key].filter((path) => path !== undefined);
-    this.#files = dependencies.pems.open(this.#paths, () => this.#reload());
+    this.#files = dependencies.pems.open([ca, cert, key].filter((path) => path !== undefined), () => this.#reload());
     try {
       this.#context = this.#load();
     } catch (error) {
@@ -79,14 +77,10 @@ export class ClientCredentials implements TlsClient {
 
   #load(): SecureContext {
     const { ca, cert, key, minVersion } = this.config;
-    return secureContext(
-      {
-        minVersion,
-        ...(ca !== undefined && { ca: this.#files.read(ca) }),
-        ...(cert !== undefined && { cert: this.#files.read(cert) }),
-        ...(key !== undefined && { key: this.#files.read(key) }),
-      },
-      this.#paths,
-    );
+    return createSecureContext({
+      minVersion,
+      ...(ca !== undefined && { ca: readAuthorities(this.#files, ca) }),
+      ...(cert !== undefined && key !== undefined && readPair(this.#files, { cert, key })),
+    });
   }
 }

@@ -1,13 +1,13 @@
 import { hkdfSync, type X509Certificate } from 'node:crypto';
-import { type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import { createSecureContext, type SecureContext, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import type { Peer } from '../http/exchange.js';
 import { parseSpiffeId } from '../identity/spiffe.js';
 import { isValidAt, uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
 import type { PemFiles, PemStore } from './pem-store.js';
-import { secureContext } from './secure-context.js';
 import { withoutDot } from './server-name.js';
+import { readAuthorities, readPair } from './usable.js';
 
 interface ServerCredentialsDependencies {
   readonly clock: Pick<Clock, 'wallNow'>;
@@ -88,10 +88,9 @@ export class ServerCredentials {
     const { config } = this;
     const { ticketSecret } = this.dependencies;
     const files = this.#files;
-    const ca = config.clientAuth && files.read(config.clientAuth.ca);
+    const ca = config.clientAuth && readAuthorities(files, config.clientAuth.ca);
     const options: TlsOptions = {
-      cert: files.read(config.cert),
-      key: files.read(config.key),
+      ...readPair(files, config),
       minVersion: config.minVersion,
       ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', `session tickets${config.clientAuth?.required === true ? ' of clients with certificates' : ''}`, 48)),
       sessionIdContext: 'listener',
@@ -100,11 +99,10 @@ export class ServerCredentials {
       ...(config.clientAuth && { ca: ca!, requestCert: true, rejectUnauthorized: config.clientAuth.required }),
     };
     const contexts = new Map<string, SecureContext>();
-    for (const { hosts, cert, key } of config.certificates) {
-      const context = secureContext({ ...options, cert: files.read(cert), key: files.read(key) }, [cert, key]);
+    for (const { hosts, ...pair } of config.certificates) {
+      const context = createSecureContext({ ...options, ...readPair(files, pair) });
       for (const host of hosts) contexts.set(withoutDot(host.toLowerCase()), context);
     }
-    secureContext(options, [config.cert, config.key]);
     this.#contexts = contexts;
     return options;
   }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+const rsa = { name: 'RSASSA-PKCS1-v1_5', modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash: 'SHA-256' };
 
 export interface KeyPairFiles {
   readonly cert: string;
@@ -19,6 +20,8 @@ export interface CertificateOptions {
   /** Its validity, in ms from now. */
   readonly from?: number;
   readonly to?: number;
+  /** Whether its key is one of RSA, and not of ECDSA. */
+  readonly isRsa?: boolean;
 }
 
 /** A certificate authority for one test, whose files are in a folder of its own. */
@@ -44,8 +47,8 @@ export class TestAuthority {
   }
 
   /** Writes a certificate for DNS names, IP addresses and URIs to `NAME.crt` and `NAME.key`, replacing what is there. Valid for an hour, unless `from` and `to` (ms from now) say otherwise. */
-  async issue(name: string, { dns = [], ip = [], uri = [], from = -60_000, to = 3_600_000 }: CertificateOptions): Promise<KeyPairFiles> {
-    const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  async issue(name: string, { dns = [], ip = [], uri = [], from = -60_000, to = 3_600_000, isRsa = false }: CertificateOptions): Promise<KeyPairFiles> {
+    const keys = await webcrypto.subtle.generateKey(isRsa ? rsa : algorithm, true, ['sign', 'verify']);
     const certificate = await x509.X509CertificateGenerator.create({
       serialNumber: (++this.#serial).toString(16).padStart(2, '0'), subject: `CN=${name}`, issuer: this.root.subject, publicKey: keys.publicKey,
       signingKey: this.keys.privateKey, signingAlgorithm: algorithm, ...validity(from, to),
