@@ -25,8 +25,9 @@ export class TokenTable {
     logger: Logger,
   ) {
     const paths = configs.flatMap(({ tokenFile }) => tokenFile ?? []);
-    this.#files = files.open(paths, () => {
+    this.#files = files.open(paths, (lost) => {
       try {
+        if (lost !== undefined) throw lost;
         this.#entries = this.#load();
         logger.info('token files were read again');
       } catch (error) {

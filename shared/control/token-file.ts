@@ -13,8 +13,9 @@ export class TokenFile {
     files: PemStore,
     logger: Logger,
   ) {
-    this.#file = files.open([path], () => {
+    this.#file = files.open([path], (lost) => {
       try {
+        if (lost !== undefined) throw lost;
         this.#token = this.#load();
         logger.info({ tokenFile: path }, 'the token for the control plane was read again');
       } catch (error) {

@@ -52,7 +52,7 @@ export class MeshIdentity {
     private readonly files: IdentityFiles,
     private readonly dependencies: MeshIdentityDependencies,
   ) {
-    this.#pems = dependencies.pems.open(Object.values(files) as string[], () => this.#reload());
+    this.#pems = dependencies.pems.open(Object.values(files) as string[], (lost) => this.#reload(lost));
     try {
       this.#loaded = this.#load();
     } catch (error) {
@@ -111,8 +111,9 @@ export class MeshIdentity {
     return known;
   }
 
-  #reload(): void {
+  #reload(lost: Error | undefined): void {
     try {
+      if (lost !== undefined) throw lost;
       this.#loaded = this.#load();
     } catch (error) {
       // The last good ones stay; the files may be half exchanged.

@@ -32,7 +32,7 @@ export class ClientCredentials implements TlsClient {
     private readonly dependencies: ClientCredentialsDependencies,
   ) {
     const { ca, cert, key } = config;
-    this.#files = dependencies.pems.open([ca, cert, key].filter((path) => path !== undefined), () => this.#reload());
+    this.#files = dependencies.pems.open([ca, cert, key].filter((path) => path !== undefined), (lost) => this.#reload(lost));
     try {
       this.#context = this.#load();
     } catch (error) {
@@ -63,8 +63,9 @@ export class ClientCredentials implements TlsClient {
     };
   }
 
-  #reload(): void {
+  #reload(lost: Error | undefined): void {
     try {
+      if (lost !== undefined) throw lost;
       this.#context = this.#load();
     } catch (error) {
       // The last good ones stay; the files may be half exchanged.

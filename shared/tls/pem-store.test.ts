@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -88,6 +88,58 @@ describe('the files of a process', () => {
     await pems.refresh();
     assert.equal(files.read(late).toString(), 'here', 'one that is gone keeps its contents');
     pems.close();
+  });
+
+  test('one that is gone for two looks is told of once, and one that is back is a change', async () => {
+    const heard: (string | undefined)[] = [];
+    pems.open([cert, key], (lost) => heard.push(lost?.message));
+    const looksAgain = async (): Promise<(string | undefined)[]> => {
+      await pems.refresh();
+      return heard.splice(0);
+    };
+    rmSync(cert);
+    assert.deepEqual(await looksAgain(), [], 'it may be exchanged at the moment');
+    writeFileSync(cert, 'first');
+    assert.deepEqual(await looksAgain(), []);
+    rmSync(cert);
+    assert.deepEqual(await looksAgain(), []);
+    writeFileSync(key, 'second');
+    assert.deepEqual(await looksAgain(), [`${cert}: the file cannot be read (ENOENT)`, undefined], 'the other has changed');
+    assert.deepEqual(await looksAgain(), []);
+    writeFileSync(cert, 'first');
+    assert.deepEqual(await looksAgain(), [undefined]);
+    assert.deepEqual(await looksAgain(), []);
+    pems.close();
+  });
+
+  test('one that cannot be read for a reason that does not pass is told of at once, also if it has never been there', async () => {
+    const heard: (string | undefined)[] = [];
+    const late = join(directory, 'directory');
+    const files = pems.open([cert, late], (lost) => heard.push(lost?.message));
+    await pems.refresh();
+    await pems.refresh();
+    assert.deepEqual(heard, [], 'what is not there yet is awaited');
+    rmSync(cert);
+    for (const path of [cert, late]) mkdirSync(path);
+    await pems.refresh();
+    await pems.refresh();
+    assert.deepEqual(heard.splice(0), [cert, late].map((path) => `${path}: the file cannot be read (EISDIR)`));
+    assert.equal(files.read(cert).toString(), 'first');
+    for (const path of [cert, late]) rmSync(path, { recursive: true });
+    pems.close();
+  });
+
+  test('a process that is short of descriptors for one look says nothing of the files', async () => {
+    const heard: (string | undefined)[] = [];
+    let code: string | undefined;
+    const short = new PemStore(clock, (path) => (code === undefined ? readFile(path) : Promise.reject(Object.assign(new Error(code), { code }))));
+    short.open([cert], (lost) => heard.push(lost?.message));
+    for (const next of ['EMFILE', undefined, 'ENFILE', undefined]) {
+      code = next;
+      await short.refresh();
+    }
+    assert.deepEqual(heard, []);
+    short.close();
   });
 
   test('while a volume hangs there is no second look, and nothing that was read is exchanged in part', async () => {

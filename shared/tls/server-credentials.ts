@@ -39,7 +39,7 @@ export class ServerCredentials {
   ) {
     const { clientAuth, certificates } = config;
     const paths = [config, ...certificates].flatMap(({ cert, key }) => [cert, key]);
-    this.#files = dependencies.pems.open(clientAuth === undefined ? paths : [...paths, clientAuth.ca], () => this.#reload());
+    this.#files = dependencies.pems.open(clientAuth === undefined ? paths : [...paths, clientAuth.ca], (lost) => this.#reload(lost));
     this.#options = this.#load();
   }
 
@@ -69,8 +69,9 @@ export class ServerCredentials {
     this.#servers.add(server);
   }
 
-  #reload(): void {
+  #reload(lost: Error | undefined): void {
     try {
+      if (lost !== undefined) throw lost;
       this.#options = this.#load();
       for (const server of this.#servers) server.setSecureContext(this.#options);
     } catch (error) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../tests/support/certificates.js';
 import type { Problem } from '../config/load.js';
@@ -123,6 +123,21 @@ for (const [reader, { certPath, caPath, check, open }] of Object.entries(readers
         assert.match(problems[0]!.message, reason);
         assert.match(told[0]!.message, reason);
         assert.ok(told[0]!.message.startsWith(named()), told[0]!.message);
+      });
+    }
+
+    for (const name of ['cert', 'key', 'ca'] as const) {
+      test(`${name}: that it is gone is told once, and that it is back`, async (context) => {
+        write({});
+        const pems = new PemStore(new FakeClock());
+        context.after(() => pems.close());
+        const told: (string | undefined)[] = [];
+        open(pems, (error) => told.push(error?.message));
+        rmSync(paths[name]);
+        for (let look = 0; look < 3; look++) await pems.refresh();
+        write({});
+        await pems.refresh();
+        assert.deepEqual(told, [`${paths[name]}: the file cannot be read (ENOENT)`, undefined]);
       });
     }
   });
