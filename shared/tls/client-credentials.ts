@@ -1,9 +1,10 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity, connect, createSecureContext, type ConnectionOptions, type SecureContext, type TLSSocket } from 'node:tls';
 import type { ClientTlsConfig } from './config.js';
-import type { PemFiles, PemStore } from './pem-store.js';
+import { LastGood } from './last-good.js';
+import type { PemStore } from './pem-store.js';
 import { withoutDot } from './server-name.js';
-import { readAuthorities, readPair } from './usable.js';
+import { readAuthorities, readPair, type Pair } from './usable.js';
 
 /** How TLS is spoken to an endpoint: what is shown to it, and what it must prove before anything is sent. */
 export interface TlsClient {
@@ -15,15 +16,16 @@ export interface TlsClient {
 
 interface ClientCredentialsDependencies {
   readonly pems: PemStore;
-  /** Hears of each exchange of its files: of its error if the new ones cannot be used, and the old ones stay. */
+  /** Hears of each exchange of its pair, or of the authorities: of its error if the new ones cannot be used, and the old ones stay. */
   readonly onReload: (error: Error | undefined) => void;
 }
 
-/** What is shown to an upstream and asked of it. Connections that are made after a change of the files use the new ones. */
+/** What is shown to an upstream and asked of it. Connections that are made after a change of the files use the new ones. The pair and the authorities are exchanged each on its own. */
 export class ClientCredentials implements TlsClient {
   /** Goes up with each exchange of the files. */
   version = 0;
-  readonly #files: PemFiles;
+  readonly #authorities: LastGood<Buffer> | undefined;
+  readonly #pair: LastGood<Pair> | undefined;
   #context: SecureContext;
 
   /** Throws if the files cannot be used. */
@@ -31,14 +33,16 @@ export class ClientCredentials implements TlsClient {
     private readonly config: ClientTlsConfig,
     private readonly dependencies: ClientCredentialsDependencies,
   ) {
+    const { pems } = dependencies;
     const { ca, cert, key } = config;
-    this.#files = dependencies.pems.open([ca, cert, key].filter((path) => path !== undefined), (lost) => this.#reload(lost));
+    this.#authorities = ca === undefined ? undefined : new LastGood(pems, [ca], (files) => readAuthorities(files, ca), this.#onReload);
     try {
-      this.#context = this.#load();
+      this.#pair = cert === undefined || key === undefined ? undefined : new LastGood(pems, [cert, key], (files) => readPair(files, { cert, key }), this.#onReload);
     } catch (error) {
-      this.#files.close();
+      this.#authorities?.close();
       throw error;
     }
+    this.#context = this.#build();
   }
 
   /** The certificate is verified, for `serverName` or else for the host. */
@@ -48,7 +52,8 @@ export class ClientCredentials implements TlsClient {
 
   /** Stays as it is from here on. */
   close(): void {
-    this.#files.close();
+    this.#authorities?.close();
+    this.#pair?.close();
   }
 
   #optionsFor(host: string | undefined): ConnectionOptions {
@@ -63,25 +68,15 @@ export class ClientCredentials implements TlsClient {
     };
   }
 
-  #reload(lost: Error | undefined): void {
-    try {
-      if (lost !== undefined) throw lost;
-      this.#context = this.#load();
-    } catch (error) {
-      // The last good ones stay; the files may be half exchanged.
-      this.dependencies.onReload(error as Error);
-      return;
+  readonly #onReload = (error: Error | undefined): void => {
+    if (error === undefined) {
+      this.#context = this.#build();
+      this.version++;
     }
-    this.version++;
-    this.dependencies.onReload(undefined);
-  }
+    this.dependencies.onReload(error);
+  };
 
-  #load(): SecureContext {
-    const { ca, cert, key, minVersion } = this.config;
-    return createSecureContext({
-      minVersion,
-      ...(ca !== undefined && { ca: readAuthorities(this.#files, ca) }),
-      ...(cert !== undefined && key !== undefined && readPair(this.#files, { cert, key })),
-    });
+  #build(): SecureContext {
+    return createSecureContext({ minVersion: this.config.minVersion, ...(this.#authorities && { ca: this.#authorities.value }), ...this.#pair?.value });
   }
 }

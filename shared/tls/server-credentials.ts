@@ -5,21 +5,23 @@ import type { Peer } from '../http/exchange.js';
 import { parseSpiffeId } from '../identity/spiffe.js';
 import { isValidAt, uriName } from '../identity/x509-name.js';
 import type { ServerTlsConfig } from './config.js';
-import type { PemFiles, PemStore } from './pem-store.js';
+import { LastGood } from './last-good.js';
+import type { PemStore } from './pem-store.js';
 import { withoutDot } from './server-name.js';
-import { readAuthorities, readPair } from './usable.js';
+import { readAuthorities, readPair, type Pair } from './usable.js';
 
 interface ServerCredentialsDependencies {
   readonly clock: Pick<Clock, 'wallNow'>;
   readonly pems: PemStore;
   /** Of which the keys of TLS session tickets are made; the same in all workers. */
   readonly ticketSecret: Uint8Array;
-  /** Hears of each exchange of its files: of its error if the new ones cannot be used, and the old ones stay. */
+  /** Hears of each exchange of a pair, or of the authorities: of its error if the new ones cannot be used, and the old ones stay. */
   readonly onReload: (error: Error | undefined) => void;
 }
 
 /**
- * What a listener shows its clients, and asks of them; exchanged while it listens, with no connection dropped.
+ * What a listener shows its clients, and asks of them; exchanged while it listens, with no connection dropped. Each pair and the authorities are exchanged on
+ * their own: one that cannot be used holds back none of the others, least of all that an authority is believed no more.
  *
  * Session tickets outlive an exchange of certificates, so that clients go on resuming. Their keys are made of a secret, of the
  * authorities that clients are verified against, and of whether they must be: a change of these makes new ones, so that nobody gets in on an old verification. The
@@ -29,7 +31,9 @@ export class ServerCredentials {
   #contexts: ReadonlyMap<string, SecureContext> = new Map();
   #options: TlsOptions;
   /** They live as long as the store. */
-  readonly #files: PemFiles;
+  readonly #authorities: LastGood<Buffer> | undefined;
+  readonly #pair: LastGood<Pair>;
+  readonly #further: readonly { readonly hosts: readonly string[]; readonly pair: LastGood<Pair> }[];
   readonly #servers = new Set<Server>();
 
   /** Throws if the files cannot be used. */
@@ -37,10 +41,23 @@ export class ServerCredentials {
     private readonly config: ServerTlsConfig,
     private readonly dependencies: ServerCredentialsDependencies,
   ) {
+    const { pems } = dependencies;
     const { clientAuth, certificates } = config;
-    const paths = [config, ...certificates].flatMap(({ cert, key }) => [cert, key]);
-    this.#files = dependencies.pems.open(clientAuth === undefined ? paths : [...paths, clientAuth.ca], (lost) => this.#reload(lost));
-    this.#options = this.#load();
+    const kept: LastGood<unknown>[] = [];
+    const keep = <T>(one: LastGood<T>): LastGood<T> => {
+      kept.push(one);
+      return one;
+    };
+    const keepPair = ({ cert, key }: { readonly cert: string; readonly key: string }): LastGood<Pair> => keep(new LastGood(pems, [cert, key], (files) => readPair(files, { cert, key }), this.#onReload));
+    try {
+      this.#authorities = clientAuth && keep(new LastGood(pems, [clientAuth.ca], (files) => readAuthorities(files, clientAuth.ca), this.#onReload));
+      this.#pair = keepPair(config);
+      this.#further = certificates.map((entry) => ({ hosts: entry.hosts, pair: keepPair(entry) }));
+      this.#options = this.#build();
+    } catch (error) {
+      for (const one of kept) one.close();
+      throw error;
+    }
   }
 
   /** Whether a client got as far as it did although its certificate is wrong, or has ended since: where none is required, Node only takes note. */
@@ -69,29 +86,24 @@ export class ServerCredentials {
     this.#servers.add(server);
   }
 
-  #reload(lost: Error | undefined): void {
-    try {
-      if (lost !== undefined) throw lost;
-      this.#options = this.#load();
+  readonly #onReload = (error: Error | undefined): void => {
+    if (error === undefined) {
+      this.#options = this.#build();
       for (const server of this.#servers) server.setSecureContext(this.#options);
-    } catch (error) {
-      this.dependencies.onReload(error as Error);
-      return;
     }
-    this.dependencies.onReload(undefined);
-  }
+    this.dependencies.onReload(error);
+  };
 
   #believes(socket: TLSSocket, shown: X509Certificate): boolean {
     return socket.authorized && isValidAt(shown, this.dependencies.clock.wallNow());
   }
 
-  #load(): TlsOptions {
+  #build(): TlsOptions {
     const { config } = this;
     const { ticketSecret } = this.dependencies;
-    const files = this.#files;
-    const ca = config.clientAuth && readAuthorities(files, config.clientAuth.ca);
+    const ca = this.#authorities?.value;
     const options: TlsOptions = {
-      ...readPair(files, config),
+      ...this.#pair.value,
       minVersion: config.minVersion,
       ticketKeys: Buffer.from(hkdfSync('sha256', ticketSecret, ca ?? '', `session tickets${config.clientAuth?.required === true ? ' of clients with certificates' : ''}`, 48)),
       sessionIdContext: 'listener',
@@ -100,8 +112,8 @@ export class ServerCredentials {
       ...(config.clientAuth && { ca: ca!, requestCert: true, rejectUnauthorized: config.clientAuth.required }),
     };
     const contexts = new Map<string, SecureContext>();
-    for (const { hosts, ...pair } of config.certificates) {
-      const context = createSecureContext({ ...options, ...readPair(files, pair) });
+    for (const { hosts, pair } of this.#further) {
+      const context = createSecureContext({ ...options, ...pair.value });
       for (const host of hosts) contexts.set(withoutDot(host.toLowerCase()), context);
     }
     this.#contexts = contexts;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer as createTlsServer, type ConnectionOptions, type PeerCertificate, type TLSSocket } from 'node:tls';
@@ -159,6 +159,54 @@ describe('TLS towards clients', () => {
     await engine.pems.refresh();
     assert.equal((await ask(engine.port)).subject, 'shop');
     await engine.close();
+  });
+
+  test('a pair that cannot be used holds back neither another nor the authorities: who comes from one that was taken out is turned away', async (context) => {
+    const at = (name: string): string => `${authority.directory}/apart.${name}`;
+    const [first, second, ca] = [{ cert: at('1.crt'), key: at('1.key') }, { cert: at('2.crt'), key: at('2.key') }, at('ca')];
+    for (const [from, to] of [[shop, first], [other, second]] as const) for (const name of ['cert', 'key'] as const) copyFileSync(from[name], to[name]);
+    copyFileSync(authority.ca, ca);
+    const engine = await startEngine([origin.address], { tls: { ...tls(), ...first, certificates: [{ hosts: ['other.test'], ...second }], clientAuth: { ca, required: true } } });
+    context.after(() => engine.close());
+    const [ours, theirs] = [pair(other), pair(await stranger.issue('stranger', { dns: ['stranger.test'] }))];
+    assert.equal((await ask(engine.port, ours)).subject, 'shop');
+    const renewed = await authority.issue('renewed', { dns: ['shop.test'] });
+    for (const name of ['cert', 'key'] as const) copyFileSync(renewed[name], first[name]);
+    writeFileSync(second.cert, 'broken');
+    copyFileSync(stranger.ca, ca);
+    await engine.pems.refresh();
+    await assert.rejects(ask(engine.port, ours));
+    assert.equal((await ask(engine.port, theirs)).subject, 'renewed');
+    assert.equal((await ask(engine.port, { ...theirs, servername: 'other.test' })).subject, 'other', 'the last good one, with the new authorities');
+    await assert.rejects(ask(engine.port, { ...ours, servername: 'other.test' }));
+    writeFileSync(ca, 'broken');
+    for (const name of ['cert', 'key'] as const) copyFileSync(shop[name], second[name]);
+    await engine.pems.refresh();
+    assert.equal((await ask(engine.port, { ...theirs, servername: 'other.test', checkServerIdentity: () => undefined })).subject, 'shop');
+  });
+
+  test('each that cannot be used is told of; at the start all must be usable, and what fails leaves nothing behind', async (context) => {
+    const at = (name: string): string => `${authority.directory}/told.${name}`;
+    const [first, second, ca] = [{ cert: at('1.crt'), key: at('1.key') }, { cert: at('2.crt'), key: at('2.key') }, at('ca')];
+    for (const [from, to] of [[shop, first], [other, second]] as const) for (const name of ['cert', 'key'] as const) copyFileSync(from[name], to[name]);
+    copyFileSync(authority.ca, ca);
+    const clock = new FakeClock();
+    const pems = new PemStore(clock);
+    context.after(() => pems.close());
+    const told: (string | undefined)[] = [];
+    const open = (): ServerCredentials =>
+      new ServerCredentials({ ...tls(), ...first, certificates: [{ hosts: ['other.test'], ...second }], clientAuth: { ca, required: true } }, { clock, pems, ticketSecret: Buffer.alloc(32, 's'), onReload: (error) => told.push(error?.message.split(': ')[0]) });
+    open();
+    for (const path of [first.key, second.cert, ca]) writeFileSync(path, 'broken');
+    await pems.refresh();
+    assert.deepEqual(told.splice(0).sort(), [ca, `${first.cert} with ${first.key}`, `${second.cert} with ${second.key}`].sort());
+    copyFileSync(shop.key, first.key);
+    await pems.refresh();
+    assert.deepEqual(told.splice(0), [undefined], 'what is still broken was told already');
+    copyFileSync(authority.ca, ca);
+    const fresh = new PemStore(clock);
+    assert.throws(() => new ServerCredentials({ ...tls(), ...first, certificates: [{ hosts: ['other.test'], ...second }], clientAuth: { ca, required: true } }, { clock, pems: fresh, ticketSecret: Buffer.alloc(32, 's'), onReload: () => assert.fail() }), /told\.2\.crt with /);
+    assert.equal(clock.pending, 1, 'only the first store looks');
   });
 
   test('asks for client certificates, and lets only those of the authority in', async () => {
@@ -347,6 +395,27 @@ describe('TLS towards an upstream', () => {
       await pems.refresh();
       assert.equal(credentials.version, 1);
       assert.deepEqual(reasons.map((reason) => reason?.split(': ')[0]), [`${ours.cert} with ${ours.key}`, undefined]);
+    });
+
+    test('authorities are exchanged although its pair cannot be used', async () => {
+      const ca = `${authority.directory}/believed.ca`;
+      copyFileSync(authority.ca, ca);
+      const ours = copyOf('ours', other);
+      const credentials = new ClientCredentials({ ca, serverName: 'shop.test', minVersion: 'TLSv1.2', ...ours }, { pems, onReload: (error) => reasons.push(error?.message.split(': ')[0]) });
+      const port = await start(shop, { requestCert: true, ca: readFileSync(authority.ca) });
+      const isBelieved = (): Promise<boolean> =>
+        new Promise((resolve) => {
+          const socket = credentials.connect({ host: '127.0.0.1', port }, '127.0.0.1');
+          socket.on('error', () => resolve(false)).on('secureConnect', () => resolve(true)).on('close', () => resolve(false));
+          socket.end();
+        });
+      assert.equal(await isBelieved(), true);
+      writeFileSync(ours.key, 'broken');
+      copyFileSync(stranger.ca, ca);
+      await pems.refresh();
+      assert.equal(await isBelieved(), false);
+      assert.deepEqual(reasons, [undefined, `${ours.cert} with ${ours.key}`]);
+      await stop();
     });
 
     test('hears of no change any more once it is closed', async () => {

@@ -7,8 +7,14 @@ import type { PemFiles } from './pem-store.js';
  * RSA certificate and a key of ECDSA do not meet before a handshake; and Node passes over whatever is no certificate of an authority, be it all there is.
  */
 
+/** A certificate, its intermediates, and its key, in PEM. */
+export interface Pair {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
 /** The contents of a certificate's file and of its key's. Throws, naming them, if they cannot be used together. */
-export function readPair(files: PemFiles, paths: { readonly cert: string; readonly key: string }): { cert: Buffer; key: Buffer } {
+export function readPair(files: PemFiles, paths: { readonly cert: string; readonly key: string }): Pair {
   const [cert, key] = [files.read(paths.cert), files.read(paths.key)];
   naming([...new Set([paths.cert, paths.key])], () => refuseUnlessPair(cert, key));
   return { cert, key };
