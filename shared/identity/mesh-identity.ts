@@ -15,6 +15,8 @@ interface MeshIdentityDependencies {
   readonly pems: PemStore;
   /** Of which the keys of TLS session tickets are made; the same in all workers. */
   readonly ticketSecret: Uint8Array;
+  /** Whether the files may be still to come, from an enrolment; default: they are given, and must be usable from the start. */
+  readonly isAwaited?: boolean;
   /** Hears of each exchange of the files: of its error if the new ones cannot be used, and the old ones stay. */
   readonly onReload: (error: Error | undefined) => void;
 }
@@ -48,6 +50,7 @@ export class MeshIdentity {
   /** One for all connections of a workload. Bounded: when there are too many it starts anew. */
   readonly #peers = new Map<string, Peer>();
 
+  /** Throws if files that are not awaited cannot be used. */
   constructor(
     private readonly files: IdentityFiles,
     private readonly dependencies: MeshIdentityDependencies,
@@ -56,6 +59,10 @@ export class MeshIdentity {
     try {
       this.#loaded = this.#load();
     } catch (error) {
+      if (dependencies.isAwaited !== true) {
+        this.#pems.close();
+        throw error;
+      }
       dependencies.onReload(error as Error);
     }
   }

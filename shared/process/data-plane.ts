@@ -160,6 +160,7 @@ export class DataPlane {
       clock,
       pems: this.#pems,
       ticketSecret: this.#ticketSecret,
+      isAwaited: 'directory' in config,
       onReload: (error) => {
         if (error !== undefined) logger.error({ reason: error.message }, 'the identity cannot be used; the one before stays, if there is one');
         else logger.info({ identity: identity.own?.id, expires: new Date(identity.expiresAt!).toISOString() }, 'the identity was exchanged');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import { get as getHttps } from 'node:https';
 import { connect as connectTls } from 'node:tls';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -188,6 +188,27 @@ describe('workers', () => {
     for (const client of clients) assert.equal(await client.untilClosed(), '');
     await assert.rejects(RawClient.connect(gateway.port), { code: 'ECONNREFUSED' });
     assert.equal((await exited).code, 0);
+  });
+
+  test('one whose identity cannot be used does not listen: its share of connections goes to those that have the one before', async () => {
+    const authority = await TestAuthority.create();
+    const [orders, caller] = [await authority.identity('orders'), await authority.identity('caller')];
+    const sidecar = new TestProcess('sidecar/main.js', { service: 'orders', workers: 2, identity: orders, inbound: { listen, app: `127.0.0.1:${origin.port}`, mtls: 'strict' }, outbound: { listen }, admin: listen, upstreams: upstreams() });
+    const port = portIn(await sidecar.logged('ready'), 'inbound');
+    const [cert, ca] = [readFileSync(caller.cert), readFileSync(authority.ca)];
+    const ask = (): Promise<unknown> =>
+      new Promise((resolve) => getHttps({ host: '127.0.0.1', port, agent: false, cert, key: readFileSync(caller.key), ca, checkServerIdentity: () => undefined }, (response) => resolve(response.resume().statusCode)).on('error', resolve));
+    const answers = (): Promise<unknown[]> => Promise.all(Array.from({ length: 6 }, ask));
+    const key = readFileSync(orders.key);
+    copyFileSync(caller.key, orders.key);
+    process.kill(Number((await sidecar.logged('a worker has started'))['pid']), 'SIGKILL');
+    await sidecar.logged('a worker could not be replaced');
+    assert.deepEqual(await answers(), Array(6).fill(200));
+    writeFileSync(orders.key, key);
+    await sidecar.logged('a worker has started', 3);
+    assert.deepEqual(await answers(), Array(6).fill(200));
+    assert.equal((await sidecar.stop()).code, 0);
+    authority.remove();
   });
 
   test('one that cannot be replaced is tried again until it can, and what is applied meanwhile reaches the other', async () => {
