@@ -1,6 +1,7 @@
 import { Agent as PlainAgent, request as requestPlain, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { Agent as TlsAgent, request as requestTls } from 'node:https';
 import type { Clock, Timer } from '../clock/clock.js';
+import { KeptBytes } from '../http/kept-bytes.js';
 
 export interface Asked {
   readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -111,14 +112,12 @@ function answered(message: IncomingMessage): Answered {
     headers: message.headers,
     pieces: message,
     async text(maxBytes) {
-      const pieces: Buffer[] = [];
-      let size = 0;
+      const kept = new KeptBytes();
       for await (const piece of message as AsyncIterable<Buffer>) {
-        size += piece.length;
-        if (size > maxBytes) throw new Error(`the answer has more than ${maxBytes} bytes`);
-        pieces.push(piece);
+        kept.add(piece);
+        if (kept.length > maxBytes) throw new Error(`the answer has more than ${maxBytes} bytes`);
       }
-      return Buffer.concat(pieces).toString('utf8');
+      return kept.join().toString('utf8');
     },
     discard: () => void message.resume(),
   };

@@ -1,17 +1,17 @@
 import type { Body, BodySink } from './body.js';
 import type { Headers } from './headers.js';
+import { KeptBytes } from './kept-bytes.js';
 
 /**
  * A request body that can be sent more than once.
  *
- * While the first attempt streams it, its chunks are kept, up to `maxBytes`. Another attempt first gets what
+ * While the first attempt streams it, its bytes are kept, up to `maxBytes`. Another attempt first gets what
  * was kept and then whatever is still to come. Past the cap nothing is kept and the body cannot be replayed.
  */
 export class ReplayableBody {
   readonly #source: Body;
   readonly #maxBytes: number;
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
+  #kept: KeptBytes | undefined;
   #overflowed = false;
   #started = false;
   #end: { trailers?: Headers | undefined; failure?: Error } | undefined;
@@ -37,7 +37,7 @@ export class ReplayableBody {
   /** There will be no other attempt than the one that reads: nothing is kept any more. */
   release(): void {
     this.#overflowed = true;
-    this.#kept = [];
+    this.#kept = undefined;
   }
 
   /** The body for one attempt. An attempt before it that is still reading stops getting anything. */
@@ -63,7 +63,7 @@ export class ReplayableBody {
     }
     this.#sink = sink;
     let wantsMore = true;
-    for (const chunk of this.#kept) wantsMore = sink.chunk(chunk);
+    for (const block of this.#kept?.blocks ?? []) wantsMore = sink.chunk(block);
     if (this.#end?.failure !== undefined) sink.fail(this.#end.failure);
     else if (this.#end !== undefined) sink.end(this.#end.trailers);
     else if (!this.#started) this.#start();
@@ -93,12 +93,8 @@ export class ReplayableBody {
 
   #keep(data: Buffer): void {
     if (this.#overflowed) return;
-    this.#keptBytes += data.length;
-    if (this.#keptBytes > this.#maxBytes && this.#sink !== undefined) {
-      this.#overflowed = true;
-      this.#kept = [];
-      return;
-    }
-    this.#kept.push(data);
+    const kept = (this.#kept ??= new KeptBytes());
+    if (kept.length + data.length > this.#maxBytes && this.#sink !== undefined) this.release();
+    else kept.add(data);
   }
 }

@@ -1,4 +1,5 @@
 import type { Body, BodySink } from '../../http/body.js';
+import { KeptBytes } from '../../http/kept-bytes.js';
 import { PassedBody } from '../../http/passed-body.js';
 
 /** The whole body, or why there is none. */
@@ -6,8 +7,7 @@ type Copy = Buffer | 'too_large' | 'incomplete';
 
 /** A body that goes on as it comes, and of which a copy is kept while it does. */
 export class CopiedBody extends PassedBody {
-  #kept: Buffer[] = [];
-  #size = 0;
+  #kept = new KeptBytes();
   #onCopy: ((copy: Copy) => void) | undefined;
 
   constructor(
@@ -30,7 +30,7 @@ export class CopiedBody extends PassedBody {
       },
       end: (trailers) => {
         sink.end(trailers);
-        this.#settle(() => Buffer.concat(this.#kept, this.#size));
+        this.#settle(() => this.#kept.join());
       },
       fail: (reason) => {
         sink.fail(reason);
@@ -51,9 +51,8 @@ export class CopiedBody extends PassedBody {
 
   #keep(data: Buffer): void {
     if (this.#onCopy === undefined) return;
-    this.#size += data.length;
-    if (this.#size > this.maxBytes) this.#settle(() => 'too_large');
-    else this.#kept.push(data);
+    if (this.#kept.length + data.length > this.maxBytes) this.#settle(() => 'too_large');
+    else this.#kept.add(data);
   }
 
   #settle(copy: () => Copy): void {
@@ -61,7 +60,7 @@ export class CopiedBody extends PassedBody {
     if (onCopy === undefined) return;
     this.#onCopy = undefined;
     const outcome = copy();
-    this.#kept = [];
+    this.#kept = new KeptBytes();
     onCopy(outcome);
   }
 }
