@@ -49,9 +49,9 @@ export function grpc({ clock, maxTimeoutMs = Infinity, onStatus }: GrpcOptions):
       const deadline = new CallDeadline(exchange.startedAt + Math.min(asked, maxTimeoutMs));
       exchange.grpcDeadline = deadline;
       request.cancellation.subscribe(deadline);
-      exchange.onFinish(expire);
       if (deadline.deadline <= clock.now()) deadline.onDeadline();
       else sweep.add(deadline);
+      exchange.onFinish(expire);
       return observe({ ...request, cancellation: deadline }, exchange);
     };
   };

@@ -121,11 +121,12 @@ export class Exchange {
   ) {}
 
   /**
-   * Runs when the response was sent whole or broken off; once. A layer passes the same function for every
-   * exchange: what it needs is on the exchange.
+   * Runs when the response was sent whole or broken off; once, and at once where that has happened: its client may leave while a layer
+   * waits for something. A layer passes the same function for every exchange: what it needs is on the exchange.
    */
   onFinish(callback: FinishCallback): void {
-    if (this.#first === undefined) this.#first = callback;
+    if (this.finishedAt !== undefined) callback(this);
+    else if (this.#first === undefined) this.#first = callback;
     else if (this.#second === undefined) this.#second = callback;
     else if (this.#third === undefined) this.#third = callback;
     else if (this.#fourth === undefined) this.#fourth = callback;

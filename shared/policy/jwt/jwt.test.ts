@@ -45,7 +45,9 @@ async function start(config: object = {}) {
   });
   let over: Exchange = exchange();
   let seen: Record<string, string> = {};
+  let passed = 0;
   const service = layer(async ({ headers }) => {
+    passed++;
     seen = headers.toObject();
     return response(200);
   });
@@ -61,7 +63,7 @@ async function start(config: object = {}) {
       .setProtectedHeader({ alg: 'RS256', kid: key.kid, ...header })
       .sign(key.privateKey);
   };
-  return { clock, call, token, events, close, fetches: () => fetches, setKeys: (answer: () => Promise<unknown>) => (keys = answer), caller: () => over.caller, seen: () => seen };
+  return { clock, call, token, events, close, fetches: () => fetches, setKeys: (answer: () => Promise<unknown>) => (keys = answer), over: () => over, passed: () => passed, caller: () => over.caller, seen: () => seen };
 }
 
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url');
@@ -205,6 +207,18 @@ describe('jwt', () => {
     assert.equal(policy.fetches() - before, 3);
     policy.close();
     assert.equal(policy.clock.pending, 0);
+  });
+
+  test('a request goes no further when its client left while the keys were fetched', async () => {
+    const policy = await start();
+    let publish!: (keys: unknown) => void;
+    policy.setKeys(() => new Promise((resolve) => (publish = resolve)));
+    const authorization = `Bearer ${await policy.token()}`;
+    const left = policy.call(authorization);
+    policy.over().cancellation.cancel(new ProxyError('client_closed'));
+    const stayed = policy.call(authorization);
+    publish({ keys: [current.jwk] });
+    assert.deepEqual([await left, await stayed, policy.passed()], ['client_closed', 'passed', 1]);
   });
 
   test('says that it cannot verify when it never had keys, and recovers', async () => {

@@ -80,6 +80,8 @@ export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Pro
     async function jwt(request, exchange) {
       const found = callerFor(bearerToken(request.headers));
       const { caller, fields } = found instanceof Promise ? await found : found;
+      // Keys may have been fetched for it meanwhile.
+      request.cancellation.throwIfCancelled();
       for (const scope of config.requiredScopes) {
         if (!caller.scopes.has(scope)) throw refusal('scope_missing', `error="insufficient_scope", scope="${config.requiredScopes.join(' ')}"`);
       }

@@ -116,6 +116,16 @@ describe('mirror', () => {
     assert.deepEqual([copies.length, outcomes], [1, ['overflow', 'incomplete', 'answered']]);
   });
 
+  test('a body that is to be copied holds no place where the exchange was over before', async () => {
+    const { send, copies, outcomes } = start({ config: { maxInFlight: 1 }, upstream: () => Promise.reject(new ProxyError('client_closed')) });
+    const left = exchange();
+    left.finish(0);
+    await assert.rejects(send({ method: 'PUT', body: stream() }, left).answer);
+    assert.deepEqual(outcomes, ['incomplete']);
+    await assert.rejects(send().answer);
+    assert.equal(copies.length, 1, 'its place is free');
+  });
+
   test('gives a copy that hangs up at its timeout, and keeps no timer', async () => {
     const { send, clock, outcomes } = start({ config: { timeout: '2s' }, shadow: hangs });
     assert.equal((await send().answer).status, 201);

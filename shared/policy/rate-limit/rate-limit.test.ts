@@ -5,6 +5,7 @@ import { rateLimitSchema } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import { exchange, request, response } from '../../../tests/support/policy.js';
+import type { Counted } from './quota-windows.js';
 import { rateLimit } from './rate-limit.js';
 
 async function start(config: object) {
@@ -19,6 +20,11 @@ async function start(config: object) {
     );
   };
   return { call, close, clock };
+}
+
+interface Settled {
+  readonly resolve: (counted: Counted) => void;
+  readonly reject: (reason: Error) => void;
 }
 
 const caller = (address: string, subject?: string): Exchange => {
@@ -92,6 +98,22 @@ describe('rateLimit', () => {
     assert.deepEqual(keys.map((key) => key.length), ['sub:alice'.length, 'sub:'.length + 43]);
     close();
   });
+
+  for (const [name, answer] of [['was counted', (settled: Settled) => settled.resolve({ current: 1, ttl: 1 })], ['could not be counted', (settled: Settled) => settled.reject(new Error('away'))]] as const) {
+    test(`a request ${name} after its client left goes no further`, async () => {
+      let asked!: (settled: Settled) => void;
+      const counting = new Promise<Settled>((resolve) => (asked = resolve));
+      const counter = { count: () => new Promise<Counted>((resolve, reject) => asked({ resolve, reject })) };
+      const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 9, failOpen: true }), { clock: new FakeClock(), counter: { scope: 'test', counter } });
+      const over = caller('192.0.2.1');
+      const answered = layer(() => assert.fail('it went on'))(request(over), over);
+      const settled = await counting;
+      over.cancellation.cancel(new ProxyError('client_closed'));
+      answer(settled);
+      await assert.rejects(answered, { code: 'client_closed' });
+      close();
+    });
+  }
 
   test('writes the older names when told to', async () => {
     const { call, close } = await start({ headers: 'legacy' });

@@ -63,8 +63,11 @@ export async function rateLimit(config: RateLimitConfig, { clock, onEvent, count
       } catch (cause) {
         onEvent?.('store_failed');
         if (!config.failOpen) throw new ProxyError('rate_limit_unavailable', { cause });
+        request.cancellation.throwIfCancelled();
         return next(request, exchange);
       }
+      // Its client may have left while it was counted.
+      request.cancellation.throwIfCancelled();
       if (outcome.isAllowed) return next(request, exchange);
       writeFields(exchange, outcome.remaining, outcome.ttlInSeconds);
       if (outcome.isExceeded) {
