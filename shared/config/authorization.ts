@@ -73,7 +73,7 @@ const requestConditions = {
   hosts: listOf(host).optional().describe('The host that is asked for, without port, is one of these.'),
   notHosts: listOf(host).optional(),
   headers: valueConditions.headers.describe('Fields, and what their values must be. Of one that comes several times, all must be so in an allow rule, and any in a deny rule. What is written with _ in place of -, as X_Internal for X-Internal, is removed before the rules are asked.'),
-  claims: claims.optional().describe('Each claim has one of these values, or is a list with one of them. realm.roles is the claim roles within the claim realm; scope and scp are lists of words.'),
+  claims: claims.optional().describe('Each claim has one of these values, or is a list with one of them. realm.roles is the claim roles within the claim realm; scope and scp are the same: the words of both claims, each a text or a list.'),
   notClaims: claims.optional().describe('Each of these claims has none of these values; it may be missing.'),
 };
 

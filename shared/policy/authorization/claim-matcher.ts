@@ -4,7 +4,7 @@ import type { Caller } from '../../http/exchange.js';
  * Whether a claim has one of these values, or is a list with one of them.
  *
  * A name with dots is a claim of that name, as issuers have them that use addresses for names, or else the way to a claim within
- * others. `scope` and `scp` are the words of the token's scope, in whichever form it came.
+ * others. `scope` and `scp` are the words of the token's scope, in whichever claim and form they came.
  */
 export function claimMatcher(name: string, values: readonly (string | number | boolean)[]): (caller: Caller) => boolean {
   // Issuers differ in whether a number or a truth value is one, or its text.

@@ -99,6 +99,26 @@ describe('jwt', () => {
     });
   }
 
+  const scopes: readonly (readonly [name: string, claims: Record<string, unknown>])[] = [
+    ['words', { scope: 'read guest' }],
+    ['a list', { scope: undefined, scp: ['read', 'guest'] }],
+    ['a list under the name of words', { scope: ['read', 'guest'] }],
+    ['words under the name of a list', { scope: undefined, scp: ' read  guest ' }],
+    ['words beside an empty list', { scope: 'read guest', scp: [] }],
+    ['some in either claim', { scope: 'read read', scp: ['guest'] }],
+    ['some in either claim, as words', { scope: 'guest', scp: 'read' }],
+    ['a list with more than texts', { scope: ['guest', 7, null, ['x'], { y: 1 }], scp: ['read'] }],
+    ['a list of several words each', { scope: ['read guest'] }],
+  ];
+  for (const [name, claims] of scopes) {
+    test(`finds every scope of a token that has ${name}`, async () => {
+      const policy = await start({ requiredScopes: ['read', 'guest'] });
+      assert.equal(await policy.call(`Bearer ${await policy.token(claims)}`), 'passed');
+      assert.deepEqual([...policy.caller()!.scopes].sort(), ['guest', 'read']);
+      assert.deepEqual(policy.seen()['x-auth-scope']!.split(' ').sort(), ['guest', 'read']);
+    });
+  }
+
   const malformed: readonly (readonly [name: string, make: (policy: Awaited<ReturnType<typeof start>>) => Promise<string | undefined>, code: string])[] = [
     ['no token', async () => undefined, 'token_missing'],
     ['another scheme', async () => 'Basic YWxpY2U6', 'token_invalid'],

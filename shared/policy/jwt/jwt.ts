@@ -126,10 +126,10 @@ function refusal(code: ErrorCode, parameters: string, cause?: unknown): ProxyErr
   return new ProxyError(code, { cause, fields: { 'WWW-Authenticate': `Bearer ${parameters}` } });
 }
 
+/** Issuers write scopes as words (`scope`, RFC 8693 section 4.2) or as a list (`scp`), each also the other way, and some write both. All count: a rule that denies one must not miss it. */
 function callerOf(payload: JWTPayload): Caller {
-  const { scope, scp } = payload;
-  const scopes = Array.isArray(scp) ? scp : typeof scope === 'string' ? scope.split(' ') : typeof scp === 'string' ? scp.split(' ') : [];
-  return { subject: payload.sub!, scopes: new Set(scopes.filter((name): name is string => typeof name === 'string' && name !== '')), claims: payload };
+  const words = [payload['scope'], payload['scp']].flat().flatMap((text) => (typeof text === 'string' ? text.split(' ') : []));
+  return { subject: payload.sub!, scopes: new Set(words.filter((word) => word !== '')), claims: payload };
 }
 
 /** What the upstream is told. A value that is not plain text could break out of its field, so it is left out. */
