@@ -7,7 +7,7 @@ import { HttpClient, isSuccess } from '../../http-client/http-client.js';
 
 /** The keys that tokens are verified with. */
 export interface KeySet {
-  /** Resolves a token's key; rejects with jose's `JWKSNoMatchingKey` or, when no keys were ever had, `KeysUnavailable`. */
+  /** Resolves a token's key; rejects with jose's `JWKSNoMatchingKey` or, where that cannot be known since they could not be fetched, `KeysUnavailable`. */
   readonly getKey: JWTVerifyGetKey;
   /** Changes whenever the keys do: what was verified under another version must be verified again. */
   readonly version: number;
@@ -61,7 +61,7 @@ interface RemoteKeySetDependencies {
  * Fetched on first use, from then on whenever they are as old as `cacheMaxAge`, whoever asks or nobody: a key that is withdrawn must not
  * live on where only tokens come that were seen before. And again for a `kid` that they do not have, which is what a rotated key looks like. However many tokens ask, one fetch runs at a time, and after
  * one, successful or not, none for an unknown `kid` for `cooldown`: made-up kids cannot be turned into load on the
- * issuer. While it cannot be reached the last keys go on serving, those of whoever was here before too.
+ * issuer. While it cannot be reached the last keys go on serving, those of whoever was here before too, and whether there is a key that they do not have is not known.
  */
 export class RemoteKeySet implements KeySet {
   version = 0;
@@ -70,6 +70,8 @@ export class RemoteKeySet implements KeySet {
   #fetchedAt = -Infinity;
   #triedAt = -Infinity;
   #fetching: Promise<void> | undefined;
+  /** The last fetch did. */
+  #hasFailed = false;
   #next: Timer | undefined;
   readonly #known: Known<JSONWebKeySet>;
   #isClosed = false;
@@ -96,8 +98,8 @@ export class RemoteKeySet implements KeySet {
       return await this.#keys(header, token);
     } catch (error) {
       if ((error as { code?: unknown }).code !== 'ERR_JWKS_NO_MATCHING_KEY') throw error;
-      if (this.#fetching === undefined && this.dependencies.clock.now() - this.#triedAt < this.config.cooldown) throw error;
-      await this.#refresh(true);
+      await this.#refresh(this.dependencies.clock.now() - this.#triedAt >= this.config.cooldown);
+      if (this.#hasFailed) throw new KeysUnavailable('the issuer’s newest keys could not be fetched');
       return this.#keys(header, token);
     }
   };
@@ -129,10 +131,12 @@ export class RemoteKeySet implements KeySet {
       this.#text = text;
       this.#keys = keys;
       this.#known.value = set;
+      this.#hasFailed = false;
       this.#fetchedAt = clock.now();
       this.#fetchIn(this.config.cacheMaxAge);
       onEvent?.({ kind: 'fetched' });
     } catch (error) {
+      this.#hasFailed = true;
       // Without keys whoever needs some asks.
       if (this.#keys !== undefined) this.#fetchIn(Math.max(unreachableRetryMs, this.config.cacheMaxAge / 10));
       onEvent?.({ kind: this.#keys === undefined ? 'unavailable' : 'stale', error });

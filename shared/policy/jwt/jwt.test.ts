@@ -35,10 +35,12 @@ async function start(config: object = {}) {
   let keys: (() => Promise<unknown>) = async () => ({ keys: [current.jwk] });
   let fetches = 0;
   const events: string[] = [];
+  const waiting: (() => void)[] = [];
   const { layer, close } = await jwt(jwtSchema.parse({ issuer, audience: 'shop', jwksUri: `${issuer}/jwks`, ...config }), {
     clock,
     fetchJson: () => {
       fetches++;
+      for (const tell of waiting) tell();
       return keys();
     },
     onEvent: ({ kind }) => events.push(kind),
@@ -63,7 +65,7 @@ async function start(config: object = {}) {
       .setProtectedHeader({ alg: 'RS256', kid: key.kid, ...header })
       .sign(key.privateKey);
   };
-  return { clock, call, token, events, close, fetches: () => fetches, setKeys: (answer: () => Promise<unknown>) => (keys = answer), over: () => over, passed: () => passed, caller: () => over.caller, seen: () => seen };
+  return { clock, call, token, events, close, fetches: () => fetches, /** Resolves once the issuer has been asked that often. */ asked: (times: number) => new Promise<void>((resolve) => (fetches >= times ? resolve() : waiting.push(() => fetches >= times && resolve()))), setKeys: (answer: () => Promise<unknown>) => (keys = answer), over: () => over, passed: () => passed, caller: () => over.caller, seen: () => seen };
 }
 
 const encode = (part: object): string => Buffer.from(JSON.stringify(part)).toString('base64url');
@@ -209,6 +211,28 @@ describe('jwt', () => {
     assert.equal(await policy.call(`Bearer ${await policy.token({ exp: now + 300, jti: 'another' })}`), 'passed');
     await settle();
     assert.deepEqual(policy.events, ['fetched', 'stale']);
+  });
+
+  test('while the issuer is away it is not known whether a key is one of its new ones: says so, asks no more often than the cooldown, and recovers', async () => {
+    const policy = await start({ cooldown: 30_000, cacheMaxAge: 3_600_000 });
+    const life = { exp: now + 86_400 };
+    assert.equal(await policy.call(`Bearer ${await policy.token(life)}`), 'passed');
+    await policy.clock.advance(30_000);
+    let giveUp!: (reason: Error) => void;
+    policy.setKeys(() => new Promise((_, reject) => (giveUp = reject)));
+    const fresh = `Bearer ${await policy.token(life, next)}`;
+    const [starts, joins] = [policy.call(fresh), policy.call(`Bearer ${await policy.token({ ...life, jti: 'joins' }, next)}`)];
+    await policy.asked(2);
+    giveUp(new Error('away'));
+    assert.deepEqual([await starts, await joins], ['keys_unavailable', 'keys_unavailable']);
+    assert.equal(await policy.call(fresh), 'keys_unavailable', 'within the cooldown');
+    assert.equal(await policy.call(`Bearer ${await policy.token({ ...life, jti: 'known key' })}`), 'passed');
+    assert.equal(policy.fetches(), 2);
+    policy.setKeys(async () => ({ keys: [current.jwk, next.jwk] }));
+    await policy.clock.advance(30_000);
+    assert.equal(await policy.call(fresh), 'passed');
+    assert.equal(await policy.call(`Bearer ${await policy.token(life, current, { kid: 'made-up' })}`), 'token_invalid');
+    policy.close();
   });
 
   test('a key that is withdrawn is no use any more once keys are as old as they may be, though only tokens come that were seen before', async () => {
