@@ -22,7 +22,7 @@ export const jwtSchema = z
     jwks: z
       .union([z.string().min(1), z.looseObject({ keys: z.array(z.looseObject({ kty: z.string() })) })])
       .optional()
-      .describe('The key set itself, or the path of a file that holds it.'),
+      .describe('The key set itself, or the path of a file that holds it, which is read again when it changes.'),
     algorithms: z.array(z.enum(algorithms)).min(1).default(['RS256', 'ES256', 'EdDSA']),
     requiredScopes: z.array(z.string().min(1)).default([]).describe('All must be in `scope` or `scp`.'),
     clockTolerance: duration.default(5_000).describe('Tolerated difference of clocks for `exp` and `nbf`.'),

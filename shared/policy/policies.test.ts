@@ -6,6 +6,7 @@ import { Generation } from '../config/generation.js';
 import { rateLimitSchema } from '../config/policies.js';
 import { silentLogger, type Logger } from '../telemetry/logger.js';
 import { ProxyMetrics } from '../telemetry/proxy-metrics.js';
+import { PemStore } from '../tls/pem-store.js';
 import { Policies } from './policies.js';
 import { scopeNamed } from './scope.js';
 
@@ -14,7 +15,7 @@ test('that a quota cannot be checked is told once a minute for each scope, and c
   const metrics = new ProxyMetrics();
   const told: string[] = [];
   const logger = Object.assign(Object.create(silentLogger) as Logger, { warn: ({ scope }: { readonly scope: string }) => told.push(scope) });
-  const policies = new Policies({ clock, random: () => 0, logger, metrics, counter: { count: () => Promise.reject(new Error('the front stands still')) } });
+  const policies = new Policies({ clock, random: () => 0, logger, metrics, pems: new PemStore(clock), counter: { count: () => Promise.reject(new Error('the front stands still')) } });
   const generation = new Generation();
   const config = rateLimitSchema.parse({ max: 1, failOpen: true });
   const services = await Promise.all(['a', 'b'].map(async (name) => (await policies.rateLimit(generation, scopeNamed(name), config))(async () => response(200))));

@@ -14,6 +14,7 @@ import type { Logger } from '../telemetry/logger.js';
 import type { ProxyMetrics } from '../telemetry/proxy-metrics.js';
 import { AuthorizationMetrics } from '../telemetry/authorization-metrics.js';
 import { ResilienceMetrics } from '../telemetry/resilience-metrics.js';
+import type { PemStore } from '../tls/pem-store.js';
 import { adaptiveConcurrency } from './adaptive-concurrency/adaptive-concurrency.js';
 import { AdaptiveLimit } from './adaptive-concurrency/adaptive-limit.js';
 import { authorization } from './authorization/authorization.js';
@@ -31,6 +32,7 @@ interface PoliciesDependencies {
   readonly random: () => number;
   readonly logger: Logger;
   readonly metrics: ProxyMetrics;
+  readonly pems: PemStore;
   /** Where quotas are counted; default: in this process. */
   readonly counter?: QuotaCounter | undefined;
   readonly lastKnown?: LastKnown | undefined;
@@ -48,14 +50,16 @@ export class Policies {
 
   /** Equal configurations share one: keys are fetched once, tokens verified once. */
   async jwt(generation: Generation, config: JwtConfig): Promise<Layer> {
-    const { clock, logger, metrics, lastKnown } = this.dependencies;
+    const { clock, logger, metrics, pems, lastKnown } = this.dependencies;
     const part = await generation.keep(`jwt ${JSON.stringify(config)}`, () =>
       jwt(config, {
         clock,
+        files: pems,
         lastKnown,
         onEvent: (event) => {
           metrics.keySetEvent(event.kind);
           if (event.kind !== 'fetched') logger.warn({ issuer: config.issuer, err: event.error }, event.kind === 'stale' ? 'keys could not be refreshed; the last ones go on serving' : 'keys could not be fetched');
+          else if (typeof config.jwks === 'string') logger.info({ issuer: config.issuer, file: config.jwks }, 'keys were read again');
         },
       }),
     );

@@ -133,7 +133,7 @@ export class DataPlane {
       guard: (endpoint, upstream, config) => guardEndpoint(endpoint, upstream, config, { clock, onTransition, watches, count }),
       watches,
       discovery: { clock, random, logger, metrics: watches.metrics, lastKnown },
-      policies: new Policies({ clock, random, logger, metrics, counter: options.counter, lastKnown }),
+      policies: new Policies({ clock, random, logger, metrics, pems: this.#pems, counter: options.counter, lastKnown }),
     };
     const lines = options.accessLog ? openLineWriter(options.stdout?.descriptor ?? 1, { clock, isShared: options.stdout?.isShared, onLost: this.#lostLines() }) : undefined;
     this.#lines = lines?.writer;
@@ -141,7 +141,7 @@ export class DataPlane {
     this.#close = () => lines?.close();
   }
 
-  /** Looks at the files of the identity, and at all other certificates, now instead of in a few seconds. */
+  /** Looks at the files of the identity, and at all other certificates and key sets, now instead of in a few seconds. */
   refreshIdentity(): Promise<void> {
     return this.#pems.refresh();
   }

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import { TokenIssuer } from '../../tests/authorization/tokens.js';
 import { TestAuthority } from '../../tests/support/certificates.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
 import { portIn, TestProcess } from '../../tests/support/process.js';
@@ -44,6 +47,25 @@ for (const workers of [1, 2]) {
       assert.deepEqual((await gateway.logged('these parts stay as they were until the next restart'))['parts'], ['logLevel', 'drainTimeout']);
       const { logLevel, drainTimeout } = JSON.parse(await textOf(ready, 'admin', '/config')) as Record<string, unknown>;
       assert.deepEqual({ logLevel, drainTimeout }, { logLevel: 'info', drainTimeout: 30_000 });
+    });
+
+    test('reads files with keys of tokens again', async (context) => {
+      const issuers = await Promise.all([TokenIssuer.create(), TokenIssuer.create()]);
+      const tokens = await Promise.all(issuers.map((issuer) => issuer.token()));
+      const directory = mkdtempSync(join(tmpdir(), 'jwks-'));
+      context.after(() => rmSync(directory, { recursive: true }));
+      const file = join(directory, 'jwks.json');
+      const writeKeysOf = ({ policy }: TokenIssuer): void => writeFileSync(file, JSON.stringify(policy.jwks));
+      writeKeysOf(issuers[0]);
+      const config = gatewayTo(await originThatSays(context, 'hello'), { workers, routes: [{ upstream: 'origin', jwt: { ...issuers[0].policy, jwks: file } }] });
+      const gateway = start(context, config);
+      const port = portIn(await gateway.logged('ready'), 'listen');
+      const statuses = (): Promise<number[]> => Promise.all(tokens.map(async (token) => (await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close', authorization: `Bearer ${token}` } })).status));
+      assert.deepEqual(await statuses(), [200, 401]);
+      writeKeysOf(issuers[1]);
+      gateway.reload(config);
+      await gateway.logged('reloaded');
+      assert.deepEqual(await statuses(), [401, 200]);
     });
   });
 }

@@ -92,7 +92,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   const addresses = await fleet.listen();
   context.onReload((file) =>
     turns.take(async () => {
-      // Certificates are files too. One that takes long must not keep the configuration out.
+      // Certificates and key sets are files too. One that takes long must not keep the configuration out.
       await Promise.race([fleet.refreshIdentity(), delay(clock, longestLookMs)]);
       const next = withPartsOfFront(file, firstConfig);
       const parts = partsOfFront.filter((part) => !isDeepStrictEqual(next[part as keyof Config], file[part as keyof Config]));
@@ -117,7 +117,7 @@ function warnOfFewDescriptors(httpListeners: number, { limits, tcp = [], workers
   if (descriptors < needed) logger.warn({ descriptors, needed }, 'there are fewer descriptors (ulimit -n) than maxConnections needs: connections are closed before that is reached');
 }
 
-/** How long a reload waits for files of certificates (ms). */
+/** How long a reload waits for files of certificates and key sets (ms). */
 const longestLookMs = 5_000;
 
 /** What this process takes from the file when it starts, and keeps until the next restart. */

@@ -45,7 +45,7 @@ export class ProxyMetrics {
   readonly #retries = this.#counter('proxy_retries_total', 'Retries made, and retries that the budget refused.', ['upstream', 'outcome']);
   readonly #transitions = this.#counter('proxy_breaker_transitions_total', 'Changes of a breaker, by the state it went to.', ['upstream', 'endpoint', 'state']);
   readonly #rateLimited = this.#counter('proxy_rate_limit_decisions_total', 'Requests beyond a quota, and requests whose quota could not be checked.', ['scope', 'decision']);
-  readonly #keySets = this.#counter('proxy_key_set_fetches_total', 'Fetches of an issuer’s keys, by result.', ['result']);
+  readonly #keySets = this.#counter('proxy_key_set_fetches_total', 'Fetches of an issuer’s keys, and changes of files with keys, by result.', ['result']);
   readonly #certificates = this.#counter('proxy_certificate_reloads_total', 'Exchanges of certificates, by whether the new files could be used.', ['result']);
   readonly #faults = this.#counter('proxy_faults_injected_total', 'Requests that were held or aborted on purpose, and those that were to be held but for the limit.', ['type']);
   readonly #mirrored = this.#counter('proxy_mirrored_total', 'Requests that were to be copied to an upstream, by what became of the copy.', ['upstream', 'outcome']);

@@ -28,7 +28,7 @@ interface File {
 }
 
 /**
- * The certificates and keys of a process, by path, kept up to date for as long as somebody reads them.
+ * The certificates, keys, tokens and key sets of a process, by path, kept up to date for as long as somebody reads them.
  *
  * A file that cannot be read any more keeps its last contents, since a certificate that is being exchanged may be gone for a moment; if it is gone for
  * two looks, or cannot be read for a reason that does not pass, its readers hear of it. Looks never overlap and do not block the process, however slow the volume is; they read one file after the other, so that one that hangs takes a single

@@ -9,7 +9,7 @@ export class TokenIssuer {
     private readonly key: CryptoKey,
     private readonly foreign: CryptoKey,
     /** A policy that trusts this issuer. */
-    readonly policy: object,
+    readonly policy: Readonly<Record<'issuer' | 'audience' | 'jwks' | 'algorithms', unknown>>,
   ) {}
 
   static async create(): Promise<TokenIssuer> {

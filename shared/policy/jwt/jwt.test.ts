@@ -5,6 +5,7 @@ import { FakeClock, settle } from '../../clock/fake-clock.js';
 import { jwtSchema } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
+import { PemStore } from '../../tls/pem-store.js';
 import { exchange, request, response } from '../../../tests/support/policy.js';
 import { jwt } from './jwt.js';
 
@@ -38,6 +39,7 @@ async function start(config: object = {}) {
   const waiting: (() => void)[] = [];
   const { layer, close } = await jwt(jwtSchema.parse({ issuer, audience: 'shop', jwksUri: `${issuer}/jwks`, ...config }), {
     clock,
+    files: new PemStore(clock),
     fetchJson: () => {
       fetches++;
       for (const tell of waiting) tell();

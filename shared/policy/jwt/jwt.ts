@@ -8,11 +8,15 @@ import type { Caller } from '../../http/exchange.js';
 import { fieldKind } from '../../http/field-names.js';
 import type { Headers } from '../../http/headers.js';
 import type { Layer } from '../../http/service.js';
+import type { PemStore } from '../../tls/pem-store.js';
+import { FileKeySet } from './file-key-set.js';
 import { fetchJson, KeysUnavailable, localKeySet, RemoteKeySet, verifyToken, type KeySet, type KeySetEvent } from './jwks.js';
 import { TokenCache } from './token-cache.js';
 
 interface JwtDependencies {
   readonly clock: Clock;
+  /** Keeps key sets in files up to date. */
+  readonly files: PemStore;
   readonly fetchJson?: (url: string, timeoutMs: number) => Promise<unknown>;
   readonly onEvent?: (event: KeySetEvent) => void;
   readonly lastKnown?: LastKnown | undefined;
@@ -30,10 +34,12 @@ export const maxCachedTokens = 10_000;
  * to the upstream in `X-Auth-Subject` and `X-Auth-Scope`. Rejects if a key file cannot be read.
  */
 export async function jwt(config: JwtConfig, dependencies: JwtDependencies): Promise<{ layer: Layer; close: () => void }> {
-  const { clock, onEvent } = dependencies;
+  const { clock, files, onEvent } = dependencies;
   const keys: KeySet =
     config.jwksUri === undefined
-      ? await localKeySet(config.jwks!)
+      ? typeof config.jwks === 'string'
+        ? new FileKeySet(config.jwks, files, onEvent)
+        : await localKeySet(config.jwks!)
       : new RemoteKeySet({ ...config, jwksUri: config.jwksUri }, { clock, fetchJson: dependencies.fetchJson ?? fetchJson, onEvent, lastKnown: dependencies.lastKnown });
   // What was found under one version of the keys. When they change, so does this: a verification that ends later adds to what is gone.
   const found = () => ({ version: keys.version, verified: new TokenCache<Verified>(maxCachedTokens), verifying: new Map<string, Promise<Verified>>() });
