@@ -18,9 +18,15 @@ export function crossCheck(document: unknown, running: unknown = document): Prob
   const problems: Problem[] = [...checkRoutes(routes, upstreams), ...checkIdentity(document), ...checkIdentityFiles(document), ...checkMesh(document, running)];
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
+  const retries = new Map<unknown, [path: string, retry: unknown][]>();
+  (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
+    if (!isObject(route) || route['retry'] === undefined) return;
+    const own = retries.get(route['upstream']) ?? [];
+    retries.set(route['upstream'], own);
+    own.push([`routes[${index}].retry`, route['retry']]);
+  });
   for (const [name, upstream] of Object.entries(isObject(upstreams) ? upstreams : {})) {
-    const own = (Array.isArray(routes) ? routes : []).flatMap((route: unknown, index): [string, unknown][] => (isObject(route) && route['upstream'] === name ? [[`routes[${index}].retry`, route['retry']]] : []));
-    problems.push(...checkProtocol(upstream, [...own, [`upstreams.${name}.retry`, isObject(upstream) ? upstream['retry'] : undefined]]));
+    problems.push(...checkProtocol(upstream, [...(retries.get(name) ?? []), [`upstreams.${name}.retry`, isObject(upstream) ? upstream['retry'] : undefined]]));
     if (isObject(upstream)) problems.push(...checkDelivery({ path: `upstreams.${name}`, own: upstream }));
   }
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { FakeClock } from '../shared/clock/fake-clock.js';
 import type { ProxyError } from '../shared/errors/proxy-error.js';
+import { parseConfigInTurns } from '../shared/config/load.js';
 import { DataPlane } from '../shared/process/data-plane.js';
 import { silentLogger } from '../shared/telemetry/logger.js';
 import { exchange, request } from '../tests/support/policy.js';
+import { turnsDuring } from '../tests/support/turns.js';
 import { gatewayDynamicSchema } from './config.js';
+import { crossCheck } from './cross-check.js';
 import { Plan } from './plan.js';
 
 test('routes and upstreams are in use by their names while a plan has them, and no longer', async (context) => {
@@ -62,4 +65,18 @@ test('limits of routes of one name are shown together', async (context) => {
   assert.equal(await shown(), '9');
   second.retire();
   assert.equal(await shown(), undefined);
+});
+
+test('requests go on while many routes and upstreams are checked and built, on the version before', async (context) => {
+  const { dataPlane, build, ask } = plans(context);
+  const first = await build([{ respond: { status: 204 } }]);
+  const names = Array.from({ length: 2_000 }, (_, index) => `u${index}`);
+  const document = { routes: names.map((upstream) => ({ match: { path: `/${upstream}` }, upstream })), upstreams: Object.fromEntries(names.map((name) => [name, { endpoints: ['127.0.0.1:1'] }])) };
+  let config = gatewayDynamicSchema.parse({});
+  assert.ok((await turnsDuring(async () => (config = await parseConfigInTurns(document, gatewayDynamicSchema, crossCheck)))) > 2);
+  let second: Plan | undefined;
+  assert.ok((await turnsDuring(async () => (second = await Plan.build(config, dataPlane.dependencies, first)))) > 3);
+  assert.deepEqual([await ask(first, {}), await ask(second!, {})], [204, 'no_route']);
+  first.retire(second);
+  second!.retire();
 });

@@ -1,5 +1,6 @@
 import type { GatewayDynamicConfig, RouteConfig } from './config.js';
 import { routeStack, sideStack } from './stack.js';
+import { pauses } from '../shared/clock/long-work.js';
 import { Generation } from '../shared/config/generation.js';
 import { ProxyError } from '../shared/errors/proxy-error.js';
 import type { Service } from '../shared/http/service.js';
@@ -31,16 +32,19 @@ export class Plan {
 
   static async build(config: GatewayDynamicConfig, dependencies: PlanDependencies, previous?: Plan): Promise<Plan> {
     const generation = new Generation(previous?.generation);
+    // Requests go on meanwhile, on the version before.
+    const pause = pauses();
     let upstreams: UpstreamSet | undefined;
     try {
       await dependencies.watches.open(config.upstreams, generation);
       const discovered = await discover(config.upstreams, generation, dependencies.discovery);
-      upstreams = new UpstreamSet(discovered.configs, dependencies, previous?.upstreams);
+      upstreams = await UpstreamSet.open(discovered.configs, dependencies, previous?.upstreams);
       const table = new RouteTable<Destination>();
       for (const route of config.routes) {
         const name = routeName(route);
         await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
         table.add(route.match, { name, service: await routeService(route, upstreams, generation, dependencies) });
+        await pause();
       }
       return new Plan(config, upstreams, table, generation, discovered);
     } catch (error) {

@@ -5,7 +5,7 @@ import { crossCheck } from './cross-check.js';
 import { edgeServices } from './edge.js';
 import { Plan } from './plan.js';
 import { systemClock } from '../shared/clock/clock.js';
-import { parseConfig } from '../shared/config/load.js';
+import { parseConfigInTurns } from '../shared/config/load.js';
 import { processSections, requestLimitsSchema } from '../shared/config/sections.js';
 import { mountStack } from '../shared/listener/fastify/mount-stack.js';
 import { DataPlane } from '../shared/process/data-plane.js';
@@ -36,7 +36,7 @@ export interface AmbassadorOptions {
  */
 export async function ambassador(application: FastifyInstance, { config }: AmbassadorOptions): Promise<void> {
   if ((config as unknown) === undefined) throw new Error('the ambassador needs its configuration: register(ambassador, { prefix, config: { routes, upstreams } })');
-  const parsed = parseConfig(config, ambassadorSchema, (document) => crossCheck(document));
+  const parsed = await parseConfigInTurns(config, ambassadorSchema, (document) => crossCheck(document));
   const dataPlane = new DataPlane(systemClock, createLogger({ name: 'ambassador', level: 'warn' }), { accessLog: parsed.accessLog, zone: parsed.zone });
   const plan = await Plan.build(parsed, dataPlane.dependencies).catch((error: unknown) => {
     dataPlane.close();

@@ -1,7 +1,7 @@
 import { gatewayDynamicSchema, gatewaySchema } from './config.js';
 import { crossCheck } from './cross-check.js';
 import { Gateway } from './gateway.js';
-import { parseConfig } from '../shared/config/load.js';
+import { parseConfigInTurns } from '../shared/config/load.js';
 import { runProxy } from '../shared/process/run-proxy.js';
 import { withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
 
@@ -10,8 +10,8 @@ await runProxy({
   description: 'The ambassador: the proxy at the edge of the system.',
   schema: gatewaySchema,
   crossCheck,
-  parseSnapshot(document, config) {
-    const { routes, upstreams } = parseConfig(document, gatewayDynamicSchema, (parsed) => crossCheck(parsed, config));
+  async parseSnapshot(document, config) {
+    const { routes, upstreams } = await parseConfigInTurns(document, gatewayDynamicSchema, (parsed) => crossCheck(parsed, config));
     return { routes, upstreams: withStreamUpstreams(upstreams, config) };
   },
   dynamicOf: ({ routes, upstreams }) => ({ routes, upstreams }),

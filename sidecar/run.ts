@@ -2,7 +2,7 @@ import { AppHealth } from './app-health.js';
 import { inboundPoliciesOf, sidecarDynamicSchema, sidecarSchema } from './config.js';
 import { crossCheck } from './cross-check.js';
 import { Sidecar } from './sidecar.js';
-import { parseConfig } from '../shared/config/load.js';
+import { parseConfigInTurns } from '../shared/config/load.js';
 import { formatAddress } from '../shared/config/units.js';
 import { runProxy } from '../shared/process/run-proxy.js';
 import { withStreamUpstreams } from '../shared/tcp/tcp-listeners.js';
@@ -12,8 +12,8 @@ await runProxy({
   description: 'The helper: the proxy beside one application.',
   schema: sidecarSchema,
   crossCheck,
-  parseSnapshot(document, config) {
-    const { inbound, routes, upstreams } = parseConfig(document, sidecarDynamicSchema, (parsed) => crossCheck(parsed, config));
+  async parseSnapshot(document, config) {
+    const { inbound, routes, upstreams } = await parseConfigInTurns(document, sidecarDynamicSchema, (parsed) => crossCheck(parsed, config));
     // Whom to let in is the operator's own word where no policy says otherwise.
     return { inbound: { ...inbound, mtls: inbound.mtls ?? config.inbound?.mtls }, routes, upstreams: withStreamUpstreams(upstreams, config) };
   },

@@ -3,7 +3,7 @@ import { systemClock } from './clock.js';
 /** How long a piece of long work may hold the event loop (ms): a request waits behind several. */
 const sliceMs = 2;
 
-/** Work in small steps, each of well under a millisecond; what it yields does not matter. */
+/** Work in steps, small ones where it can be: what is well under a millisecond nobody notices. What it yields does not matter. */
 export type Steps<T> = Generator<unknown, T>;
 
 /** For work that takes long: what it returns is awaited between steps, and lets everything else have its turn whenever the event loop was held for 2 ms. */

@@ -11,7 +11,7 @@ const destinations = ['upstream', 'split', 'redirect', 'respond'] as const;
 const sending = ['timeout', 'retry', 'hedge', 'mirror', 'rewrite'] as const;
 
 export function checkRoutes(routes: unknown, upstreams: unknown): Problem[] {
-  const known = isObject(upstreams) ? Object.keys(upstreams) : [];
+  const known = new Set(isObject(upstreams) ? Object.keys(upstreams) : []);
   const list = Array.isArray(routes) ? (routes as unknown[]) : [];
   return [
     ...list.flatMap((route, index) => (isObject(route) ? checkRoute(route, `routes[${index}]`, known) : [])),
@@ -19,11 +19,11 @@ export function checkRoutes(routes: unknown, upstreams: unknown): Problem[] {
   ];
 }
 
-function checkRoute(route: Readonly<Record<string, unknown>>, path: string, known: readonly string[]): Problem[] {
+function checkRoute(route: Readonly<Record<string, unknown>>, path: string, known: ReadonlySet<string>): Problem[] {
   const problems: Problem[] = [];
   const refer = (name: unknown, at: string): void => {
-    if (typeof name !== 'string' || known.includes(name)) return;
-    problems.push({ path: `${path}.${at}`, message: `there is no upstream "${name}"; there ${known.length === 0 ? 'are none' : `is ${known.join(', ')}`}` });
+    if (typeof name !== 'string' || known.has(name)) return;
+    problems.push({ path: `${path}.${at}`, message: `there is no upstream "${name}"; there ${known.size === 0 ? 'are none' : `is ${[...known].join(', ')}`}` });
   };
   refer(route['upstream'], 'upstream');
   if (Array.isArray(route['split'])) route['split'].forEach((side: unknown, index) => isObject(side) && refer(side['upstream'], `split[${index}].upstream`));

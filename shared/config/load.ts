@@ -1,7 +1,8 @@
 import type { Stats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { isMap, LineCounter, parseAllDocuments, type Document } from 'yaml';
+import { Composer, isMap, Lexer, LineCounter, Parser, type CST, type Document } from 'yaml';
 import type { z } from 'zod';
+import { atOnce, inTurns, type Steps } from '../clock/long-work.js';
 import { namesOf } from './names.js';
 import { formatPath } from './path.js';
 
@@ -42,12 +43,15 @@ export type CrossCheck = (document: unknown) => Problem[];
 
 const maxFileBytes = 1_048_576;
 
-/** Reads a YAML or JSON file, validates and freezes it. Rejects with a `ConfigError` that names every problem. */
+/** Reads a YAML or JSON file, validates and freezes it. Requests go on meanwhile, between the steps. Rejects with a `ConfigError` that names every problem. */
 export async function loadConfig<T>(file: string, schema: z.ZodType<T>, crossCheck?: CrossCheck): Promise<T> {
-  const text = await readText(file);
+  return inTurns(load(file, await readText(file), schema, crossCheck));
+}
+
+function* load<T>(file: string, text: string, schema: z.ZodType<T>, crossCheck: CrossCheck | undefined): Steps<T> {
   const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: false, stringKeys: true });
-  const document = Array.isArray(documents) ? documents[0] : undefined;
+  const documents = yield* documentsIn(text, lines);
+  const document = documents[0];
   if (document === undefined) throw new ConfigError([{ path: '', message: 'the file is empty; a configuration was expected' }], file);
   if (documents.length > 1) throw new ConfigError([{ path: '', message: 'the file holds several documents; one was expected' }], file);
   const spoilt = [...document.errors, ...document.warnings];
@@ -57,17 +61,42 @@ export async function loadConfig<T>(file: string, schema: z.ZodType<T>, crossChe
   if (document.directives.yaml.version !== '1.2') throw new ConfigError([{ path: '', message: 'the file says that it is YAML 1.1, in which words and numbers mean other things; 1.2 was expected' }], file);
   if (!isMap(document.contents)) throw new ConfigError([{ path: '', message: 'the file does not hold a mapping of names to values' }], file);
   const { offsets, duplicates } = namesOf(document);
+  yield;
   if (duplicates.length > 0) throw new ConfigError(duplicates.map(({ path, offset }) => ({ path, message: 'stands here a second time', ...position(lines, offset) })), file);
-  const { value, problems } = check(toJs(document, file), schema, crossCheck);
+  const { value, problems } = yield* check(toJs(document, file), schema, crossCheck);
   if (problems.length > 0) throw new ConfigError(problems.map((problem) => locate(offsets, lines, problem)), file);
   return deepFreeze(value as T);
 }
 
 /** Validates and freezes a document that is already in memory. Throws a `ConfigError` that names every problem. */
 export function parseConfig<T>(document: unknown, schema: z.ZodType<T>, crossCheck?: CrossCheck): T {
-  const { value, problems } = check(document, schema, crossCheck);
+  return atOnce(parse(document, schema, crossCheck));
+}
+
+/** The same in a process that serves: requests go on meanwhile, between the steps. */
+export function parseConfigInTurns<T>(document: unknown, schema: z.ZodType<T>, crossCheck?: CrossCheck): Promise<T> {
+  return inTurns(parse(document, schema, crossCheck));
+}
+
+function* parse<T>(document: unknown, schema: z.ZodType<T>, crossCheck: CrossCheck | undefined): Steps<T> {
+  const { value, problems } = yield* check(document, schema, crossCheck);
   if (problems.length > 0) throw new ConfigError(problems);
   return deepFreeze(value as T);
+}
+
+/** As the library's `parseAllDocuments`, of whose time most goes into tokens. */
+function* documentsIn(text: string, lines: LineCounter): Steps<Document.Parsed[]> {
+  const parser = new Parser(lines.addNewLine);
+  const tokens: CST.Token[] = [];
+  lines.addNewLine(0);
+  for (const lexeme of new Lexer().lex(text)) {
+    tokens.push(...parser.next(lexeme));
+    yield;
+  }
+  tokens.push(...parser.end());
+  const documents = [...new Composer({ uniqueKeys: false, stringKeys: true }).compose(tokens)];
+  yield;
+  return documents;
 }
 
 async function readText(file: string): Promise<string> {
@@ -97,9 +126,14 @@ function toJs(document: Document, file: string): unknown {
   }
 }
 
-function check(document: unknown, schema: z.ZodType, crossCheck: CrossCheck | undefined): { value: unknown; problems: Problem[] } {
+function* check(document: unknown, schema: z.ZodType, crossCheck: CrossCheck | undefined): Steps<{ value: unknown; problems: Problem[] }> {
+  yield;
   const result = schema.safeParse(document);
-  const problems = [...unusableNames(document), ...(result.error?.issues ?? []).flatMap((issue) => explain(issue)), ...(crossCheck?.(document) ?? [])];
+  yield;
+  const problems = [...unusableNames(document), ...(result.error?.issues ?? []).flatMap((issue) => explain(issue))];
+  yield;
+  problems.push(...(crossCheck?.(document) ?? []));
+  yield;
   return { value: result.data, problems };
 }
 

@@ -32,7 +32,7 @@ class Versions {
     const generation = new Generation(before?.generation);
     await dependencies.watches.open(configs, generation);
     const discovered = await discover(configs, generation, dependencies.discovery);
-    const upstreams = new UpstreamSet(discovered.configs, dependencies, before?.upstreams);
+    const upstreams = await UpstreamSet.open(discovered.configs, dependencies, before?.upstreams);
     await meanwhile?.();
     discovered.feed(upstreams);
     before?.upstreams.retire(upstreams);

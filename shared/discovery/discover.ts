@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.js';
+import { pauses } from '../clock/long-work.js';
 import type { DiscoveryConfig } from '../config/discovery.js';
 import type { Generation } from '../config/generation.js';
 import type { LastKnown } from '../config/last-known.js';
@@ -30,8 +31,10 @@ export interface Discovered {
  */
 export async function discover(configs: UpstreamConfigs, generation: Generation, dependencies: DiscoverDependencies): Promise<Discovered> {
   const discoveries = new Map<string, Discovery>();
+  const pause = pauses();
   for (const [name, { discovery }] of Object.entries(configs)) {
     if (discovery === undefined) continue;
+    await pause();
     const kind = discovery.dns === undefined ? 'file' : 'dns';
     // What is counted outlives a discovery: the next one goes on counting there.
     await generation.keep(`discovery-metrics ${kind} ${name}`, () => ({ close: () => dependencies.metrics.forgetDiscovery(name, kind) }));

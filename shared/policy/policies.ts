@@ -22,6 +22,7 @@ import { fault } from './fault/fault.js';
 import { hedge, HedgeDelay, type HedgeDependencies } from './hedge/hedge.js';
 import { jwt } from './jwt/jwt.js';
 import { mirror } from './mirror/mirror.js';
+import { Limiter } from './rate-limit/limiter.js';
 import { rateLimit, type QuotaCounter } from './rate-limit/rate-limit.js';
 import { RetryBudget } from './retry/retry-budget.js';
 import { retry, type RetryPlaces } from './retry/retry.js';
@@ -42,6 +43,7 @@ interface PoliciesDependencies {
 export class Policies {
   readonly #resilience: ResilienceMetrics;
   readonly #authorization: AuthorizationMetrics;
+  readonly #limiter = new Limiter();
 
   constructor(private readonly dependencies: PoliciesDependencies) {
     this.#resilience = new ResilienceMetrics(dependencies.metrics.registry);
@@ -88,6 +90,7 @@ export class Policies {
       const mayTell = onceAMinute(clock);
       return rateLimit(config, {
         clock,
+        limiter: this.#limiter,
         counter: counter && { scope: key, counter },
         onEvent: (event) => {
           metrics.rateLimitEvent(scope.name, event, config.failOpen);

@@ -63,7 +63,7 @@ test('what is counted of an endpoint goes when it is closed for good, not with a
     const build = async (config: ReturnType<typeof configs>, before?: { generation: Generation; upstreams: UpstreamSet }) => {
       const generation = new Generation(before?.generation);
       await dependencies.watches.open(config, generation);
-      const upstreams = new UpstreamSet(config, dependencies, before?.upstreams);
+      const upstreams = await UpstreamSet.open(config, dependencies, before?.upstreams);
       before?.upstreams.retire(upstreams);
       before?.generation.retire(generation);
       return { generation, upstreams, endpoints: upstreams.get('orders')!.endpoints };

@@ -62,8 +62,8 @@ export interface ProxyDefinition<Config extends ProxyConfig, Dynamic extends Sha
   readonly description: string;
   readonly schema: z.ZodType<Config>;
   readonly crossCheck: CrossCheck;
-  /** Reads what a control plane sends, for a proxy of this configuration (the file's), with what stays the file's own of the part that it replaces. Throws a `ConfigError` that names every problem. */
-  readonly parseSnapshot: (document: unknown, config: Config) => Dynamic;
+  /** Reads what a control plane sends, for a proxy of this configuration (the file's), with what stays the file's own of the part that it replaces. Rejects with a `ConfigError` that names every problem. */
+  readonly parseSnapshot: (document: unknown, config: Config) => Promise<Dynamic>;
   /** The part of the file that a snapshot replaces. */
   readonly dynamicOf: (config: Config) => Dynamic;
   /** The file with that part replaced. */

@@ -74,7 +74,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
       register: beside?.registrant,
       apply: (document) =>
         turns.take(async () => {
-          const dynamic = parseSnapshot(document, fileConfig);
+          const dynamic = await parseSnapshot(document, fileConfig);
           await fleet.apply(dynamic);
           config = withDynamic(fileConfig, dynamic);
           snapshot = document;
@@ -98,7 +98,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
       const parts = partsOfFront.filter((part) => !isDeepStrictEqual(next[part as keyof Config], file[part as keyof Config]));
       if (parts.length > 0) logger.warn({ parts }, 'these parts stay as they were until the next restart');
       // The control plane's word goes before the file's.
-      const effective = snapshot === undefined ? next : withDynamic(next, parseSnapshot(snapshot, next));
+      const effective = snapshot === undefined ? next : withDynamic(next, await parseSnapshot(snapshot, next));
       await fleet.reload(effective);
       fileConfig = next;
       config = effective;

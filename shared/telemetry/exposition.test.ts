@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Gauge, Histogram, Registry, type MetricObject } from 'prom-client';
+import { turnsDuring } from '../../tests/support/turns.js';
 import { atOnce, inTurns } from '../clock/long-work.js';
 import { addUp, totals } from '../process/fleet/merge.js';
 import { DurationHistogram } from './duration-histogram.js';
@@ -21,20 +22,6 @@ async function collected(series: readonly (readonly [(typeof labels)[number], nu
   new Gauge({ name: 'summed', help: 'Of all.', labelNames: ['of'], registers: [registry] }).set({ of: 'all' }, 2);
   for (const [which, seconds] of series) for (const one of seconds) histogram.series(which.http_route, which).observe(one);
   return collectMetrics(registry);
-}
-
-/** How often something else had its turn meanwhile. */
-async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
-  let turns = 0;
-  let isOver = false;
-  const turn = (): void => {
-    turns++;
-    if (!isOver) setImmediate(turn);
-  };
-  setImmediate(turn);
-  await work();
-  isOver = true;
-  return turns;
 }
 
 describe('the text format', () => {

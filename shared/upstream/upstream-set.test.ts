@@ -35,30 +35,30 @@ function start(context: TestContext, broken?: string) {
   return { open, watched, dependencies };
 }
 
-test('a set of which one upstream cannot be made leaves none of the others behind', (context) => {
+test('a set of which one upstream cannot be made leaves none of the others behind', async (context) => {
   const { open, watched, dependencies } = start(context);
-  assert.throws(() => new UpstreamSet(parse({ shop: { endpoints: [a, b] }, pay: unreadable }), dependencies), /ca\.pem/);
+  await assert.rejects(UpstreamSet.open(parse({ shop: { endpoints: [a, b] }, pay: unreadable }), dependencies), /ca\.pem/);
   assert.deepEqual([open, watched], [[], []]);
 });
 
-test('a set that cannot be made leaves the one before it as it was', (context) => {
+test('a set that cannot be made leaves the one before it as it was', async (context) => {
   const { open, watched, dependencies } = start(context);
-  const first = new UpstreamSet(parse({ shop: { endpoints: [a] } }), dependencies);
-  assert.throws(() => new UpstreamSet(parse({ shop: { endpoints: [a, b] }, pay: unreadable }), dependencies, first), /ca\.pem/);
+  const first = await UpstreamSet.open(parse({ shop: { endpoints: [a] } }), dependencies);
+  await assert.rejects(UpstreamSet.open(parse({ shop: { endpoints: [a, b] }, pay: unreadable }), dependencies, first), /ca\.pem/);
   assert.deepEqual([open, watched], [[a], ['shop']]);
   first.retire();
   assert.deepEqual([open, watched], [[], []]);
 });
 
-test('an upstream of which one endpoint cannot be made leaves none of the others behind', (context) => {
+test('an upstream of which one endpoint cannot be made leaves none of the others behind', async (context) => {
   const { open, watched, dependencies } = start(context, b);
-  assert.throws(() => new UpstreamSet(parse({ shop: { endpoints: [a, b] } }), dependencies), /cannot be made/);
+  await assert.rejects(UpstreamSet.open(parse({ shop: { endpoints: [a, b] } }), dependencies), /cannot be made/);
   assert.deepEqual([open, watched], [[], []]);
 });
 
-test('endpoints that are exchanged stay as they were when one of the new ones cannot be made', (context) => {
+test('endpoints that are exchanged stay as they were when one of the new ones cannot be made', async (context) => {
   const { open, dependencies } = start(context, b);
-  const shop = new UpstreamSet(parse({ shop: { endpoints: [a] } }), dependencies).get('shop')!;
+  const shop = (await UpstreamSet.open(parse({ shop: { endpoints: [a] } }), dependencies)).get('shop')!;
   assert.throws(() => shop.setEndpoints([a, c, b].map((address) => endpointSchema.parse(address))), /cannot be made/);
   assert.deepEqual([open, shop.endpoints.map(({ name }) => name)], [[a], [a]]);
 });

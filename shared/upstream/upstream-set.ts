@@ -1,3 +1,4 @@
+import { pauses } from '../clock/long-work.js';
 import type { UpstreamConfig } from '../config/sections.js';
 import { describeUpstream, type UpstreamDescription } from './describe-upstream.js';
 import { Upstream, type UpstreamDependencies } from './upstream.js';
@@ -8,16 +9,22 @@ export type { UpstreamDescription };
 export class UpstreamSet {
   readonly #upstreams = new Map<string, Upstream>();
 
-  /** Takes over from `previous` what is unchanged. Throws, and leaves nothing open, if one cannot be made: its certificates may be unreadable. */
-  constructor(configs: Readonly<Record<string, UpstreamConfig>>, dependencies: UpstreamDependencies, previous?: UpstreamSet) {
+  private constructor() {}
+
+  /** Takes over from `previous` what is unchanged. Rejects, and leaves nothing open, if one cannot be made: its certificates may be unreadable. */
+  static async open(configs: Readonly<Record<string, UpstreamConfig>>, dependencies: UpstreamDependencies, previous?: UpstreamSet): Promise<UpstreamSet> {
+    const set = new UpstreamSet();
+    const pause = pauses();
     try {
       for (const [name, config] of Object.entries(configs)) {
-        this.#upstreams.set(name, new Upstream(name, config, dependencies, previous?.get(name)));
+        set.#upstreams.set(name, new Upstream(name, config, dependencies, previous?.get(name)));
+        await pause();
       }
     } catch (error) {
-      this.retire(previous);
+      set.retire(previous);
       throw error;
     }
+    return set;
   }
 
   get(name: string): Upstream | undefined {

@@ -35,7 +35,7 @@ export class InboundPlan {
     const { jwt, authorization, rateLimit, fault, headers, attemptTimeout } = config.policies;
     let upstreams: UpstreamSet | undefined;
     try {
-      upstreams = new UpstreamSet(
+      upstreams = await UpstreamSet.open(
         { [service]: upstreamSchema.parse({ endpoints: [formatAddress(app)], connectTimeout, idleTimeout, protocol, ...(attemptTimeout === undefined ? {} : { attemptTimeout }) }) },
         // An application that goes by a name of this machine may be this listener; and what `Via` says is the application's to keep.
         { ...dependencies, isLoop: dependencies.isOwnAddress },

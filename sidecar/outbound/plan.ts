@@ -1,4 +1,5 @@
 import type { SidecarDynamicConfig } from '../config.js';
+import { pauses } from '../../shared/clock/long-work.js';
 import { Generation } from '../../shared/config/generation.js';
 import type { ShapedRoute } from '../../shared/config/shaping.js';
 import { ProxyError } from '../../shared/errors/proxy-error.js';
@@ -40,22 +41,26 @@ export class OutboundPlan {
 
   static async build({ routes, upstreams: configs, unknownHosts }: OutboundConfig, dependencies: OutboundDependencies, previous?: OutboundPlan): Promise<OutboundPlan> {
     const generation = new Generation(previous?.generation);
+    // Requests go on meanwhile, on the version before.
+    const pause = pauses();
     let upstreams: UpstreamSet | undefined;
     try {
       await dependencies.watches.open(configs, generation);
       const discovered = await discover(configs, generation, dependencies.discovery);
-      upstreams = new UpstreamSet(discovered.configs, dependencies, previous?.upstreams);
+      upstreams = await UpstreamSet.open(discovered.configs, dependencies, previous?.upstreams);
       const services = new Map<string, Service>();
       for (const upstream of upstreams) {
         const { name, balance } = upstream;
         await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
         services.set(name, sideStack(await delivery(generation, dependencies, upstream, { scope: scopeNamed(`upstream ${name}`) }), balance));
+        await pause();
       }
       const table = routes.length === 0 ? undefined : new RouteTable<Destination>();
       for (const route of routes) {
         const name = routeName(route);
         await generation.keep(`series of ${name}`, () => ({ close: dependencies.routes.use(name) }));
         table?.add(route.match, { name, service: await routeService(route, upstreams, generation, dependencies) });
+        await pause();
       }
       const unknownHost = unknownHosts === 'passthrough' ? await passthroughService(generation, dependencies) : refuse;
       return new OutboundPlan(upstreams, services, table, unknownHost, generation, discovered);

@@ -10,7 +10,7 @@ import { rateLimit } from './rate-limit.js';
 
 async function start(config: object) {
   const clock = new FakeClock();
-  const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 2, timeWindow: '60s', ...config }), { clock });
+  const { layer } = await rateLimit(rateLimitSchema.parse({ max: 2, timeWindow: '60s', ...config }), { clock });
   const service = layer(async () => response(200));
   const call = async (over: Exchange, fields: Record<string, string> = {}): Promise<{ outcome: number | string; fields: Record<string, string>; retryAfter?: string | undefined }> => {
     const own = Object.fromEntries(over.responseFields);
@@ -19,7 +19,7 @@ async function start(config: object) {
       (error: unknown) => ({ outcome: (error as ProxyError).code, fields: Object.fromEntries(over.responseFields), retryAfter: (error as ProxyError).fields['Retry-After'] }),
     );
   };
-  return { call, close, clock };
+  return { call, clock };
 }
 
 interface Settled {
@@ -35,14 +35,13 @@ const caller = (address: string, subject?: string): Exchange => {
 
 describe('rateLimit', () => {
   test('admits the quota and refuses what is beyond it, with the fields of the draft on every answer', async () => {
-    const { call, close } = await start({});
+    const { call } = await start({});
     assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'RateLimit-Policy': '"default";q=2;w=60', RateLimit: '"default";r=1;t=60' });
     assert.equal((await call(caller('192.0.2.1'))).outcome, 200);
     const refused = await call(caller('192.0.2.1'));
     assert.equal(refused.outcome, 'rate_limited');
     assert.match(refused.retryAfter!, /^([1-9]|[1-5]\d|60)$/);
     assert.match(refused.fields['RateLimit']!, /^"default";r=0;t=\d+$/);
-    close();
   });
 
   const sameQuota: readonly (readonly [name: string, key: string, one: () => [Exchange, Record<string, string>], other: () => [Exchange, Record<string, string>], shared: boolean])[] = [
@@ -59,23 +58,21 @@ describe('rateLimit', () => {
   ];
   for (const [name, key, one, other, shared] of sameQuota) {
     test(`by ${key}: ${name}`, async () => {
-      const { call, close } = await start({ max: 1, key });
+      const { call } = await start({ max: 1, key });
       assert.equal((await call(...one())).outcome, 200);
       assert.equal((await call(...other())).outcome, shared ? 'rate_limited' : 200);
-      close();
     });
   }
 
   for (const fields of [{ 'X-Key': 'junk', 'x-key': 'real' }, { 'X-Key': 'real', 'x-key': 'real' }]) {
     test(`a request that has the field of its quota twice is refused: ${Object.values(fields).join(' and ')}`, async () => {
-      const { call, close } = await start({ key: 'header:X-Key' });
+      const { call } = await start({ key: 'header:X-Key' });
       assert.deepEqual(await call(caller('192.0.2.1'), fields), { outcome: 'bad_request', fields: {}, retryAfter: undefined });
-      close();
     });
   }
 
   test('what may be read as the field of the quota goes no further', async () => {
-    const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 2, key: 'header:X-Api-Key' }), { clock: new FakeClock() });
+    const { layer } = await rateLimit(rateLimitSchema.parse({ max: 2, key: 'header:X-Api-Key' }), { clock: new FakeClock() });
     const sent: Record<string, string>[] = [];
     const service = layer(async ({ headers }) => {
       sent.push(headers.toObject());
@@ -84,19 +81,17 @@ describe('rateLimit', () => {
     const over = exchange();
     await service(request(over, { fields: { 'X-Api-Key': 'junk', X_Api_Key: 'real', 'X_Api-Key': 'real', X_Other: '1' } }), over);
     assert.deepEqual(sent, [{ 'x-api-key': 'junk', x_other: '1' }]);
-    close();
   });
 
   test('a long subject is counted by its digest', async () => {
     const keys: string[] = [];
     const counter = { count: (_scope: string, key: string) => Promise.resolve({ current: keys.push(key), ttl: 1 }) };
-    const { layer, close } = await rateLimit(rateLimitSchema.parse({ key: 'sub', max: 9 }), { clock: new FakeClock(), counter: { scope: 'test', counter } });
+    const { layer } = await rateLimit(rateLimitSchema.parse({ key: 'sub', max: 9 }), { clock: new FakeClock(), counter: { scope: 'test', counter } });
     for (const subject of ['alice', 'a'.repeat(5_000)]) {
       const over = caller('192.0.2.1', subject);
       await layer(async () => response(200))(request(over), over);
     }
     assert.deepEqual(keys.map((key) => key.length), ['sub:alice'.length, 'sub:'.length + 43]);
-    close();
   });
 
   for (const [name, answer] of [['was counted', (settled: Settled) => settled.resolve({ current: 1, ttl: 1 })], ['could not be counted', (settled: Settled) => settled.reject(new Error('away'))]] as const) {
@@ -116,31 +111,28 @@ describe('rateLimit', () => {
   }
 
   test('writes the older names when told to', async () => {
-    const { call, close } = await start({ headers: 'legacy' });
+    const { call } = await start({ headers: 'legacy' });
     assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'RateLimit-Limit': '2', 'RateLimit-Remaining': '1', 'RateLimit-Reset': '60' });
-    close();
   });
 
   test('starts anew with the next window', async () => {
-    const { call, close, clock } = await start({ max: 1, timeWindow: '30s' });
+    const { call, clock } = await start({ max: 1, timeWindow: '30s' });
     const outcome = async (): Promise<number | string> => (await call(caller('192.0.2.1'))).outcome;
     assert.deepEqual([await outcome(), await outcome()], [200, 'rate_limited']);
     await clock.advance(29_999);
     assert.equal(await outcome(), 'rate_limited');
     await clock.advance(1);
     assert.deepEqual([await outcome(), await outcome()], [200, 'rate_limited']);
-    close();
   });
 
   test('takes no notice of a step of the clock on the wall', async (context) => {
     context.mock.timers.enable({ apis: ['Date'], now: 0 });
-    const { call, close, clock } = await start({ max: 1, timeWindow: '30s' });
+    const { call, clock } = await start({ max: 1, timeWindow: '30s' });
     assert.equal((await call(caller('192.0.2.1'))).outcome, 200);
     context.mock.timers.setTime(86_400_000);
     assert.deepEqual(await call(caller('192.0.2.1')).then(({ outcome, retryAfter }) => [outcome, retryAfter]), ['rate_limited', '30']);
     context.mock.timers.setTime(0);
     await clock.advance(30_000);
     assert.equal((await call(caller('192.0.2.1'))).outcome, 200);
-    close();
   });
 });

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { FastifyRateLimitStoreCtor } from '@fastify/rate-limit';
-import type { FastifyRequest } from 'fastify';
 import type { Clock } from '../../clock/clock.js';
 import type { RateLimitConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
@@ -10,7 +9,7 @@ import { aliasRemoval } from '../../http/field-aliases.js';
 import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 import { plainAddress } from '../../listener/network-list.js';
-import { withoutSchemas } from '../../process/without-schemas.js';
+import { Limiter, type Keyed } from './limiter.js';
 import { QuotaWindows, type Counted } from './quota-windows.js';
 
 /** A counter outside this process, which a quota can be counted with. */
@@ -21,6 +20,8 @@ export interface QuotaCounter {
 
 interface RateLimitDependencies {
   readonly clock: Pick<Clock, 'now'>;
+  /** Default: one of its own. */
+  readonly limiter?: Limiter;
   /** Counts there instead of here; quotas of one scope are counted together. */
   readonly counter?: { readonly scope: string; readonly counter: QuotaCounter } | undefined;
   /** `store_failed`: the counter could not be asked; `failOpen` says what became of the request. */
@@ -36,19 +37,9 @@ interface RateLimitDependencies {
  * Where a field is the key, what is counted is what the application reads: fields that it may read as it though they are written otherwise
  * (`X_Api_Key` for `X-Api-Key`) are removed, and a request that has it twice is refused with `bad_request`.
  */
-export async function rateLimit(config: RateLimitConfig, { clock, onEvent, counter }: RateLimitDependencies): Promise<{ layer: Layer; close: () => void }> {
-  // Loaded where there are quotas, which most sidecars have none of.
-  const [{ default: Fastify }, { default: fastifyRateLimit }] = await Promise.all([import('fastify'), import('@fastify/rate-limit')]);
-  // The limiter comes as a Fastify plugin; this instance never listens.
-  const fastify = Fastify({ schemaController: withoutSchemas });
-  await fastify.register(fastifyRateLimit, {
-    global: false,
-    max: config.max,
-    timeWindow: config.timeWindow,
-    keyGenerator: (request) => (request as unknown as Keyed).key,
-    store: counter === undefined ? ownStore(config, clock) : storeOf(config, counter.counter, counter.scope),
-  });
-  const check = fastify.createRateLimit();
+export async function rateLimit(config: RateLimitConfig, { clock, limiter = new Limiter(), onEvent, counter }: RateLimitDependencies): Promise<{ readonly layer: Layer }> {
+  const { max, timeWindow } = config;
+  const check = await limiter.quota({ max, timeWindow, store: counter === undefined ? ownStore(config, clock) : storeOf(config, counter.counter, counter.scope) });
   const keyOf = keySelector(config.key);
   const removeAliases = aliasRemoval(fieldOf(config.key) ?? []);
   const writeFields = fieldWriter(config);
@@ -59,7 +50,7 @@ export async function rateLimit(config: RateLimitConfig, { clock, onEvent, count
       const keyed: Keyed = { key: keyOf(request, exchange), routeOptions: {} };
       let outcome: Awaited<ReturnType<typeof check>>;
       try {
-        outcome = await check(keyed as unknown as FastifyRequest);
+        outcome = await check(keyed);
       } catch (cause) {
         onEvent?.('store_failed');
         if (!config.failOpen) throw new ProxyError('rate_limit_unavailable', { cause });
@@ -76,7 +67,7 @@ export async function rateLimit(config: RateLimitConfig, { clock, onEvent, count
       }
       return next(request, exchange);
     };
-  return { layer, close: () => void fastify.close() };
+  return { layer };
 }
 
 /** Windows of this process in the form that the limiter makes its store of; its own look at the clock on the wall. */
@@ -105,12 +96,6 @@ function storeOf({ timeWindow, maxKeys }: RateLimitConfig, counter: QuotaCounter
 }
 
 type FastifyRateLimitStoreCallback = (error: Error | null, result?: Counted) => void;
-
-/** As much of a Fastify request as the limiter reads. */
-interface Keyed {
-  readonly key: string;
-  readonly routeOptions: object;
-}
 
 /** The kinds are prefixed, so that a subject that looks like an address does not share the address's quota. */
 function keySelector(key: string): (request: HttpRequest, exchange: Exchange) => string {

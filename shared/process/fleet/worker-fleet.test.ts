@@ -24,7 +24,7 @@ const definition: ProxyDefinition<ProxyConfig, Shared> = {
   description: '',
   schema: z.custom<ProxyConfig>(),
   crossCheck: () => [],
-  parseSnapshot: (document) => document as Shared,
+  parseSnapshot: async (document) => document as Shared,
   dynamicOf: ({ upstreams }) => ({ upstreams }),
   withDynamic: (config, dynamic) => ({ ...config, ...dynamic }),
   httpListeners: () => 1,

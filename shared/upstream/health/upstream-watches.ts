@@ -1,3 +1,4 @@
+import { pauses } from '../../clock/long-work.js';
 import type { Generation } from '../../config/generation.js';
 import type { UpstreamConfig } from '../../config/sections.js';
 import { UpstreamMetrics, type UpstreamReadings } from '../../telemetry/upstream-metrics.js';
@@ -18,8 +19,10 @@ export class UpstreamWatches {
 
   /** Keeps the watches of these upstreams for as long as the generation has them; before their endpoints are made. */
   async open(configs: Readonly<Record<string, UpstreamConfig>>, generation: Generation): Promise<void> {
+    const pause = pauses();
     for (const [name, config] of Object.entries(configs)) {
       if (!isWatched(config)) continue;
+      await pause();
       const key = keyOf(name, config);
       await generation.keep(`watch ${key}`, () => {
         const watch = new UpstreamWatch(name, key, config, this.#dependencies);
