@@ -46,7 +46,7 @@ export const rateLimitSchema = z.strictObject({
   headers: z
     .enum(['draft', 'legacy', 'both', 'none'])
     .default('draft')
-    .describe('`draft`: RateLimit and RateLimit-Policy; `legacy`: RateLimit-Limit, -Remaining and -Reset.'),
+    .describe('`draft`: RateLimit and RateLimit-Policy, with an item named `default`, or, behind those that the answer has already, as the listener: `edge` or `inbound`. `legacy`: RateLimit-Limit, -Remaining and -Reset, unless the answer has them already and says that less is left.'),
   maxKeys: z.int().positive().default(10_000).describe('Keys that are remembered; the least recently used is forgotten first.'),
   failOpen: z.boolean().default(false).describe('Whether requests pass when the counter cannot be asked: with workers the front process, which has 500 ms to answer. Default: they are refused with 503.'),
 });

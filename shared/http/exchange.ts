@@ -95,8 +95,8 @@ export class Exchange {
   /** What gives the exchange up when its answer does not start in time. */
   responseLimit: ResponseLimit | undefined;
 
-  /** Fields that policies add to the answer, whoever makes it, also to an error (`RateLimit`, say). */
-  readonly responseFields: [name: string, value: string][] = [];
+  /** What policies add to the fields of the answer, whoever makes it, also to those of an error (`RateLimit`, say). */
+  readonly responseFields: ((headers: Headers) => void)[] = [];
 
   /** Passes an interim response (1xx) of the upstream on to the client; set by listeners that can. */
   inform: ((status: number, headers: Headers) => void) | undefined;

@@ -432,7 +432,7 @@ describe('defects of our own', () => {
     const origin = await httpOrigin((_request, response) => response.end('ok'));
     const engine = await startEngine([origin.address], {
       layer: (next) => (request, exchange) => {
-        if (request.path === '/bad') exchange.responseFields.push(['no name', 'x']);
+        if (request.path === '/bad') exchange.responseFields.push((headers) => headers.set('no name', 'x'));
         return next(request, exchange);
       },
     });

@@ -241,7 +241,7 @@ export class CarriedExchange implements Sweepable {
     removeHopByHop(headers);
     // None come, and Node takes it ill where there could be none.
     headers.delete('trailer');
-    for (const [name, value] of exchange.responseFields) headers.set(name, value);
+    for (const add of exchange.responseFields) add(headers);
     // Over HTTP/2, Node sends nothing behind 205 either (RFC 9110 section 15.3.6).
     const isEmpty = status === 204 || status === 205;
     if (isEmpty) headers.delete('content-length');

@@ -272,7 +272,7 @@ export class CurrentExchange {
     exchange.status = response.status;
     this.#hasAnswer = true;
     removeHopByHop(response.headers);
-    for (const [name, value] of exchange.responseFields) response.headers.set(name, value);
+    for (const add of exchange.responseFields) add(response.headers);
     const date = response.headers.hasKind(fieldKind.date) ? '' : connection.listener.date.line;
     const head = responseHead(response, framing, date, connection.fate(minorVersion));
     const { body } = response;

@@ -239,7 +239,7 @@ export class Http2Exchange implements Sweepable {
     const { exchange, stream } = this;
     const { status, headers, body } = response;
     exchange.status = status;
-    for (const [name, value] of exchange.responseFields) headers.set(name, value);
+    for (const add of exchange.responseFields) add(headers);
     this.#response = response;
     // RFC 9110 sections 8.6 and 15.3.6: neither has a length, and a client of HTTP/2 takes one for an error. Node sends nothing behind 205 either.
     const isEmpty = status === 204 || status === 205;

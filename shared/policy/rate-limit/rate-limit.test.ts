@@ -4,27 +4,32 @@ import { FakeClock } from '../../clock/fake-clock.js';
 import { rateLimitSchema } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
+import { Headers } from '../../http/headers.js';
 import { exchange, request, response } from '../../../tests/support/policy.js';
 import type { Counted } from './quota-windows.js';
 import { rateLimit } from './rate-limit.js';
 
-async function start(config: object) {
+async function start(config: object, theirs: Record<string, string> = {}) {
   const clock = new FakeClock();
   const { layer } = await rateLimit(rateLimitSchema.parse({ max: 2, timeWindow: '60s', ...config }), { clock });
-  const service = layer(async () => response(200));
-  const call = async (over: Exchange, fields: Record<string, string> = {}): Promise<{ outcome: number | string; fields: Record<string, string>; retryAfter?: string | undefined }> => {
-    const own = Object.fromEntries(over.responseFields);
-    return service(request(over, { fields }), over).then(
-      ({ status }) => ({ outcome: status, fields: { ...own, ...Object.fromEntries(over.responseFields) } }),
-      (error: unknown) => ({ outcome: (error as ProxyError).code, fields: Object.fromEntries(over.responseFields), retryAfter: (error as ProxyError).fields['Retry-After'] }),
+  const service = layer(async () => response(200, theirs));
+  const call = async (over: Exchange, fields: Record<string, string> = {}): Promise<{ outcome: number | string; fields: Record<string, string>; retryAfter?: string | undefined }> =>
+    service(request(over, { fields }), over).then(
+      ({ status, headers }) => ({ outcome: status, fields: added(over, headers) }),
+      (error: unknown) => ({ outcome: (error as ProxyError).code, fields: added(over), retryAfter: (error as ProxyError).fields['Retry-After'] }),
     );
-  };
   return { call, clock };
 }
 
 interface Settled {
   readonly resolve: (counted: Counted) => void;
   readonly reject: (reason: Error) => void;
+}
+
+/** The fields of an answer as the listener sends it. */
+function added(over: Exchange, headers = Headers.empty()): Record<string, string> {
+  for (const add of over.responseFields) add(headers);
+  return headers.toObject();
 }
 
 const caller = (address: string, subject?: string): Exchange => {
@@ -36,12 +41,12 @@ const caller = (address: string, subject?: string): Exchange => {
 describe('rateLimit', () => {
   test('admits the quota and refuses what is beyond it, with the fields of the draft on every answer', async () => {
     const { call } = await start({});
-    assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'RateLimit-Policy': '"default";q=2;w=60', RateLimit: '"default";r=1;t=60' });
+    assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'ratelimit-policy': '"default";q=2;w=60', ratelimit: '"default";r=1;t=60' });
     assert.equal((await call(caller('192.0.2.1'))).outcome, 200);
     const refused = await call(caller('192.0.2.1'));
     assert.equal(refused.outcome, 'rate_limited');
     assert.match(refused.retryAfter!, /^([1-9]|[1-5]\d|60)$/);
-    assert.match(refused.fields['RateLimit']!, /^"default";r=0;t=\d+$/);
+    assert.match(refused.fields['ratelimit']!, /^"default";r=0;t=\d+$/);
   });
 
   const sameQuota: readonly (readonly [name: string, key: string, one: () => [Exchange, Record<string, string>], other: () => [Exchange, Record<string, string>], shared: boolean])[] = [
@@ -99,21 +104,34 @@ describe('rateLimit', () => {
       let asked!: (settled: Settled) => void;
       const counting = new Promise<Settled>((resolve) => (asked = resolve));
       const counter = { count: () => new Promise<Counted>((resolve, reject) => asked({ resolve, reject })) };
-      const { layer, close } = await rateLimit(rateLimitSchema.parse({ max: 9, failOpen: true }), { clock: new FakeClock(), counter: { scope: 'test', counter } });
+      const { layer } = await rateLimit(rateLimitSchema.parse({ max: 9, failOpen: true }), { clock: new FakeClock(), counter: { scope: 'test', counter } });
       const over = caller('192.0.2.1');
       const answered = layer(() => assert.fail('it went on'))(request(over), over);
       const settled = await counting;
       over.cancellation.cancel(new ProxyError('client_closed'));
       answer(settled);
       await assert.rejects(answered, { code: 'client_closed' });
-      close();
     });
   }
 
   test('writes the older names when told to', async () => {
     const { call } = await start({ headers: 'legacy' });
-    assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'RateLimit-Limit': '2', 'RateLimit-Remaining': '1', 'RateLimit-Reset': '60' });
+    assert.deepEqual((await call(caller('192.0.2.1'))).fields, { 'ratelimit-limit': '2', 'ratelimit-remaining': '1', 'ratelimit-reset': '60' });
   });
+
+  const quotasOfOthers: readonly (readonly [name: string, theirs: Record<string, string>, expected: Record<string, string>])[] = [
+    ['is one more item behind theirs', { 'RateLimit-Policy': '"default";q=1;w=60', RateLimit: '"default";r=0;t=9' }, { 'ratelimit-policy': '"default";q=1;w=60, "test";q=9;w=60', ratelimit: '"default";r=0;t=9, "test";r=8;t=60' }],
+    ['has a name of its own', { 'RateLimit-Policy': '"test";q=1;w=60, "test-2";q=5;w=1', RateLimit: '"test";r=0;t=9' }, { 'ratelimit-policy': '"test";q=1;w=60, "test-2";q=5;w=1, "test-3";q=9;w=60', ratelimit: '"test";r=0;t=9, "test-3";r=8;t=60' }],
+    ['takes the place of what is no list of names', { 'RateLimit-Policy': '100;w=60', RateLimit: 'limit=100, remaining=1, reset=9' }, { 'ratelimit-policy': '"default";q=9;w=60', ratelimit: '"default";r=8;t=60' }],
+    ['by its older names is there if it has less left', { 'RateLimit-Limit': '100', 'RateLimit-Remaining': '9', 'RateLimit-Reset': '5' }, { 'ratelimit-limit': '9', 'ratelimit-remaining': '8', 'ratelimit-reset': '60' }],
+    ['by its older names is not there if theirs has less left', { 'RateLimit-Limit': '3', 'RateLimit-Remaining': '0', 'RateLimit-Reset': '5' }, { 'ratelimit-limit': '3', 'ratelimit-remaining': '0', 'ratelimit-reset': '5' }],
+  ];
+  for (const [name, theirs, expected] of quotasOfOthers) {
+    test(`where the upstream has a quota too, ours ${name}`, async () => {
+      const { call } = await start({ max: 9, headers: 'RateLimit' in theirs ? 'draft' : 'legacy' }, theirs);
+      assert.deepEqual((await call(caller('192.0.2.1'))).fields, expected);
+    });
+  }
 
   test('starts anew with the next window', async () => {
     const { call, clock } = await start({ max: 1, timeWindow: '30s' });

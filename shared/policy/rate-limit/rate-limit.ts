@@ -6,6 +6,7 @@ import type { RateLimitConfig } from '../../config/policies.js';
 import { ProxyError } from '../../errors/proxy-error.js';
 import type { Exchange } from '../../http/exchange.js';
 import { aliasRemoval } from '../../http/field-aliases.js';
+import type { Headers } from '../../http/headers.js';
 import type { HttpRequest } from '../../http/message.js';
 import type { Layer } from '../../http/service.js';
 import { plainAddress } from '../../listener/network-list.js';
@@ -31,8 +32,8 @@ interface RateLimitDependencies {
 /**
  * Admits `max` requests of one key in each window of `timeWindow`, on @fastify/rate-limit's limiter.
  *
- * Every answer carries what is left of the quota (draft-ietf-httpapi-ratelimit-headers-10); the one beyond it is
- * `rate_limited` with `Retry-After`. N proxies with counters of their own admit N times as much.
+ * Every answer carries what is left of the quota (draft-ietf-httpapi-ratelimit-headers-10), beside what the upstream says of quotas of its own;
+ * the one beyond it is `rate_limited` with `Retry-After`. N proxies with counters of their own admit N times as much.
  *
  * Where a field is the key, what is counted is what the application reads: fields that it may read as it though they are written otherwise
  * (`X_Api_Key` for `X-Api-Key`) are removed, and a request that has it twice is refused with `bad_request`.
@@ -132,12 +133,36 @@ function addressKey(client: string): string {
 }
 
 function fieldWriter({ max, timeWindow, headers }: RateLimitConfig): (exchange: Exchange, remaining: number, resetSeconds: number) => void {
-  const policy = `"default";q=${max};w=${Math.max(1, Math.ceil(timeWindow / 1_000))}`;
+  const policy = `;q=${max};w=${Math.max(1, Math.ceil(timeWindow / 1_000))}`;
   const limit = String(max);
   const draft = headers === 'draft' || headers === 'both';
   const legacy = headers === 'legacy' || headers === 'both';
-  return ({ responseFields }, remaining, resetSeconds) => {
-    if (draft) responseFields.push(['RateLimit-Policy', policy], ['RateLimit', `"default";r=${remaining};t=${resetSeconds}`]);
-    if (legacy) responseFields.push(['RateLimit-Limit', limit], ['RateLimit-Remaining', String(remaining)], ['RateLimit-Reset', String(resetSeconds)]);
+  return ({ responseFields, listener }, remaining, resetSeconds) => {
+    if (draft) responseFields.push((answer) => addItem(answer, listener, policy, `;r=${remaining};t=${resetSeconds}`));
+    if (legacy) {
+      responseFields.push((answer) => {
+        // These names hold one quota: that which the client gets to the end of first.
+        const theirs = answer.get('ratelimit-remaining');
+        if (theirs !== undefined && /^\d+$/.test(theirs) && Number(theirs) <= remaining) return;
+        answer.set('RateLimit-Limit', limit);
+        answer.set('RateLimit-Remaining', String(remaining));
+        answer.set('RateLimit-Reset', String(resetSeconds));
+      });
+    }
   };
+}
+
+/** Both fields are lists: what comes from the upstream stays, and ours is one more item, named as the listener. One that is alone is `default`. */
+function addItem(answer: Headers, listener: string, policy: string, state: string): void {
+  const [policies, states] = [itemsOf(answer, 'ratelimit-policy'), itemsOf(answer, 'ratelimit')];
+  let name = policies === '' && states === '' ? '"default"' : `"${listener}"`;
+  for (let other = 2; policies.includes(name) || states.includes(name); other++) name = `"${listener}-${other}"`;
+  answer.set('RateLimit-Policy', `${policies}${name}${policy}`);
+  answer.set('RateLimit', `${states}${name}${state}`);
+}
+
+/** Items that another can stand behind. In earlier drafts they have no names: those give way, since nothing could read both together. */
+function itemsOf(answer: Headers, field: string): string {
+  const value = answer.getCombined(field);
+  return value?.startsWith('"') === true ? `${value}, ` : '';
 }
