@@ -13,9 +13,9 @@ const names = ['stable', 'canary', 'next'];
 function start(weights: readonly number[], sticky?: object, seed = 1) {
   const services = new Map(names.map((name): [string, Service] => [name, () => Promise.resolve(response(200, { 'X-Side': name, 'Set-Cookie': 'own=1' }))]));
   const service = split(splitSchema.parse(weights.map((weight, index) => ({ upstream: names[index], weight }))), sticky && stickySchema.parse(sticky), services, { random: randomFrom(seed) });
-  return async (fields: Record<string, string> = {}, address = '192.0.2.1') => {
+  return async (fields: Record<string, string> = {}, address = '192.0.2.1', scheme: 'http' | 'https' = 'http') => {
     const over = exchange(address);
-    const { headers } = await service(request(over, { fields }), over);
+    const { headers } = await service(request(over, { fields, scheme }), over);
     return { side: headers.get('x-side')!, cookies: headers.getAll('set-cookie') };
   };
 }
@@ -92,6 +92,7 @@ describe('split', () => {
       assert.deepEqual(again, { side, cookies: ['own=1'] });
     }
     assert.match((await start([1, 1], { cookie: 'side', ttl: 0 })()).cookies[1]!, /^side=[0-9a-f]{16}; Path=\/; HttpOnly/);
+    assert.match((await send({}, '192.0.2.1', 'https')).cookies[1]!, /; SameSite=Lax; Secure$/);
   });
 });
 

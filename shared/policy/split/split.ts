@@ -29,7 +29,7 @@ export function split(sides: SplitConfig, sticky: StickyConfig | undefined, serv
     if (key !== undefined) return inOrder[hashed(hashOf(key))]!(request, exchange);
     if (issue === undefined) return inOrder[chance(random())]!(request, exchange);
     const { value, field } = issue();
-    return inOrder[hashed(hashOf(value))]!(request, exchange).then((response) => withCookie(response, field));
+    return inOrder[hashed(hashOf(value))]!(request, exchange).then((response) => withCookie(response, request.scheme === 'https' ? `${field}; Secure` : field));
   };
 }
 
