@@ -22,8 +22,8 @@ export function asksToContinue({ httpVersion, headers }: IncomingMessage | Http2
   return httpVersion !== '1.0' && headers.expect?.toLowerCase() === '100-continue';
 }
 
-/** What the fields would take in HTTP/1.1. */
-function headBytes(raw: readonly string[]): number {
+/** What the fields take in HTTP/1.1, or would. */
+export function headBytes(raw: readonly string[]): number {
   let bytes = 0;
   for (let index = 0; index < raw.length; index += 2) bytes += raw[index]!.length + raw[index + 1]!.length + 4;
   return bytes;

@@ -5,6 +5,7 @@ import { connect, constants, type ClientHttp2Session, type ClientHttp2Stream } f
 import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import { after, before, describe, test } from 'node:test';
 import { TestAuthority, type KeyPairFiles } from '../../../tests/support/certificates.js';
 import { startEngine, type TestEngine } from '../../../tests/support/engine.js';
@@ -100,7 +101,6 @@ describe('HTTP/2', () => {
   });
 
   test('serves HTTP/1.1 beside it', async () => {
-    const { connect: connectTls } = await import('node:tls');
     const socket = connectTls({ port: engine.port, host: '127.0.0.1', servername: 'shop.test', ca: readFileSync(authority.ca), ALPNProtocols: ['http/1.1'] });
     socket.write('GET /old HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n');
     let text = '';
@@ -215,6 +215,38 @@ describe('what the stock plugin gets wrong', () => {
     await engine.close();
     await silent.close();
   });
+
+  for (const [protocol, kind, request] of ['TCP', 'TLS'].flatMap((protocol) => [
+    [protocol, 'heads', `GET / HTTP/1.1\r\nHost: shop\r\nX-Long: ${'x'.repeat(15_000)}\r\n\r\n`],
+    [protocol, 'bodies', `POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 30000\r\n\r\n${'x'.repeat(30_000)}`],
+  ] as const)) {
+    test(`a client that sends more ahead than is kept is read no more until it is its turn: ${kind} over ${protocol}`, { timeout: 60_000 }, async (context) => {
+      let answer!: () => void;
+      const mayAnswer = new Promise<void>((resolve) => (answer = resolve));
+      const origin = await httpOrigin(async (request, response) => {
+        await Promise.all([readBody(request), mayAnswer]);
+        response.end('ok');
+      });
+      const authority = await TestAuthority.create();
+      context.after(() => authority.remove());
+      const engine = await startEngine([origin.address], { kind: FastifyListener, ...(protocol === 'TLS' && { tls: { ...(await authority.issue('shop', { dns: ['shop.test'] })), certificates: [], minVersion: 'TLSv1.2' as const } }) });
+      const client = protocol === 'TLS' ? connectTls({ port: engine.port, host: '127.0.0.1', servername: 'shop.test', ca: readFileSync(authority.ca) }) : connectTcp({ port: engine.port, host: '127.0.0.1' });
+      let text = '';
+      let taken = 0;
+      client.setEncoding('latin1').on('data', (data: string) => (text += data));
+      // More than the kernel holds.
+      const sent = 950;
+      for (let index = 0; index < sent; index++) client.write(request, () => taken++);
+      client.write(get.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
+      await untilStill(() => taken);
+      assert.ok(taken < sent, `${taken} were taken while nothing was answered`);
+      answer();
+      await once(client, 'end');
+      assert.equal(text.split('HTTP/1.1 200').length - 1, sent + 1);
+      await engine.close();
+      await origin.close();
+    });
+  }
 
   test('behind a request with Upgrade, of which Node drops what it has read, nothing is taken for a request', options, async () => {
     const seen: string[] = [];

@@ -18,6 +18,7 @@ import { ClientSession } from './client-session.js';
 import { asksToContinue, earlyRefusal } from './early-refusal.js';
 import { mountStack, refusalOf, type Mounted } from './mount-stack.js';
 import { nodeServer } from './node-server.js';
+import { Pipeline } from './pipeline.js';
 import { onceOver } from './reply.js';
 
 type Request = IncomingMessage | Http2ServerRequest;
@@ -158,7 +159,7 @@ export class FastifyListener {
     for (const event of ['request', 'checkContinue', 'checkExpectation']) server.on(event, accept);
     server.on('connect', (request: Request, to: Http2ServerResponse | Socket) => {
       if (to instanceof Http2ServerResponse) accept(request, to);
-      else this.#inTurn(to, () => this.#answerOn(to, request as IncomingMessage, methodRefused()));
+      else this.#inTurn(request as IncomingMessage, () => this.#answerOn(to, request as IncomingMessage, methodRefused()));
     });
     return server;
   }
@@ -172,7 +173,7 @@ export class FastifyListener {
       socket.destroy();
       return false;
     }
-    const client: Client = { exchanges: 0, isBusy: false, waiting: [], bytesOfHandshake: socket.bytesRead, deadline: Infinity, onDeadline: () => socket.destroy() };
+    const client: Client = { exchanges: 0, pipeline: new Pipeline(socket), bytesOfHandshake: socket.bytesRead, deadline: Infinity, onDeadline: () => socket.destroy() };
     this.#sockets.set(socket, client);
     this.#sweep.add(client);
     (socket as ProvenSocket)[peerKey] = 'authorized' in socket ? credentials?.peerOf(socket) : undefined;
@@ -203,35 +204,14 @@ export class FastifyListener {
       this.#begin(request, response);
       return response;
     };
-    if (request.httpVersionMajor === 1) this.#inTurn(request.socket, begin);
+    if (request.httpVersionMajor === 1) this.#inTurn(request as IncomingMessage, begin);
     else begin();
   }
 
-  /** Requests of one connection of HTTP/1.1 are carried out one after the other, as they came (RFC 9112 section 9.3.2). Node hands them on as soon as it has read their heads. */
-  #inTurn(socket: Socket, begin: () => Response): void {
-    const client = this.#sockets.get(socket);
-    if (client === undefined) {
-      begin();
-    } else if (client.isBusy) {
-      client.waiting.push(begin);
-      if (client.waiting.length > maxPipelined) socket.destroy();
-    } else {
-      this.#next(socket, client, begin);
-    }
-  }
-
-  #next(socket: Socket, client: Client, begin: () => Response): void {
-    client.isBusy = true;
-    begin().once('close', () => {
-      // What comes behind the last request of a connection is nobody's, though Node may have taken it for requests.
-      if (!socket.writable) {
-        client.waiting.length = 0;
-        return;
-      }
-      client.isBusy = false;
-      const following = client.waiting.shift();
-      if (following !== undefined) this.#next(socket, client, following);
-    });
+  #inTurn(request: IncomingMessage, begin: () => Response): void {
+    const pipeline = this.#sockets.get(request.socket)?.pipeline;
+    if (pipeline === undefined) begin();
+    else pipeline.take(request, begin);
   }
 
   #begin(request: Request, response: Response): void {
@@ -264,6 +244,8 @@ export class FastifyListener {
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
     // What comes behind the last request of a connection is nobody's; its answer is still to go out.
     if (error.code === 'HPE_CLOSED_CONNECTION' || this.#unreadable.has(socket)) return;
+    // A head that began before we stopped reading is not late. Nor is it timed again, but the connection is when it carries nothing more.
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && this.#sockets.get(socket)?.pipeline.isHeld === true) return;
     this.#unreadable.add(socket);
     const hasSaidNothing = !this.#sockets.has(socket) || (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0);
     if (hasSaidNothing) socket.destroy();
@@ -298,16 +280,10 @@ export class FastifyListener {
 interface Client extends Sweepable {
   /** Those of HTTP/1.x. */
   exchanges: number;
-  /** One is carried out, or was the last, and those behind it wait. */
-  isBusy: boolean;
-  /** Each begins its request. */
-  readonly waiting: (() => Response)[];
+  readonly pipeline: Pipeline;
   /** What had been read of it before it could ask for anything. */
   readonly bytesOfHandshake: number;
 }
-
-/** How many requests of a connection may wait for the one before them; one of more is closed. */
-const maxPipelined = 1_000;
 
 type Serve = (request: Request, response: Response) => void;
 
