@@ -12,10 +12,15 @@ import { checkIdentityFiles, checkMesh } from '../shared/identity/check.js';
 import { checkUpstreams } from '../shared/config/upstream-check.js';
 import { checkClientTls, checkServerTls } from '../shared/tls/check.js';
 
-/** What no schema of single values can see: references between parts. Takes any document, also a wrong one; `running` is the file of the proxy that it is a snapshot for. */
-export function crossCheck(document: unknown, running: unknown = document): Problem[] {
+interface SnapshotPlace {
+  /** The file of the proxy that the document is a snapshot for, which has the listener. */
+  readonly running: unknown;
+}
+
+/** What no schema of single values can see: references between parts. Takes any document, also a wrong one. `snapshot`: it is one, for that proxy; else a file, or the plugin's configuration. */
+export function crossCheck(document: unknown, snapshot?: SnapshotPlace): Problem[] {
   const { listen, routes, upstreams, controlPlane, tcp } = isObject(document) ? document : ({} as Record<string, unknown>);
-  const problems: Problem[] = [...checkRoutes(routes, upstreams), ...checkIdentity(document), ...checkIdentityFiles(document), ...checkMesh(document, running)];
+  const problems: Problem[] = [...checkRoutes(routes, upstreams), ...checkIdentity(document), ...checkIdentityFiles(document), ...checkMesh(document, snapshot === undefined ? document : snapshot.running)];
   if (isObject(listen)) problems.push(...checkServerTls(listen['tls'], 'listen.tls'));
   problems.push(...Object.entries(isObject(upstreams) ? upstreams : {}).flatMap(([name, upstream]) => (isObject(upstream) ? checkClientTls(upstream['tls'], `upstreams.${name}.tls`) : [])));
   const retries = new Map<unknown, [path: string, retry: unknown][]>();
@@ -32,8 +37,8 @@ export function crossCheck(document: unknown, running: unknown = document): Prob
   (Array.isArray(routes) ? routes : []).forEach((route: unknown, index) => {
     if (!isObject(route)) return;
     const upstream = isObject(upstreams) ? upstreams[String(route['upstream'])] : undefined;
-    // A snapshot has no listen, and does not know.
-    const hasIdentities = listen === undefined ? undefined : asksForCertificates(listen);
+    // A snapshot has no listen, and does not know. Nor has the plugin, to whose server no caller proves an identity.
+    const hasIdentities = snapshot === undefined ? asksForCertificates(listen) : undefined;
     problems.push(...checkKeys(route, `routes[${index}]`));
     problems.push(...checkAuthorization({ path: `routes[${index}]`, own: route, hasTokens: route['jwt'] !== undefined, hasIdentities }));
     problems.push(...checkDelivery({ path: `routes[${index}]`, own: route, upstream: isObject(upstream) ? upstream : undefined }));

@@ -64,6 +64,16 @@ describe('the plugin', () => {
     await application.close();
   });
 
+  test('refuses rules by identity, which nobody proves to the application’s server', async () => {
+    const authorization = { default: 'allow' as const, rules: [{ name: 'banned', action: 'deny' as const, from: { identities: ['spiffe://mesh.test/ns/default/sa/bad'] } }] };
+    const application = fastify();
+    await assert.rejects(async () => {
+      await application.register(ambassador, { config: { routes: [{ upstream: 'orders', authorization }], upstreams: { orders: { endpoints: ['127.0.0.1:1'] } } } });
+      await application.ready();
+    }, /routes\[0\]\.authorization\.rules\[0\]\.from\.identities: no caller proves an identity here/);
+    await application.close();
+  });
+
   test('closes what it stands on when its plan cannot be built', async (context) => {
     // What the check of the configuration finds is not built at all: only a file that is exchanged in that moment gets so far.
     mock.method(Plan, 'build', () => Promise.reject(new Error('the file is gone')));

@@ -11,7 +11,7 @@ await runProxy({
   schema: gatewaySchema,
   crossCheck,
   async parseSnapshot(document, config) {
-    const { routes, upstreams } = await parseConfigInTurns(document, gatewayDynamicSchema, (parsed) => crossCheck(parsed, config));
+    const { routes, upstreams } = await parseConfigInTurns(document, gatewayDynamicSchema, (parsed) => crossCheck(parsed, { running: config }));
     return { routes, upstreams: withStreamUpstreams(upstreams, config) };
   },
   dynamicOf: ({ routes, upstreams }) => ({ routes, upstreams }),

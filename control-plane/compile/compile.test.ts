@@ -22,7 +22,7 @@ function documents(placement: Placement, policy: Policy['spec'] = spec) {
   assert.deepEqual(model.problems(), []);
   const of = (service?: string): { routes?: object[]; inbound?: object; upstreams: object } => {
     const document = compile(model, () => ['127.0.0.1:1'], { node: 'n', kind: service === undefined ? 'gateway' : 'sidecar', service });
-    if (service === undefined) parseConfig(document, gatewayDynamicSchema, checkGateway);
+    if (service === undefined) parseConfig(document, gatewayDynamicSchema, (parsed) => checkGateway(parsed, { running: {} }));
     else parseConfig(document, sidecarDynamicSchema, checkSidecar);
     return document as ReturnType<typeof of>;
   };
@@ -143,7 +143,7 @@ describe('a service', () => {
     const model = Model.of([{ kind: 'Service', name: 'pricing', protocol: 'h2', discovery }, { kind: 'Service', name: 'orders' }, { kind: 'Route', name: 'all', service: 'pricing' }]);
     for (const proxy of [{ node: 'g', kind: 'gateway' }, { node: 's', kind: 'sidecar', service: 'orders' }] as const) {
       const document = compile(model, () => ['127.0.0.1:1'], proxy) as { upstreams: Record<string, unknown> };
-      if (proxy.kind === 'gateway') parseConfig(document, gatewayDynamicSchema, checkGateway);
+      if (proxy.kind === 'gateway') parseConfig(document, gatewayDynamicSchema, (parsed) => checkGateway(parsed, { running: {} }));
       else parseConfig(document, sidecarDynamicSchema, checkSidecar);
       assert.deepEqual(document.upstreams['pricing'], { endpoints: [], discovery, protocol: 'h2' }, 'no instances of the registry beside it');
     }

@@ -96,7 +96,7 @@ describe('an authorization that can be meant', () => {
   test('names of callers are taken where the listener asks for certificates, or a snapshot does not say', () => {
     assert.deepEqual(problems(() => parseConfig({ listen: { port: 0, tls: clientAuth }, routes: [{ upstream: 'a', ...identities }], upstreams: { a: { endpoints: [] } } }, gatewaySchema)), []);
     assert.deepEqual(checkGateway({ listen: { port: 0, tls: clientAuth }, routes: [{ upstream: 'a', ...identities }], upstreams: { a: { endpoints: [] } } }).filter(({ path }) => path.startsWith('routes')), []);
-    assert.deepEqual(checkGateway({ routes: [{ upstream: 'a', ...identities }], upstreams: { a: { endpoints: [] } } }), []);
+    assert.deepEqual(checkGateway({ routes: [{ upstream: 'a', ...identities }], upstreams: { a: { endpoints: [] } } }, { running: { listen } }), []);
     assert.deepEqual(checkSidecar({ inbound: identities }), []);
     assert.deepEqual(checkSidecar({ service: 'a', identity: {}, inbound: { listen, ...identities } }), []);
   });
