@@ -1,5 +1,5 @@
 import { AppHealth } from './app-health.js';
-import { inboundPoliciesOf, sidecarDynamicSchema, sidecarSchema } from './config.js';
+import { inboundPoliciesOf, sidecarDynamicSchema, sidecarSchema, type SidecarConfig } from './config.js';
 import { crossCheck } from './cross-check.js';
 import { Sidecar } from './sidecar.js';
 import { parseConfigInTurns } from '../shared/config/load.js';
@@ -22,13 +22,20 @@ await runProxy({
   httpListeners: ({ inbound, outbound }) => [inbound, outbound].filter((side) => side !== undefined).length,
   create: (config, dataPlane) => Sidecar.create(config, dataPlane),
 
-  async beside({ service, inbound, controlPlane }, { clock, lifecycle }) {
-    if (inbound === undefined) return { service };
-    const health = new AppHealth({ app: inbound.app, path: inbound.health.path, intervalMs: inbound.health.interval, clock });
-    lifecycle.onClose(() => health.close());
-    await health.start();
-    if (controlPlane?.advertise === undefined) return { service };
+  async beside(config, { clock, lifecycle }) {
+    let health: AppHealth | undefined;
+    const watch = async ({ inbound }: SidecarConfig): Promise<void> => {
+      const before = health;
+      const next = inbound && new AppHealth({ app: inbound.app, path: inbound.health.path, intervalMs: inbound.health.interval, clock });
+      await next?.start();
+      health = next;
+      before?.close();
+    };
+    lifecycle.onClose(() => health?.close());
+    await watch(config);
+    const { service, controlPlane } = config;
+    if (controlPlane?.advertise === undefined) return { service, reload: watch };
     // A registration stands for the application: it lapses when the application does.
-    return { service, registrant: { address: formatAddress(controlPlane.advertise), isHealthy: () => health.isHealthy } };
+    return { service, registrant: { address: formatAddress(controlPlane.advertise), isHealthy: () => health?.isHealthy === true }, reload: watch };
   },
 });

@@ -72,5 +72,12 @@ export interface ProxyDefinition<Config extends ProxyConfig, Dynamic extends Sha
   readonly httpListeners: (config: Config) => number;
   readonly create: (config: Config, dataPlane: DataPlane) => Promise<Proxy<Dynamic>>;
   /** What runs once beside the proxy, however many workers there are. */
-  readonly beside?: (config: Config, context: ProcessContext<Config>) => Promise<{ readonly service: string; readonly registrant?: Registrant | undefined }>;
+  readonly beside?: (config: Config, context: ProcessContext<Config>) => Promise<Beside<Config>>;
+}
+
+interface Beside<Config> {
+  readonly service: string;
+  readonly registrant?: Registrant | undefined;
+  /** Goes on by the file that is in force now. */
+  readonly reload: (config: Config) => Promise<void>;
 }

@@ -7,9 +7,11 @@ import { describe, test, type TestContext } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { TokenIssuer } from '../../tests/authorization/tokens.js';
 import { TestAuthority } from '../../tests/support/certificates.js';
+import { TestControlPlane } from '../../tests/support/control-plane.js';
 import { httpOrigin, type Origin } from '../../tests/support/origin.js';
 import { portIn, TestProcess } from '../../tests/support/process.js';
 import { RawClient } from '../../tests/support/raw-client.js';
+import { until } from '../../tests/support/until.js';
 
 const listen = { host: '127.0.0.1', port: 0 };
 const get = 'GET / HTTP/1.1\r\nHost: origin\r\n\r\n';
@@ -66,6 +68,14 @@ for (const workers of [1, 2]) {
       gateway.reload(config);
       await gateway.logged('reloaded');
       assert.deepEqual(await statuses(), [401, 200]);
+    });
+
+    test('refuses a file that makes somebody else of the proxy', async (context) => {
+      const gateway = start(context, gatewayTo(await originThatSays(context, 'one'), { workers }));
+      const ready = await gateway.logged('ready');
+      gateway.reload(gatewayTo(await originThatSays(context, 'other'), { workers, zone: 'b' }));
+      assert.match(String((await gateway.logged('the configuration could not be exchanged; the old one stays'))['reason']), /: zone\. That takes a restart$/);
+      assert.equal(await textOf(ready, 'listen'), 'one');
     });
   });
 }
@@ -138,4 +148,24 @@ describe('a reload with workers', () => {
       client.close();
     }
   });
+});
+
+test('with workers, a registration stands for the application that the file names now', async (context) => {
+  const controlPlane = await TestControlPlane.start();
+  context.after(() => controlPlane.stop());
+  const [before, after] = [await httpOrigin((_incoming, response) => response.end('before')), await originThatSays(context, 'after')];
+  const configOf = ({ port }: Origin): object => ({ service: 'orders', workers: 2, admin: listen, inbound: { listen, app: `127.0.0.1:${port}`, health: { interval: '50ms' } }, controlPlane: { url: controlPlane.url, node: 'n1', advertise: '127.0.0.1:15006', leaseTtl: '1s' } });
+  const sidecar = start(context, configOf(before), 'sidecar/main.js');
+  const registered = async (): Promise<boolean> => JSON.stringify(await controlPlane.ask('GET', '/v1/registry')).includes('127.0.0.1:15006');
+  await sidecar.logged('ready');
+  await until(registered);
+  sidecar.reload(configOf(after));
+  await sidecar.logged('reloaded');
+  await before.close();
+  sidecar.reload(configOf(before));
+  await sidecar.logged('reloaded', 2);
+  await until(async () => !(await registered()));
+  sidecar.reload(configOf(after));
+  await sidecar.logged('reloaded', 3);
+  await until(registered);
 });

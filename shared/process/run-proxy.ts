@@ -92,6 +92,8 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
   const addresses = await fleet.listen();
   context.onReload((file) =>
     turns.take(async () => {
+      const changed = whoItIs.filter((part) => !isDeepStrictEqual(file[part], firstConfig[part]));
+      if (changed.length > 0) throw new Error(`more has changed than can be exchanged: ${changed.join(', ')}. That takes a restart`);
       // Certificates and key sets are files too. One that takes long must not keep the configuration out.
       await Promise.race([fleet.refreshIdentity(), delay(clock, longestLookMs)]);
       const next = withPartsOfFront(file, firstConfig);
@@ -100,6 +102,7 @@ async function startFront<Config extends ProxyConfig, Dynamic extends Shared>(de
       // The control plane's word goes before the file's.
       const effective = snapshot === undefined ? next : withDynamic(next, await parseSnapshot(snapshot, next));
       await fleet.reload(effective);
+      await beside?.reload(file);
       fileConfig = next;
       config = effective;
     }),
@@ -122,6 +125,9 @@ const longestLookMs = 5_000;
 
 /** What this process takes from the file when it starts, and keeps until the next restart. */
 const partsOfFront: readonly string[] = ['admin', 'controlPlane', 'logLevel', 'drainDelay', 'drainTimeout'] satisfies (keyof ProxyConfig)[];
+
+/** What this process is registered and enrolled as when it starts. Its proxy must be the same, and the rest of the file was checked together with it: a file that changes it is refused. */
+const whoItIs = ['service', 'zone', 'identity'] as const satisfies (keyof ProxyConfig)[];
 
 /** The file as it is now, with the parts that stay as they were when the process started. */
 function withPartsOfFront<Config extends ProxyConfig>(file: Config, first: Config): Config {

@@ -21,7 +21,7 @@ async function replaceWorkers(gateway: TestProcess, config: object, check: () =>
   await gateway.logged('reloaded');
   await check();
   for (const count of [3, 4]) {
-    process.kill(Number((await gateway.logged('a worker has started', count))['pid']), 'SIGKILL');
+    process.kill(Number((await gateway.logged('a worker has started', count))['workerPid']), 'SIGKILL');
     await gateway.logged('a worker has started', count + 2);
   }
   await check();
