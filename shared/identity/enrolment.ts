@@ -171,7 +171,7 @@ export class Enrolment {
     this.#failures = 0;
     this.#reason = '';
     metrics.renewal('renewed');
-    logger.info({ name: identity.id, serial: identity.certificate.serialNumber.toLowerCase(), expiresAt: iso(identity.notAfter), proof: proof.kind }, 'a certificate is in force');
+    logger.info({ identity: identity.id, serial: identity.certificate.serialNumber.toLowerCase(), expiresAt: iso(identity.notAfter), proof: proof.kind }, 'a certificate is in force');
     this.options.onChanged();
   }
 

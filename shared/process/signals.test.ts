@@ -109,7 +109,7 @@ test('SIGTERM while a sidecar starts: it opens nothing more, and is not put into
 test('SIGUSR1 opens no debugger', { skip }, async (context) => {
   const { gateway, client, answer, ask } = await start(context, 2);
   const workers = await Promise.all([1, 2].map((count) => gateway.logged('a worker has started', count)));
-  for (const pid of [gateway.child.pid!, ...workers.map((line) => Number(line['pid']))]) process.kill(pid, 'SIGUSR1');
+  for (const pid of [gateway.child.pid!, ...workers.map((line) => Number(line['workerPid']))]) process.kill(pid, 'SIGUSR1');
   // Every one of them answers to this, after the signal.
   assert.deepEqual([await ask('/metrics'), await ask('/metrics')], [200, 200]);
   answer();

@@ -167,7 +167,7 @@ for (const output of ['stdout', 'stderr'] as const) {
 test('what node itself says of a worker is on stderr too', async () => {
   const gateway = new TestProcess('gateway/main.js', { listen: { host: '127.0.0.1', port: 0 }, admin: { port: 0 }, workers: 2, ...nothing }, [], { NODE_OPTIONS: '--trace-exit' });
   await gateway.logged('ready');
-  const pids = await Promise.all([1, 2].map(async (count) => (await gateway.logged('a worker has started', count))['pid'] as number));
+  const pids = await Promise.all([1, 2].map(async (count) => (await gateway.logged('a worker has started', count))['workerPid'] as number));
   const { stderr } = await gateway.stop();
   // Of pieces of it that come at once either may be the first.
   for (const pid of pids) assert.match(stderr, new RegExp(`\\(node:${pid}\\)`));

@@ -203,7 +203,7 @@ for (const [name, placement] of Object.entries(placements)) {
         };
         await answers('a');
         if (workers > 1) {
-          process.kill(Number((await proxy.process.logged('a worker has started'))['pid']), 'SIGKILL');
+          process.kill(Number((await proxy.process.logged('a worker has started'))['workerPid']), 'SIGKILL');
           await proxy.process.logged('a worker has started', workers + 1);
           await answers('a');
         }

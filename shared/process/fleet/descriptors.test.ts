@@ -22,7 +22,7 @@ test('a worker without a descriptor for a connection is handed others, and that 
   const origin = await httpOrigin((_incoming, response) => response.end('hello'));
   const gateway = new TestProcess('gateway/main.js', { listen, admin: listen, workers: 2, routes: [{ upstream: 'origin' }], upstreams: { origin: { endpoints: [`127.0.0.1:${origin.port}`] } } });
   const ready = await gateway.logged('ready');
-  const pids = await Promise.all([1, 2].map(async (count) => Number((await gateway.logged('a worker has started', count))['pid'])));
+  const pids = await Promise.all([1, 2].map(async (count) => Number((await gateway.logged('a worker has started', count))['workerPid'])));
   const limits = pids.map((pid) => limitDescriptors(pid, '1'));
   for (let count = 0; count < 6; count++) assert.equal(await (await RawClient.connect(portIn(ready, 'listen'))).untilClosed(), '');
   pids.forEach((pid, index) => limitDescriptors(pid, limits[index]!));

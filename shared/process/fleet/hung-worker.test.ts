@@ -12,14 +12,14 @@ test('a worker that stands still is ended and replaced, and the other serves mea
   const origin = await httpOrigin((_incoming, response) => response.end('hello'));
   const gateway = new TestProcess('gateway/main.js', { listen, admin: listen, workers: 2, routes: [{ upstream: 'origin' }], upstreams: { origin: { endpoints: [`127.0.0.1:${origin.port}`] } } });
   const ready = await gateway.logged('ready');
-  const { pid } = await gateway.logged('a worker has started');
+  const { workerPid: pid } = await gateway.logged('a worker has started');
   process.kill(Number(pid), 'SIGSTOP');
   // The one that it got, if it is its turn; every other goes to who takes it.
   const lost = await RawClient.connect(portIn(ready, 'listen'));
   const served = await Promise.all(Array.from({ length: 5 }, () => RawClient.connect(portIn(ready, 'listen'))));
   lost.send(get);
   const answers = served.map((client) => client.send(get).until((text) => text.endsWith('hello')).catch(() => 'closed'));
-  assert.equal((await gateway.logged('a worker does not answer; it is ended'))['pid'], pid);
+  assert.equal((await gateway.logged('a worker does not answer; it is ended'))['workerPid'], pid);
   assert.equal((await gateway.logged('a worker has exited; another takes its place'))['signal'], 'SIGKILL');
   await gateway.logged('a worker has started', 3);
   assert.ok((await Promise.all(answers)).filter((answer) => answer.endsWith('hello')).length >= 4);

@@ -80,10 +80,10 @@ describe('workers that leave', () => {
   test('one that does not even break off is killed', { skip: process.platform === 'win32' ? 'no process can be stopped there' : false }, async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));
     await gateway.logged('ready');
-    const { pid } = await gateway.logged('a worker has started');
+    const { workerPid: pid } = await gateway.logged('a worker has started');
     process.kill(Number(pid), 'SIGSTOP');
     const { code } = await gateway.stop();
-    assert.equal((await gateway.logged('a worker does not end; it is killed'))['pid'], pid);
+    assert.equal((await gateway.logged('a worker does not end; it is killed'))['workerPid'], pid);
     assert.equal(code, 0);
   });
 
@@ -132,7 +132,7 @@ describe('workers that leave', () => {
   test('SIGTERM to the whole group is for the front to act upon', async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({ drainDelay: '1h' }));
     const ready = await gateway.logged('ready');
-    const workers = [await gateway.logged('a worker has started'), await gateway.logged('a worker has started', 2)].map(({ pid }) => Number(pid));
+    const workers = [await gateway.logged('a worker has started'), await gateway.logged('a worker has started', 2)].map(({ workerPid }) => Number(workerPid));
     for (const signal of ['SIGINT', 'SIGTERM'] as const) for (const worker of workers) process.kill(worker, signal);
     gateway.child.kill('SIGTERM');
     await gateway.logged('draining');
@@ -168,7 +168,7 @@ describe('workers that leave', () => {
   test('one that stands still holds up neither a reload nor /upstreams', { skip: stops }, async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));
     const ready = await gateway.logged('ready');
-    const { pid } = await gateway.logged('a worker has started');
+    const { workerPid: pid } = await gateway.logged('a worker has started');
     process.kill(Number(pid), 'SIGSTOP');
     assert.equal((await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}/upstreams`)).status, 200);
     gateway.child.kill('SIGHUP');
@@ -181,7 +181,7 @@ describe('workers that leave', () => {
   test('one whose front dies before it can answer ends without a word', { skip: stops }, async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({}));
     const ready = await gateway.logged('ready');
-    const { pid } = await gateway.logged('a worker has started');
+    const { workerPid: pid } = await gateway.logged('a worker has started');
     process.kill(Number(pid), 'SIGSTOP');
     // Which asks the workers, and gives up on this one.
     await fetch(`http://127.0.0.1:${portIn(ready, 'admin')}/metrics`);
@@ -193,7 +193,7 @@ describe('workers that leave', () => {
   test('what one counted that exits while metrics are collected is counted once', { skip: stops }, async () => {
     const gateway = new TestProcess('gateway/main.js', configOf({ drainTimeout: '100ms' }));
     const ready = await gateway.logged('ready');
-    const [stopped, victim] = [await gateway.logged('a worker has started'), await gateway.logged('a worker has started', 2)].map(({ pid }) => Number(pid));
+    const [stopped, victim] = [await gateway.logged('a worker has started'), await gateway.logged('a worker has started', 2)].map(({ workerPid }) => Number(workerPid));
     for (let requests = 0; requests < 4; requests++) {
       const client = await RawClient.connect(portIn(ready, 'listen'));
       await client.send(get.replace('/', '/whole')).until((text) => text.includes('hello'));

@@ -133,7 +133,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       await worker.call.commit();
     } catch (error) {
       if (worker.hasExited) return;
-      this.context.logger.error({ pid: worker.pid, err: error }, 'a worker cannot put its configuration in force; it is ended');
+      this.context.logger.error({ workerPid: worker.pid, err: error }, 'a worker cannot put its configuration in force; it is ended');
       worker.giveUp();
       await worker.exited;
     }
@@ -254,9 +254,9 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
 
   async #breakOff(worker: WorkerProcess, warning?: string): Promise<void> {
     const { clock, logger } = this.context;
-    if (warning !== undefined && !worker.isBreakingOff) logger.warn({ pid: worker.pid, drainTimeoutMs: this.#config.drainTimeout }, warning);
+    if (warning !== undefined && !worker.isBreakingOff) logger.warn({ workerPid: worker.pid, drainTimeoutMs: this.#config.drainTimeout }, warning);
     const timer = clock.after(breakOffTimeoutMs, () => {
-      logger.error({ pid: worker.pid }, 'a worker does not end; it is killed');
+      logger.error({ workerPid: worker.pid }, 'a worker does not end; it is killed');
       worker.giveUp();
     });
     await worker.breakOff();
@@ -316,7 +316,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       clock,
       () => worker.ping(),
       () => {
-        logger.error({ pid: worker.pid }, 'a worker does not answer; it is ended');
+        logger.error({ workerPid: worker.pid }, 'a worker does not answer; it is ended');
         worker.giveUp();
       },
     );
@@ -327,7 +327,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       this.#departed = totals([this.#departed, worker.lastMetrics]);
       if (worker.isLeaving || this.#isClosing || workers !== this.#workers || !this.#isListening) return;
       this.metrics.workerExit();
-      logger.error({ pid: worker.pid, code, signal }, 'a worker has exited; another takes its place');
+      logger.error({ workerPid: worker.pid, code, signal }, 'a worker has exited; another takes its place');
       if (clock.now() - startedAt >= longLifeMs) this.#restartDelayMs = 0;
       void this.#replaceMissing();
     });
@@ -337,7 +337,7 @@ export class WorkerFleet<Config extends ProxyConfig, Dynamic extends Shared> imp
       await worker.kill();
       throw error;
     }
-    logger.info({ pid: worker.pid }, 'a worker has started');
+    logger.info({ workerPid: worker.pid }, 'a worker has started');
     return worker;
   }
 

@@ -34,7 +34,7 @@ async function startGateway(config: Record<string, unknown>): Promise<Running> {
 
 async function workerPids({ process }: Running, count = 2): Promise<number[]> {
   const lines = await Promise.all(Array.from({ length: count }, (_, index) => process.logged('a worker has started', index + 1)));
-  return lines.map((line) => Number(line['pid']));
+  return lines.map((line) => Number(line['workerPid']));
 }
 
 function isAlive(pid: number): boolean {
@@ -265,7 +265,7 @@ describe('workers', () => {
   test('a connection that was handed to one that dies before it answers is closed', { skip: seesStates }, async () => {
     const sidecar = new TestProcess('sidecar/main.js', { service: 'orders', workers: 2, inbound: { listen, app: `127.0.0.1:${origin.port}` }, outbound: { listen }, admin: listen, upstreams: upstreams() });
     const ready = await sidecar.logged('ready');
-    const victim = Number((await sidecar.logged('a worker has started'))['pid']);
+    const victim = Number((await sidecar.logged('a worker has started'))['workerPid']);
     process.kill(victim, 'SIGSTOP');
     while (!/\) T /.test(readFileSync(`/proc/${victim}/stat`, 'utf8'))) await new Promise((resolve) => setImmediate(resolve));
     // Each worker has one in turn, on either port: when two of three are answered, the one that stands still has the third.
