@@ -88,6 +88,27 @@ test('SIGHUP while the process starts is done when it has', async (context) => {
   assert.equal(await textOf(await gateway.logged('ready'), 'listen'), 'other');
 });
 
+describe('SIGHUP before the configuration is read', () => {
+  // Sends it as soon as somebody listens.
+  const script = "process.once('newListener', (name) => name === 'SIGHUP' && setImmediate(() => process.kill(process.pid, 'SIGHUP')) && console.error('listens'))";
+  const environment = { NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(script)}"` };
+
+  test('does not end the process', async () => {
+    for (const entry of ['gateway/main.js', 'sidecar/main.js', 'control-plane/main.js']) {
+      const { code, stderr } = await new TestProcess(entry, { unknown: true }, [], environment).exited;
+      assert.equal(code, 64);
+      assert.match(stderr, /^listens$/m);
+    }
+  });
+
+  test('is done when it has started', async (context) => {
+    const gateway = new TestProcess('gateway/main.js', gatewayTo(await originThatSays(context, 'one')), [], environment);
+    context.after(() => gateway.child.kill('SIGKILL'));
+    await gateway.logged('ready');
+    await gateway.logged('reloaded');
+  });
+});
+
 test('without workers, what only a restart can exchange is refused', async (context) => {
   const gateway = start(context, gatewayTo(await originThatSays(context, 'one')));
   await gateway.logged('ready');

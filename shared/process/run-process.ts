@@ -6,6 +6,7 @@ import { systemClock, type Clock } from '../clock/clock.js';
 import { jsonSchemaOf } from '../config/json-schema.js';
 import { ConfigError, loadConfig, type CrossCheck } from '../config/load.js';
 import { createLogger, writeToStderr, type Logger } from '../telemetry/logger.js';
+import { earlyHangup } from './early-hangup.js';
 import { endWithReader } from './end-with-reader.js';
 import { Lifecycle } from './lifecycle.js';
 import { oneAtATime } from './one-at-a-time.js';
@@ -106,6 +107,7 @@ async function live<T extends ProcessConfig>(definition: ProcessDefinition<T>, c
     else await reloadFrom(read, reload, logger);
   });
   process.on('SIGHUP', () => void hangUp());
+  if (earlyHangup()) void hangUp();
   const drain = (): void => void lifecycle.drain().then(() => process.exit(exitCodes.ok), die('draining failed'));
   let isSignalled = false;
   for (const [signal, number] of [['SIGTERM', 15], ['SIGINT', 2]] as const) {
