@@ -51,8 +51,11 @@ export async function mountStack(application: FastifyInstance, options: MountOpt
     // Bodies pass as they are, whatever parsers the application has.
     scope.removeAllContentTypeParsers();
     scope.addHook('onRequest', ({ raw }, _reply, done) => {
-      // Fastify refuses a type that it cannot read, and has no need to read any: what goes on are the fields as they came.
-      if (raw.headers['content-type'] !== undefined && !hasMediaType(raw.headers)) delete raw.headers['content-type'];
+      // Fastify refuses a type that it cannot read, and QUERY without one; it has no need to read any: what goes on are the fields as they came.
+      if (!hasMediaType(raw.headers)) {
+        if (raw.headers['content-type'] !== undefined) delete raw.headers['content-type'];
+        if (raw.method === 'QUERY') raw.headers['content-type'] = 'application/octet-stream';
+      }
       done();
     });
     scope.addHook('preHandler', (request, reply, done) => {
