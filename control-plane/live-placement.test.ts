@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { Relay } from '../tests/support/relay.js';
@@ -45,4 +47,48 @@ test('one line moves a token check from the gateway to the sidecars and back, un
   assert.deepEqual([...new Set((await strangers.stop()).map(({ status }) => status))], [401]);
   // What else this machine has to do may disturb some, but not all.
   assert.ok(Math.min(...took) < 1_000 && Math.max(...took) < 5_000, `it took ${took.join(', ')} ms`);
+});
+
+test('a token check that a sidecar refuses stays at the gateway while the stream of the sidecar is broken and when it is back, until it takes it', async (context) => {
+  const plane = await Plane.start({ resources: [{ kind: 'Service', name: 'orders' }, { kind: 'Route', name: 'shop', service: 'orders' }] });
+  context.after(() => end(plane.process));
+  const relay = await Relay.start(context, plane.port);
+  const mesh = new Mesh(context, relay.url);
+  const keys = join(mesh.directory, 'keys.json');
+  const policy = (placement: string): object => ({ placement, target: { services: ['orders'] }, spec: { jwt: { issuer: 'https://issuer.example', audience: 'shop', jwks: keys } } });
+  writeFileSync(keys, '{"keys":[]}');
+  const sidecar = await mesh.sidecar('orders', 'orders-1');
+  const gateway = await mesh.gateway({}, { url: plane.url });
+  assert.equal((await plane.api('PUT', '/v1/policies/tokens', policy('ambassador'))).status, 200);
+  await until(async () => (await fetch(`http://127.0.0.1:${gateway.port}/`)).status === 401);
+  await plane.settled();
+
+  const strangers = new Load(context, gateway.port);
+  const told = async () => {
+    const { held, proxies } = await plane.status();
+    const { connected, sent, rejected } = proxies.find(({ node }) => node === 'orders-1')!;
+    return { held, connected, sent, rejected };
+  };
+  const held = ['jwt of orders stays in the ambassador: orders-1 refused it'];
+  rmSync(keys);
+  assert.equal((await plane.api('PUT', '/v1/policies/tokens', policy('sidecar'))).status, 200);
+  await until(async () => (await told()).rejected !== undefined);
+  relay.cut();
+  await until(async () => !(await told()).connected);
+  await strangers.more(50);
+  assert.deepEqual((await told()).held, held, 'it is away');
+  relay.restore();
+  await until(async () => (await told()).connected);
+  await plane.settled();
+  await strangers.more(50);
+  const { rejected, sent, ...again } = await told();
+  assert.deepEqual([again.held, rejected?.version === sent], [held, true], 'it is back, and says the same');
+  writeFileSync(keys, '{"keys":[]}');
+  relay.cut();
+  relay.restore();
+  await until(async () => (await told()).held.length === 0);
+  await plane.settled();
+  await strangers.more(50);
+  assert.equal((await fetch(`http://127.0.0.1:${sidecar.port}/`)).status, 401, 'the sidecar checks by itself');
+  assert.deepEqual([...new Set((await strangers.stop()).map(({ status }) => status))], [401]);
 });

@@ -290,10 +290,153 @@ describe('what admits requests changes its place', () => {
     assert.equal(stream.isGuarded, false);
   });
 
+  test('one that comes again before it has answered is waited for as long', async () => {
+    const { clock, connect, change } = start([...base, policy('ambassador')]);
+    const [outside] = [connect(gateway), connect(sidecar)];
+    change(policy('sidecar'));
+    await clock.advance(1);
+    const again = connect(sidecar);
+    await clock.advance(400);
+    assert.equal(outside.stream.isGuarded, true);
+    again.accept();
+    await clock.advance(roundGapMs);
+    assert.equal(outside.stream.isGuarded, false);
+  });
+
+  test('what a proxy accepted before it was started anew is not its answer', async () => {
+    const { clock, connect, change, publisher } = start([...base, policy('ambassador')]);
+    const [outside, inside] = [connect(gateway), connect(sidecar)];
+    connect({ ...sidecar, node: 'orders-2' });
+    change(policy('sidecar'));
+    await clock.advance(1);
+    inside.accept();
+    const anew = connect(sidecar);
+    assert.equal(publisher.statuses.find(({ node }) => node === 'orders-1')!.accepted, anew.stream.newest.version);
+    publisher.answer('orders-2', anew.stream.newest.version, undefined);
+    await clock.advance(roundGapMs);
+    assert.equal(outside.stream.isGuarded, true);
+    anew.reject();
+    await clock.advance(5_000);
+    assert.equal(outside.stream.isGuarded, true);
+  });
+
   for (const [how, refuse] of [
     ['the whole snapshot', ({ reject }: ReturnType<ReturnType<typeof start>['connect']>) => reject()],
     ['that setting', ({ accept }: ReturnType<ReturnType<typeof start>['connect']>) => accept([{ path: 'inbound.jwt', reason: 'no such file' }])],
   ] as const) {
+    const heldUp = async () => {
+      const started = start([...base, policy('ambassador')]);
+      const { clock, connect, change, publisher } = started;
+      const [outside, inside] = [connect(gateway), connect(sidecar)];
+      for (const proxy of [outside, inside]) proxy.accept();
+      change(policy('sidecar'));
+      await clock.advance(roundGapMs);
+      refuse(inside);
+      await clock.advance(1_000);
+      const isHeld = (): boolean => {
+        assert.deepEqual(publisher.held, outside.stream.isGuarded ? ['jwt of orders stays in the ambassador: orders-1 refused it'] : []);
+        return outside.stream.isGuarded;
+      };
+      assert.equal(isHeld(), true);
+      return { ...started, outside, inside, isHeld };
+    };
+
+    test(`a proxy that refused ${how} has refused it while its stream is broken, and when it has come again, until it takes it`, async () => {
+      const { clock, connect, inside, isHeld, publisher, instances } = await heldUp();
+      inside.disconnect();
+      await clock.advance(30_000);
+      assert.equal(isHeld(), true, 'it is away');
+      instances.set('users', ['127.0.0.1:1']);
+      publisher.publish();
+      await clock.advance(29_000);
+      assert.equal(isHeld(), true, 'others register meanwhile');
+      const again = connect(sidecar);
+      await clock.advance(300_000);
+      assert.equal(isHeld(), true, 'it is back, and has not answered');
+      refuse(again);
+      await clock.advance(5_000);
+      assert.equal(isHeld(), true, 'it says the same');
+      const last = connect(sidecar);
+      await clock.advance(5_000);
+      assert.equal(isHeld(), true, 'a second stream has ended the first');
+      last.accept();
+      await clock.advance(roundGapMs);
+      assert.equal(isHeld(), false);
+      assert.equal(clock.pending, 0);
+    });
+
+    test(`a proxy that refused ${how} holds nothing up when it has been away for a minute`, async () => {
+      const { clock, inside, isHeld, connect } = await heldUp();
+      inside.disconnect();
+      await clock.advance(59_999);
+      assert.equal(isHeld(), true);
+      await clock.advance(1 + roundGapMs);
+      assert.equal(isHeld(), false);
+      assert.equal(clock.pending, 0);
+      connect(sidecar, 'another');
+      await clock.advance(5_000);
+      assert.equal(isHeld(), false, 'what has arrived stays');
+    });
+
+    test(`a proxy that refused ${how} and is away, or takes its time, has refused it also when something else is written`, async () => {
+      const { clock, change, connect, inside, isHeld } = await heldUp();
+      change({ kind: 'Service', name: 'inventory' });
+      await clock.advance(5_000);
+      assert.equal(isHeld(), true);
+      inside.disconnect();
+      change({ kind: 'Service', name: 'payments' });
+      await clock.advance(5_000);
+      assert.equal(isHeld(), true);
+      connect(sidecar).accept();
+      await clock.advance(roundGapMs);
+      assert.equal(isHeld(), false);
+    });
+
+    test(`a proxy that is always a version behind and refuses ${how} has refused it`, async () => {
+      const { clock, change, connect, publisher, instances } = start([...base, policy('ambassador')]);
+      const [outside, inside] = [connect(gateway), connect(sidecar)];
+      change(policy('sidecar'));
+      for (let port = 1; port <= 50; port++) {
+        await clock.advance(roundGapMs);
+        const { version } = inside.stream.newest;
+        instances.set('users', [`127.0.0.1:${port}`]);
+        publisher.publish();
+        await clock.advance(1);
+        assert.notEqual(inside.stream.newest.version, version);
+        refuse({ ...inside, reject: () => publisher.answer('orders-1', version, 'no such file'), accept: (rejections) => publisher.answer('orders-1', version, undefined, rejections) });
+      }
+      assert.equal(outside.stream.isGuarded, true);
+    });
+
+    test(`an acceptance of what was before takes back no refusal of ${how}`, async () => {
+      const { clock, change, inside, isHeld, publisher } = await heldUp();
+      publisher.answer('orders-1', inside.stream.received[0]!.version, undefined);
+      assert.equal(publisher.counts.rejecting, 1);
+      change({ kind: 'Service', name: 'inventory' });
+      await clock.advance(5_000);
+      assert.equal(isHeld(), true);
+    });
+
+    test(`one that has never answered is waited for no longer than 500 ms when the one that refused ${how} takes it`, async () => {
+      const { clock, connect, inside, isHeld, outside } = await heldUp();
+      connect({ ...sidecar, node: 'orders-2' });
+      await clock.advance(5_000);
+      assert.equal(isHeld(), true);
+      inside.accept();
+      await clock.advance(450);
+      assert.equal(outside.stream.isGuarded, true);
+      await clock.advance(150);
+      assert.equal(isHeld(), false);
+    });
+
+    test(`a proxy that refused ${how} and is of another service now holds nothing up`, async () => {
+      const { clock, connect, inside, isHeld } = await heldUp();
+      inside.disconnect();
+      connect({ ...sidecar, service: 'users' });
+      await clock.advance(roundGapMs);
+      assert.equal(isHeld(), false);
+    });
+
     test(`when the new place refuses ${how}, the old one keeps it, until the new place takes it`, async () => {
       const { clock, connect, change, publisher, instances } = start([...base, policy('ambassador')]);
       const [outside, inside] = [connect(gateway), connect(sidecar)];

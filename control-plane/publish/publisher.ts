@@ -105,7 +105,10 @@ export class Publisher {
     if (snapshot.version === has) subscriber.has(snapshot);
     else subscriber.update(snapshot, undefined);
     this.#progressed();
-    return () => this.#disconnect(subscriber, stream);
+    return () => {
+      this.#disconnect(subscriber, stream);
+      this.#progressed();
+    };
   }
 
   /** The reader of a stream has taken everything. */
@@ -200,9 +203,8 @@ export class Publisher {
 
   #disconnect(subscriber: Subscriber, stream: Stream): void {
     if (subscriber.stream !== stream) return;
-    subscriber.disconnected();
+    subscriber.disconnected(this.options.clock.now());
     this.#connected--;
-    this.#progressed();
   }
 
   #progressed(): void {

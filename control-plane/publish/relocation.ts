@@ -5,20 +5,23 @@ import type { Subscriber } from './subscriber.js';
 
 /** How long the old place waits for the new one (ms): for proxies that do not answer. */
 const longestWaitMs = 500;
+/** How long a proxy that refused may be away and still be counted on to come back (ms): it sees a dead stream after 30 s, and tries every 5 s at least. */
+const longestAbsenceMs = 60_000;
 
 /*
  * Moving what admits requests from one place to the other, with no moment in which it is in neither.
  *
  *   at rest --(a model in which something moves)--> bridging --(the new places have it, or 500 ms)--> at rest
  *                                                     |   ^
- *                                (one of them refuses)|   |(it accepts, or the model changes)
+ *                                (one of them refuses)|   |(it accepts or is gone, or the model changes)
  *                                                     v   |
  *                                                     held
  *
  * While bridging, everybody gets a model in which the moving settings are in both places. When each connected proxy of the new place has
  * accepted its snapshot, the model as it was written goes out, and the old place drops them. A proxy that does not answer is not waited for
  * longer than 500 ms: its stream is broken, or will be. But one that *refuses* the setting (it cannot read a key file, say) would leave the service open:
- * then the old place keeps it, and the status says so.
+ * then the old place keeps it, and the status says so. A refusal stands until the same proxy says something else, whatever it is sent meanwhile: also
+ * while its stream is broken, since it still has requests then, until it has been away for a minute.
  */
 
 /** Which model goes out. */
@@ -30,6 +33,8 @@ export class Relocation {
   #wanted: Model;
   #moves: readonly Move[] = [];
   #timer: Timer | undefined;
+  /** Until one that refused has been away for too long. */
+  #absence: Timer | undefined;
   #held: readonly string[] = [];
   /** Whether the model has gone out. */
   #isOut = false;
@@ -66,8 +71,6 @@ export class Relocation {
       return;
     }
     this.model = bridge(this.#settled, written, this.#moves);
-    // Somebody who changes things all the time puts nothing off for ever: the first move sets the time.
-    this.#timer ??= this.clock.after(longestWaitMs, () => this.#decide(true));
   }
 
   /** The round is over: everybody was sent what there is. */
@@ -81,25 +84,33 @@ export class Relocation {
   }
 
   close(): void {
-    this.#timer?.cancel();
+    this.#stopWaiting();
   }
 
   #decide(isLate: boolean): void {
     if (isLate) this.#timer = undefined;
     const held: string[] = [];
     let isPending = false;
+    let absenceMs = Infinity;
     for (const move of this.#moves) {
       for (const subscriber of this.subscribers()) {
         if (!concerns(move, subscriber)) continue;
-        if (refuses(move, subscriber)) held.push(`${move.setting} of ${move.service} stays in the ${move.from}: ${subscriber.proxy.node} refused it`);
-        else if (!subscriber.isSettled) isPending = true;
+        const leftMs = subscriber.leftAt === undefined ? Infinity : subscriber.leftAt + longestAbsenceMs - this.clock.now();
+        if (leftMs > 0 && refuses(move, subscriber)) {
+          held.push(`${move.setting} of ${move.service} stays in the ${move.from}: ${subscriber.proxy.node} refused it`);
+          absenceMs = Math.min(absenceMs, leftMs);
+        } else if (!subscriber.isSettled) isPending = true;
       }
     }
-    if (isPending && !isLate && (this.#timer !== undefined || this.#held.length > 0)) return;
     this.#held = held;
     if (held.length > 0) {
-      this.#timer?.cancel();
-      this.#timer = undefined;
+      this.#stopWaiting();
+      if (absenceMs < Infinity) this.#absence = this.clock.after(absenceMs, () => this.progressed());
+      return;
+    }
+    if (isPending && !isLate) {
+      // Somebody who changes things all the time puts nothing off for ever: the first move sets the time.
+      this.#timer ??= this.clock.after(longestWaitMs, () => this.#decide(true));
       return;
     }
     this.#arrive();
@@ -107,9 +118,14 @@ export class Relocation {
     this.publish();
   }
 
-  #arrive(): void {
+  #stopWaiting(): void {
     this.#timer?.cancel();
-    this.#timer = undefined;
+    this.#absence?.cancel();
+    this.#timer = this.#absence = undefined;
+  }
+
+  #arrive(): void {
+    this.#stopWaiting();
     this.#moves = [];
     this.#held = [];
     this.#isOut = false;
@@ -118,11 +134,11 @@ export class Relocation {
 }
 
 /** Whether a proxy is one of those that a setting moves to. */
-function concerns({ to, service }: Move, { proxy, isConnected }: Subscriber): boolean {
-  return isConnected && (to === 'ambassador' ? proxy.kind === 'gateway' : proxy.kind === 'sidecar' && proxy.service === service);
+function concerns({ to, service }: Move, { proxy }: Subscriber): boolean {
+  return to === 'ambassador' ? proxy.kind === 'gateway' : proxy.kind === 'sidecar' && proxy.service === service;
 }
 
-function refuses({ setting }: Move, { status, rejections }: Subscriber): boolean {
-  if (status.rejected !== undefined) return status.rejected.version === status.sent;
-  return status.accepted === status.sent && rejections.some(({ path }) => path.endsWith(`.${setting}`) || /^routes\[\d+\]$/.test(path));
+/** Whether that is what it said last; it need not have answered for the newest. */
+function refuses({ setting }: Move, { rejected, rejections }: Subscriber): boolean {
+  return rejected !== undefined || rejections.some(({ path }) => path.endsWith(`.${setting}`) || /^routes\[\d+\]$/.test(path));
 }

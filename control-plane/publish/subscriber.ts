@@ -29,13 +29,17 @@ export class Subscriber {
   accepted: string | undefined;
   rejected: { readonly version: string; readonly reason: string } | undefined;
   rejections: readonly Rejection[] = [];
+  /** Clock reading (ms) at which it left; undefined while it is connected. */
+  leftAt: number | undefined;
   #newest: CompiledSnapshot | undefined;
   /** Clock reading (ms) of the change that the newest snapshot is for; undefined once it was answered. */
   #changedAt: number | undefined;
   #isBehind = false;
   /** Version that was handed to the stream last. */
   #sent: string | undefined;
-  /** Those that it may answer for, oldest first: it may be a few behind. */
+  /** The last that it answered for on this stream. */
+  #answered: string | undefined;
+  /** Those that it may answer for, oldest first: it may be a few behind, but does not go back. */
   #answerable: readonly string[] = [];
 
   constructor(
@@ -57,25 +61,27 @@ export class Subscriber {
 
   /** Whether it has answered for what it was sent last. */
   get isSettled(): boolean {
-    const version = this.#newest?.version;
-    return this.stream === undefined || version === this.accepted || version === this.rejected?.version;
+    return this.stream === undefined || this.#newest?.version === this.#answered;
   }
 
   get isRejecting(): boolean {
     return this.rejected !== undefined || this.rejections.length > 0;
   }
 
-  /** Takes on what another stream of the same proxy said. */
+  /** Takes on what another stream of the same proxy said: it stands until this one says something else. */
   inherit(before: Subscriber): void {
+    if (before.proxy.kind !== this.proxy.kind || before.proxy.service !== this.proxy.service) return;
     this.accepted = before.accepted;
+    this.rejected = before.rejected;
+    this.rejections = before.rejections;
     this.#answerable = before.#answerable;
   }
 
   /** It says at the start what it has. */
   has(snapshot: CompiledSnapshot): void {
     this.#newest = snapshot;
-    this.accepted = snapshot.version;
     this.#mayAnswer(snapshot.version);
+    this.answer(snapshot.version, undefined, []);
   }
 
   /** Sends what is new to it. */
@@ -93,9 +99,12 @@ export class Subscriber {
     if (this.#sent !== this.#newest?.version) this.#send();
   }
 
-  /** Returns the clock reading (ms) of the change that this is the first acceptance of. An answer for what it was never sent says nothing. */
+  /** Returns the clock reading (ms) of the change that this is the first acceptance of. An answer for what it was never sent says nothing, nor does one that comes after that for a later version. */
   answer(version: string, reason: string | undefined, rejections: readonly Rejection[]): number | undefined {
-    if (!this.#answerable.includes(version)) return undefined;
+    const index = this.#answerable.indexOf(version);
+    if (index === -1) return undefined;
+    this.#answerable = this.#answerable.slice(index);
+    this.#answered = version;
     if (reason !== undefined) {
       this.rejected = { version, reason };
       return undefined;
@@ -110,8 +119,9 @@ export class Subscriber {
   }
 
   /** What is remembered of it does not include a snapshot. */
-  disconnected(): void {
+  disconnected(now: number): void {
     this.stream = undefined;
+    this.leftAt = now;
     if (this.#newest !== undefined) this.#newest = { version: this.#newest.version, event: Buffer.alloc(0) };
   }
 

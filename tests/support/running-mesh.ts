@@ -22,7 +22,7 @@ interface PlaneStatus {
     readonly connected: boolean;
     readonly sent?: string;
     readonly accepted?: string;
-    readonly rejected?: { readonly reason: string };
+    readonly rejected?: { readonly version: string; readonly reason: string };
     readonly rejections?: readonly { readonly path: string; readonly resource?: string; readonly reason: string }[];
   }[];
 }
