@@ -6,7 +6,7 @@ import { holds, specFor, type Place } from '../compile/compile.js';
 /** Settings that let requests in or not. Of all others it does no harm when they are in no place for a moment. */
 const admission = Object.keys(admissionPolicies) as readonly (keyof typeof admissionPolicies)[];
 
-/** A setting for a service that leaves one place for the other. */
+/** A setting for a service that leaves one place for the other, where it may have been too: that place need not have taken it. */
 export interface Move {
   readonly setting: (typeof admission)[number];
   readonly service: string;
@@ -28,7 +28,7 @@ export function movesBetween(before: Model, after: Model): Move[] {
       for (const from of ['ambassador', 'sidecar'] as const) {
         const to = otherPlace[from];
         const hasLeft = was[from][setting] !== undefined && is[from][setting] === undefined;
-        if (hasLeft && was[to][setting] === undefined && is[to][setting] !== undefined) moves.push({ setting, service, from, to });
+        if (hasLeft && is[to][setting] !== undefined) moves.push({ setting, service, from, to });
       }
     }
   }

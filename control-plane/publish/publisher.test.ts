@@ -429,6 +429,19 @@ describe('what admits requests changes its place', () => {
       assert.equal(isHeld(), false);
     });
 
+    test(`what was in both places does not leave the one when the other refused ${how}`, async () => {
+      const { clock, connect, change, publisher } = start([...base, policy('both')]);
+      const [outside, inside] = [connect(gateway), connect(sidecar)];
+      outside.accept();
+      refuse(inside);
+      change(policy('sidecar'));
+      await clock.advance(5_000);
+      assert.deepEqual([outside.stream.isGuarded, publisher.held], [true, ['jwt of orders stays in the ambassador: orders-1 refused it']]);
+      inside.accept();
+      await clock.advance(roundGapMs);
+      assert.deepEqual([outside.stream.isGuarded, inside.stream.isGuarded, inside.stream.received.length], [false, true, 1]);
+    });
+
     test(`a proxy that refused ${how} and is of another service now holds nothing up`, async () => {
       const { clock, connect, inside, isHeld } = await heldUp();
       inside.disconnect();
