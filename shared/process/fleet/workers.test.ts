@@ -201,7 +201,7 @@ describe('workers', () => {
     const answers = (): Promise<unknown[]> => Promise.all(Array.from({ length: 6 }, ask));
     const key = readFileSync(orders.key);
     copyFileSync(caller.key, orders.key);
-    process.kill(Number((await sidecar.logged('a worker has started'))['pid']), 'SIGKILL');
+    process.kill(Number((await sidecar.logged('a worker has started'))['workerPid']), 'SIGKILL');
     await sidecar.logged('a worker could not be replaced');
     assert.deepEqual(await answers(), Array(6).fill(200));
     writeFileSync(orders.key, key);
