@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { ConfigError } from '../../shared/config/load.js';
 import type { Logger } from '../../shared/telemetry/logger.js';
+import { LastGood } from '../../shared/tls/last-good.js';
 import type { PemFiles, PemStore } from '../../shared/tls/pem-store.js';
 import type { TokenConfig } from './access-config.js';
 import type { Caller } from './access.js';
@@ -15,8 +16,7 @@ interface Entry {
  * nor whose it is.
  */
 export class TokenTable {
-  #entries: readonly Entry[];
-  readonly #files: PemFiles;
+  readonly #entries: LastGood<readonly Entry[]>;
 
   /** `files` keeps the contents of token files up to date. Throws if one cannot be read, or if two tokens are the same. */
   constructor(
@@ -25,28 +25,22 @@ export class TokenTable {
     logger: Logger,
   ) {
     const paths = configs.flatMap(({ tokenFile }) => tokenFile ?? []);
-    this.#files = files.open(paths, (lost) => {
-      try {
-        if (lost !== undefined) throw lost;
-        this.#entries = this.#load();
-        logger.info('token files were read again');
-      } catch (error) {
-        logger.error({ reason: (error as Error).message }, 'the new token files cannot be used; the old tokens stay');
-      }
+    this.#entries = new LastGood(files, paths, (read) => this.#load(read), (error) => {
+      if (error === undefined) logger.info('token files were read again');
+      else logger.error({ reason: error.message }, 'the new token files cannot be used; the old tokens stay');
     });
-    this.#entries = this.#load();
   }
 
   find(token: string): Caller | undefined {
     const digest = sha256(token);
     let found: Caller | undefined;
-    for (const entry of this.#entries) if (timingSafeEqual(entry.digest, digest)) found = entry.caller;
+    for (const entry of this.#entries.value) if (timingSafeEqual(entry.digest, digest)) found = entry.caller;
     return found;
   }
 
-  #load(): Entry[] {
+  #load(files: PemFiles): Entry[] {
     const entries = this.configs.map(({ name, role, token, tokenFile, sha256: digest, service, gateway, node }) => ({
-      digest: digest === undefined ? sha256(token ?? this.#files.read(tokenFile!).toString('utf8').trim()) : Buffer.from(digest, 'hex'),
+      digest: digest === undefined ? sha256(token ?? files.read(tokenFile!).toString('utf8').trim()) : Buffer.from(digest, 'hex'),
       caller: { name, role, service, isGateway: gateway === true, node },
     }));
     entries.forEach(({ digest, caller }, index) => {

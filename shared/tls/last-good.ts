@@ -1,6 +1,6 @@
 import type { PemFiles, PemStore } from './pem-store.js';
 
-/** What is made of files that go together, a pair or those of authorities, as they were when they last could be used. */
+/** What is made of files that go together (a certificate and its key, authorities, tokens, a set of keys), as they were when they last could be used. */
 export class LastGood<T> {
   #value: T;
   readonly #files: PemFiles;

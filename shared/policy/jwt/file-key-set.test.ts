@@ -89,6 +89,20 @@ describe('keys of tokens in a file', () => {
     });
   }
 
+  test('a file that is gone leaves the keys before in use, which is told and counted, and so is that it is back', async () => {
+    const policy = await start();
+    rmSync(file);
+    await policy.files.refresh();
+    await policy.files.refresh();
+    assert.deepEqual(await policy.let(), [true, false]);
+    assert.deepEqual([policy.lines, await policy.counted()], [['keys could not be refreshed; the last ones go on serving'], ['{result="stale"} 1']]);
+    writeKeys(two.jwk);
+    await policy.files.refresh();
+    assert.deepEqual(await policy.let(), [false, true]);
+    assert.deepEqual(policy.lines.slice(1), ['keys were read again']);
+    policy.generation.retire();
+  });
+
   test('a policy is not made of a file without keys, and leaves nothing behind', async () => {
     writeFileSync(file, '{}');
     await assert.rejects(start(), /jwks\.json holds no key set: expected \{ "keys": \[ … \] \}/);

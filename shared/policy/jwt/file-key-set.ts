@@ -1,5 +1,6 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose';
-import type { PemFiles, PemStore } from '../../tls/pem-store.js';
+import { LastGood } from '../../tls/last-good.js';
+import type { PemStore } from '../../tls/pem-store.js';
 import type { KeySet, KeySetEvent } from './jwks.js';
 
 /**
@@ -8,47 +9,28 @@ import type { KeySet, KeySetEvent } from './jwks.js';
  */
 export class FileKeySet implements KeySet {
   version = 0;
-  #keys: JWTVerifyGetKey;
-  readonly #file: PemFiles;
+  readonly #keys: LastGood<JWTVerifyGetKey>;
 
   /** `onEvent` hears of each change of the file. Throws if there is no key set in it. */
-  constructor(
-    private readonly path: string,
-    files: PemStore,
-    private readonly onEvent: ((event: KeySetEvent) => void) | undefined,
-  ) {
-    this.#file = files.open([path], () => this.#reload());
-    try {
-      this.#keys = this.#load();
-    } catch (error) {
-      this.#file.close();
-      throw error;
-    }
+  constructor(path: string, files: PemStore, onEvent: ((event: KeySetEvent) => void) | undefined) {
+    const onReload = (error: Error | undefined): void => {
+      if (error === undefined) this.version++;
+      onEvent?.(error === undefined ? { kind: 'fetched' } : { kind: 'stale', error });
+    };
+    this.#keys = new LastGood(files, [path], (pems) => keysIn(path, pems.read(path)), onReload);
   }
 
-  readonly getKey: JWTVerifyGetKey = (header, token) => this.#keys(header, token);
+  readonly getKey: JWTVerifyGetKey = (header, token) => this.#keys.value(header, token);
 
   close(): void {
-    this.#file.close();
+    this.#keys.close();
   }
+}
 
-  #reload(): void {
-    try {
-      this.#keys = this.#load();
-    } catch (error) {
-      this.onEvent?.({ kind: 'stale', error });
-      return;
-    }
-    this.version++;
-    this.onEvent?.({ kind: 'fetched' });
-  }
-
-  #load(): JWTVerifyGetKey {
-    const contents = this.#file.read(this.path).toString();
-    try {
-      return createLocalJWKSet(JSON.parse(contents) as JSONWebKeySet);
-    } catch (cause) {
-      throw new Error(`${this.path} holds no key set: expected { "keys": [ … ] } (RFC 7517 section 5)`, { cause });
-    }
+function keysIn(path: string, contents: Buffer): JWTVerifyGetKey {
+  try {
+    return createLocalJWKSet(JSON.parse(contents.toString()) as JSONWebKeySet);
+  } catch (cause) {
+    throw new Error(`${path} holds no key set: expected { "keys": [ … ] } (RFC 7517 section 5)`, { cause });
   }
 }
